@@ -1,0 +1,77 @@
+/**
+ * Where an engine's packets come from and go to. The same interface serves a cable in memory, a TUN device,
+ * an AF_XDP queue or a middleware that wraps another port: two rings of descriptors over the engine's arena,
+ * and a sync for each that exchanges a whole batch. Nothing but a sync may enter the kernel.
+ */
+import type { Arena } from '../memory/arena.ts';
+import type { Ring } from '../memory/ring.ts';
+
+/** What a frame starts with: an Ethernet header, or the IP header itself (TUN). */
+export type Link = 'ether' | 'ip';
+
+export interface Capabilities {
+  readonly link: Link;
+  /** Largest IP packet on this link, bytes. */
+  readonly mtu: number;
+  /** The device's own hardware address (6 bytes), for 'ether'. */
+  readonly mac: Uint8Array | null;
+  /** Takes FRAME_CHECKSUM_FILL on tx. */
+  readonly txChecksum: boolean;
+  /** May set FRAME_CHECKSUM_GOOD on rx. */
+  readonly rxChecksum: boolean;
+  /** Largest frame it takes with FRAME_SEGMENT, bytes; 0: none. The buffers of its tx ring are as large. */
+  readonly segmentBytesMax: number;
+}
+
+/** Why a port won't carry on; `code` is stable. */
+export class PortError extends Error {
+  override readonly name = 'PortError';
+  readonly code: string;
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** Counted since the port was opened. Plain numbers, bumped once per batch where possible. */
+export interface PortCounters {
+  rxFrames: number;
+  rxBytes: number;
+  /** Frames that the device could not hand over (no slot, too long, malformed device header). */
+  rxDropped: number;
+  txFrames: number;
+  txBytes: number;
+  /** Frames that the device refused or lost on the way out. */
+  txDropped: number;
+}
+
+export interface Port {
+  /** As the user named it: `tun:mr0`, `cable`. */
+  readonly name: string;
+  readonly arena: Arena;
+  readonly capabilities: Capabilities;
+  readonly counters: PortCounters;
+  /**
+   * Received frames. A slot's DESC_AT points at the frame's first byte. The user may write anywhere in the
+   * frame, and gives the buffer back by moving `head`.
+   */
+  readonly rx: Ring;
+  /**
+   * Frames to send. A user's slot holds the offset where the frame must start, with room for `frameBytes`;
+   * the user writes the frame, sets DESC_LENGTH, DESC_FLAGS and DESC_AUX, and moves `head`.
+   */
+  readonly tx: Ring;
+  /** Room for a frame in each slot's buffer, bytes from DESC_AT. */
+  readonly frameBytes: number;
+  /** Gives back the rx slots before `head`, takes what has arrived. @returns rx.available */
+  rxSync(): number;
+  /** Sends the tx slots before `head`, regains those whose frames are out. @returns tx.available */
+  txSync(): number;
+  /**
+   * A file descriptor that polls readable when rxSync would bring something, or -1 when there is none
+   * (in-memory ports: their peer is in this process and says when to look).
+   */
+  readonly fd: number;
+  /** Releases everything. Idempotent. Frames not yet sent are lost. */
+  close(): void;
+}

@@ -1,0 +1,81 @@
+/**
+ * The arena: one fixed-size shared WebAssembly.Memory that holds everything the data path touches
+ * (frames, descriptors, control blocks, flow tables, queues), so that TypeScript, the SIMD kernels, other
+ * threads and the kernel's rings all see the same bytes under one set of offsets.
+ *
+ * It is carved once, at start, and never grows: a growable buffer makes every access several times slower,
+ * and an allocation that can't fail later needs no handling later. Pages that nobody touched cost nothing.
+ */
+import { instantiateKernels, type Kernels } from './kernels/kernels.ts';
+
+/** WebAssembly's page, the granule of an arena's size. */
+const PAGE_BYTES = 65_536;
+
+/** Offsets are int32 throughout, so that they stay small integers in V8. */
+export const ARENA_BYTES_MAX = 2 ** 31 - PAGE_BYTES;
+
+/** What one `carve` handed out. */
+export interface Region {
+  readonly name: string;
+  /** Byte offset in the arena. */
+  readonly at: number;
+  readonly bytes: number;
+}
+
+/** A `carve` asked for more than is left. `code` is `ERR_ARENA_FULL`. */
+export class ArenaFullError extends Error {
+  readonly code = 'ERR_ARENA_FULL';
+  override readonly name = 'ArenaFullError';
+}
+
+export class Arena {
+  readonly memory: WebAssembly.Memory;
+  /** The whole arena as bytes, as int32 words and as a DataView for network byte order. */
+  readonly u8: Uint8Array;
+  readonly i32: Int32Array;
+  readonly view: DataView;
+  readonly kernels: Kernels;
+  readonly regions: Region[] = [];
+  /** The first line stays unused, so that offset 0 can mean "none" everywhere. */
+  #next = 64;
+
+  /** @param bytes Size in bytes, rounded up to 64 KiB; at most {@link ARENA_BYTES_MAX}. */
+  constructor(bytes: number) {
+    if (!(bytes > 0 && bytes <= ARENA_BYTES_MAX)) {
+      throw new RangeError(`an arena takes 1 to ${ARENA_BYTES_MAX} bytes, not ${bytes}`);
+    }
+    const pages = Math.ceil(bytes / PAGE_BYTES);
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    this.u8 = new Uint8Array(this.memory.buffer);
+    this.i32 = new Int32Array(this.memory.buffer);
+    this.view = new DataView(this.memory.buffer);
+    this.kernels = instantiateKernels(this.memory);
+  }
+
+  get bytes(): number {
+    return this.u8.length;
+  }
+
+  get bytesFree(): number {
+    return this.u8.length - this.#next;
+  }
+
+  /**
+   * Takes `bytes` zeroed bytes for good and returns their offset.
+   * @param align Power of two; a cache line (64) unless told.
+   * @throws ArenaFullError when they don't fit, naming what was carved so far.
+   */
+  carve(name: string, bytes: number, align = 64): number {
+    const at = Math.ceil(this.#next / align) * align;
+    if (at + bytes > this.u8.length) {
+      const carved = this.regions.map((r) => `${r.name} ${r.bytes}`).join(', ');
+      throw new ArenaFullError(
+        `the arena of ${this.bytes} B has no room for ${name} (${bytes} B); carved: ${carved || 'nothing'}. ` +
+          'Raise the arena size or lower the limits.',
+      );
+    }
+    this.#next = at + bytes;
+    this.regions.push({ name, at, bytes });
+    return at;
+  }
+}
