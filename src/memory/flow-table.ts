@@ -96,18 +96,23 @@ export function flowHash4(key0: number, key1: number, laddr: number, raddr: numb
   return mix(mix(mix(raddr ^ key0) ^ ports) ^ laddr ^ key1);
 }
 
-/** `flowHash4` for IPv6: `m[laddr…]` and `m[raddr…]` hold four words each. */
+/** `flowHash4` for IPv6, each address as four words. */
 export function flowHash6(
   key0: number,
   key1: number,
-  m: Int32Array,
-  laddr: number,
-  raddr: number,
+  l0: number,
+  l1: number,
+  l2: number,
+  l3: number,
+  r0: number,
+  r1: number,
+  r2: number,
+  r3: number,
   ports: number,
 ): number {
   // Two chains that don't wait for each other.
-  const remote = mix(mix(mix(mix(m[raddr] ^ key0) ^ m[raddr + 1]) ^ m[raddr + 2]) ^ m[raddr + 3]);
-  const local = mix(mix(mix(mix(m[laddr] ^ key1) ^ m[laddr + 1]) ^ m[laddr + 2]) ^ m[laddr + 3]);
+  const remote = mix(mix(mix(mix(r0 ^ key0) ^ r1) ^ r2) ^ r3);
+  const local = mix(mix(mix(mix(l0 ^ key1) ^ l1) ^ l2) ^ l3);
   return mix(mix(remote ^ ports) ^ local);
 }
 

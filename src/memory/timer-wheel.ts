@@ -51,7 +51,7 @@ export class TimerWheel {
 
   constructor(arena: Arena, name: string, now_ms: number, links: TimerLinks) {
     const { next, prev, at } = links;
-    if (!(next >= 0 && prev >= 0 && at >= 0 && next !== prev && next !== at && prev !== at)) {
+    if (next === prev || next === at || prev === at) {
       throw new RangeError(`three different words of a block are needed, not ${next}, ${prev} and ${at}`);
     }
     this.#m = arena.i32;
@@ -60,8 +60,9 @@ export class TimerWheel {
     this.#at = at;
     // A head has only the words `next` and `prev` of a block. Heads further apart than these two don't collide.
     this.#shift = 32 - Math.clz32(Math.abs(next - prev));
-    const words = (LISTS << this.#shift) + Math.max(next, prev);
-    this.#heads = arena.carve(`${name} slots`, words * 4) >> 2;
+    const lowest = Math.min(next, prev);
+    const words = (LISTS << this.#shift) + Math.abs(next - prev);
+    this.#heads = (arena.carve(`${name} slots`, words * 4) >> 2) - lowest;
     this.#bits = arena.carve(`${name} bitmap`, Math.ceil(LISTS / 32) * 4) >> 2;
     this.#now = now_ms | 0;
     for (let list = 0; list < LISTS; list++) {

@@ -1,8 +1,8 @@
 /** The segment being handled: one reusable object with int fields, filled by `segmentParse`. */
-import { TCP } from '../wire/tcp.ts';
+import { TCP_HEADER_BYTES } from '../wire/tcp.ts';
 import { type TcpOptions, tcpOptionsParse } from '../wire/tcp-options.ts';
 
-const { HEADER_BYTES } = TCP;
+const HEADER_BYTES = TCP_HEADER_BYTES;
 
 export const FIN = 0x01;
 export const SYN = 0x02;
