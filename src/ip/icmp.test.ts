@@ -58,6 +58,14 @@ test('echo requests come back as they were', () => {
   );
 });
 
+test("an echo reply has the request's class of service, without its ECN bits", () => {
+  const host = knowing();
+  const frame = icmp4({ kind: 'echo request', id: 1, seq: 1, payload: new Uint8Array(8) });
+  const packet = parseIpv4Packet(parseEthernet(frame).payload);
+  host.receive(ether4(emitIpv4Packet({ ...packet, tos: 0xbb })));
+  expect(parseIpv4Packet(parseEthernet(host.take()[0]).payload)).toMatchObject({ tos: 0xb8, ttl: 64 });
+});
+
 describe('a ping of ours', () => {
   test.each([PEER_4, PEER_6])(
     'to %s is sent once the neighbour is known, and its answer comes to the hook',

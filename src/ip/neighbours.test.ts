@@ -5,7 +5,7 @@ import { parseEthernet } from '../wire/ethernet.ts';
 import { parseIcmpv6 } from '../wire/icmpv6.ts';
 import { parseIpv6Packet } from '../wire/ipv6.ts';
 import { transportChecksumGood } from '../wire/plain.ts';
-import { neighbourMacHigh, neighbourMacLow } from './neighbour-cache.ts';
+import { NEIGHBOUR, NeighbourCache, neighbourMacHigh, neighbourMacLow } from './neighbour-cache.ts';
 import { neighbourConfirm, neighbourUsable } from './neighbours.ts';
 import {
   advertFrame,
@@ -208,6 +208,30 @@ describe.each(families)('resolving $peer', ({ peer, ours, everybody, other }) =>
     expect(macOf(host, host.resolve(peer))).toEqual(macInts(EVIL_MAC));
   });
 
+  test('claims while it is probed gain it no time', () => {
+    const [host, ref] = stale();
+    neighbourUsable(host.iface, ref);
+    for (let i = 0; i < 85; i++) {
+      host.pass(100);
+      host.receive(claim(EVIL_MAC));
+      host.take();
+    }
+    expect(neighbourUsable(host.iface, ref)).toBe(false);
+  });
+
+  test('what is in use stays pinned, however old', () => {
+    const [host, ref] = known();
+    for (let i = 0; i < 700; i++) {
+      host.pass(1000);
+      host.answer(peer);
+      expect(neighbourUsable(host.iface, ref)).toBe(true);
+    }
+    host.take();
+    for (let i = 0; i < 2000; i++)
+      host.resolve(peer === PEER_4 ? `10.0.0.${5 + (i % 240)}` : `fd00::1:${i.toString(16)}`);
+    expect(neighbourUsable(host.iface, ref)).toBe(true);
+  });
+
   test('nobody gets in by telling what was not asked', () => {
     const host = new Host();
     host.receive(claim(EVIL_MAC));
@@ -219,6 +243,8 @@ describe.each(families)('resolving $peer', ({ peer, ours, everybody, other }) =>
         : advertFrame(peer, EVIL_MAC, 0x20, 'ff02::1'),
     );
     expect([host.resolve(peer), host.counters.neighbourUnsolicited]).toEqual([0, 2]);
+    if (peer === PEER_4) host.receive(arpFrame('reply', EVIL_MAC, peer, OUR_MAC, ours, BROADCAST_MAC));
+    expect(host.resolve(peer)).toBe(0);
   });
 
   test('whoever asks for us is answered, and known', () => {
@@ -231,6 +257,9 @@ describe.each(families)('resolving $peer', ({ peer, ours, everybody, other }) =>
     expect(host.take().map(told)).toEqual([answer]);
     expect(macOf(host, host.resolve(peer))).toEqual(macInts(PEER_MAC));
     expect(host.take()).toEqual([]);
+    // But not believed for long: it asked us, we have not asked it.
+    host.pass(5100);
+    expect(host.take().map(told)).toEqual([probe]);
   });
 
   test('a flood of askers takes what is free and evicts nobody; a flood of our questions evicts the unused only', () => {
@@ -305,6 +334,17 @@ describe('our own address claimed by another', () => {
   });
 });
 
+test('generations come round without making a reference of 0', () => {
+  const cache = new NeighbourCache(65_535, 1);
+  const seen = new Set<number>();
+  for (let i = 0; i < 70_000; i++) {
+    const e = cache.create(4, i, 0, 0, 0);
+    seen.add(cache.m[e + NEIGHBOUR.GENERATION]);
+    cache.remove(e);
+  }
+  expect([Math.min(...seen), Math.max(...seen), cache.count]).toEqual([1, 32_767, 0]);
+});
+
 test('on any history, references stay true, the pinned are never evicted, and the limits hold', () => {
   const address = fc.integer({ min: 2, max: 40 }).map((n) => `10.0.0.${n}`);
   const mac = fc.constantFrom(PEER_MAC, EVIL_MAC);
@@ -342,7 +382,7 @@ test('on any history, references stay true, the pinned are never evicted, and th
         expect(neighbours.count).toBeLessThanOrEqual(8);
         for (const [ref, { mac, used_ms }] of given) {
           // Looked at without using it: neighbourUsable would renew it.
-          const alive = neighbours.m[(ref & neighbours.indexMask) * 20] === ref;
+          const alive = neighbours.m[(ref & neighbours.indexMask) * NEIGHBOUR.WORDS + NEIGHBOUR.REF] === ref;
           if (alive) expect(macOf(host, ref).join()).toBe(mac);
           else {
             const gaveUp = host.counters.neighbourFailed > failed;
