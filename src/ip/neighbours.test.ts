@@ -249,12 +249,14 @@ describe.each(families)('resolving $peer', ({ peer, ours, everybody, other }) =>
 
   test('whoever asks for us is answered, and known', () => {
     const host = new Host();
+    host.ip.now_ms += 700_000;
     host.receive(ask(PEER_MAC, peer));
     const answer =
       peer === PEER_4
         ? `reply ${ours} -> ${peer} to ${PEER_MAC}`
         : `advert ${ours} 60 -> ${peer} to ${PEER_MAC}`;
     expect(host.take().map(told)).toEqual([answer]);
+    host.pass(40_000);
     expect(macOf(host, host.resolve(peer))).toEqual(macInts(PEER_MAC));
     expect(host.take()).toEqual([]);
     // But not believed for long: it asked us, we have not asked it.
