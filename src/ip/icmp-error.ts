@@ -92,7 +92,8 @@ export function icmpSendUnreachable(
 }
 
 function sendError(ip: Ip, p: Packet, type: number, code: number, rest: number): void {
-  if (p.cast !== 0 || p.linkCast !== 0 || isError(ip, p)) return;
+  // What came in a link-layer broadcast is `cast` too, or input has dropped it.
+  if (p.cast !== 0 || isError(ip, p)) return;
   const { counters } = ip.interfaces[p.iface];
   if (!ip.icmpErrors.take(ip.now_ms)) {
     counters.icmpErrorsLimited++;

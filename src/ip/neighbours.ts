@@ -241,8 +241,6 @@ function probe(ip: Ip, iface: Interface, e: number): void {
   const { m } = iface.neighbours;
   m[e + STATE] = PROBE;
   m[e + TRIES] = 0;
-  // Still STALE's business when nobody has used it: being asked about must not pin an entry.
-  m[e + ATTENTION] = m[e + LISTED];
   ask(ip, iface, e);
 }
 
@@ -269,7 +267,6 @@ function ask(ip: Ip, iface: Interface, e: number): void {
 function reachable(ip: Ip, iface: Interface, e: number): void {
   const { m } = iface.neighbours;
   m[e + STATE] = REACHABLE;
-  m[e + ATTENTION] = m[e + LISTED];
   due(ip, e, m, REACHABLE_MS / 2 + ip.random.below(REACHABLE_MS));
 }
 
