@@ -54,6 +54,7 @@ export function memoryPort(arena: Arena, link: Link, mac: string, slots = 64): P
     rxSync: () => 0,
     txSync: () => tx.available,
     fd: -1,
+    onArrival: () => {},
     close() {},
   };
 }
