@@ -28,6 +28,7 @@ import { keepStart, timerExpired } from '../tcp/timers.ts';
 import { dispatchEvents, HandlerSets } from './dispatch.ts';
 import { EngineError } from './errors.ts';
 import type { Conn, Handlers } from './handlers.ts';
+import { Touch } from './touch.ts';
 
 const AT = DESC_AT;
 const LENGTH = DESC_LENGTH;
@@ -88,6 +89,7 @@ export class Engine {
   /** A handler threw; its connection is aborted already. */
   onHandlerError: (error: unknown, conn: Conn) => void = () => {};
   readonly #handlers = new HandlerSets();
+  readonly #touch = new Touch();
   #breathing = false;
 
   constructor(options: EngineOptions) {
@@ -351,6 +353,7 @@ export class Engine {
     const ring = port.rx;
     let n = port.rxSync();
     if (n > BURST) n = BURST;
+    this.#touch.batch(tcp, iface, n);
     const m = ring.m;
     for (let i = 0; i < n; i++) {
       const d = ring.slot((ring.head + i) | 0);

@@ -8,10 +8,11 @@
  *      t+16 ├──────────────────────────┤
  *           │ line 1: sending          │
  *      t+32 ├──────────────────────────┤
- *           │ lines 2 to 5: cold       │
+ *           │ lines 2 and 3: program   │
+ *           │ lines 4 and 5: cold      │
  *      t+96 └──────────────────────────┘   a full block: 448 B
  *
- * An in-order segment and its ACK touch lines 0 and 1 only. Sequence numbers, times and addresses are int32 and
+ * An in-order segment and its ACK touch the rare line and lines 0 to 3, in ascending rarity. Sequence numbers, times and addresses are int32 and
  * compared by difference. Byte queues and deadlines are as in memory/byte-queue.ts and memory/timer-wheel.ts.
  *
  * Hot files take local constants out of the object (`const { SND_UNA } = TCB;`): V8 folds those, while an
@@ -85,68 +86,68 @@ export const TCB = {
   /** Received data not acknowledged yet, in bytes, for the every-second-segment rule. */
   ACK_OWED: 31,
 
-  // --- line 2: the application's side and recovery
-  /** Byte queue of received data that waits for the application: 6 words. */
+  // --- line 2: the program's side, and what recovery has going on
+  /** Byte queue of received data that waits for the program: 6 words. */
   RCVQ: 32,
   /** Limits of the two queues, bytes. */
   RCV_BUF: 38,
   SND_BUF: 39,
   /** Index into the handler sets. */
   HANDLERS: 40,
-  /** Deadline of the delayed ACK, ms; see FLAG.DELACK. */
-  DELACK_AT: 41,
-  /** ACKs still to be sent at once, at the start and after idle. */
-  QUICK_ACKS: 42,
   /** First node of out-of-order data, or 0; see reassembly.ts. */
-  OOO: 43,
-  OOO_BYTES: 44,
-  /** Chunk that holds the SACK scoreboard, or 0; see sack.ts. */
-  SACKED: 45,
-  SACKED_COUNT: 46,
-  SACKED_BYTES: 47,
+  OOO: 41,
+  SACKED_COUNT: 42,
+  DUPACKS: 43,
+  /** Largest window seen, for the sender's silly window avoidance. */
+  MAX_WND: 44,
+  /** Last segment received, and last data sent, ms. */
+  RCV_AT: 45,
+  SND_AT: 46,
+  /** SND.NXT when output was last stopped by the congestion window (RFC 7661's cwnd-limited). */
+  LIMITED: 47,
 
-  // --- line 3: recovery, timers
+  // --- line 3: once a round trip
   /** Recovery ends when this is acknowledged. */
   RECOVER: 48,
-  /** Next to retransmit in recovery (RFC 6675's HighRxt). */
-  HIGH_RXT: 49,
-  DUPACKS: 50,
   /** Expiries of the retransmission or persist timer in a row. */
-  BACKOFF: 51,
-  /** When the first of them came, ms, for the user timeout. */
-  STALL_AT: 52,
-  /** ms; 0: the stack's default. */
-  USER_TIMEOUT: 53,
-  /** Keep-alive: idle time before the first probe, ms; its deadline (see FLAG.KEEP); probes out. */
-  KEEP_IDLE: 54,
-  KEEP_AT: 55,
+  BACKOFF: 49,
+  /** ACKs still to be sent at once, at the start and after idle. */
+  QUICK_ACKS: 50,
+  /** Smallest RTT seen, us. */
+  MIN_RTT: 51,
+  /** Payload bytes, modulo 2^32. */
+  BYTES_IN: 52,
+  BYTES_OUT: 53,
+  RETRANSMITS: 54,
+  /** Path MTU in force, bytes. */
+  PMTU: 55,
   KEEP_PROBES: 56,
-  /** Last segment received, and last data sent, ms. */
-  RCV_AT: 57,
-  SND_AT: 58,
-  /** Largest window seen, for the sender's silly window avoidance. */
-  MAX_WND: 59,
-  ISS: 60,
-  IRS: 61,
+  /** Deadline of the delayed ACK, ms; see FLAG.DELACK. */
+  DELACK_AT: 57,
+  /** Next to retransmit in recovery (RFC 6675's HighRxt). */
+  HIGH_RXT: 58,
+  /** Chunk that holds the SACK scoreboard, or 0; see sack.ts. */
+  SACKED: 59,
+  SACKED_BYTES: 60,
+  OOO_BYTES: 61,
   /** Duplicate range to report in the next ACK (RFC 2883); none when both are equal. */
   DSACK_START: 62,
   DSACK_END: 63,
 
-  // --- line 4: congestion control's own words, statistics
+  // --- line 4: congestion control's own words, settings
   CC: 64,
   CC_WORDS: 65, // 8 words
-  /** Payload bytes, modulo 2^32. */
-  BYTES_IN: 73,
-  BYTES_OUT: 74,
-  RETRANSMITS: 75,
-  /** Path MTU in force, bytes. */
-  PMTU: 76,
+  /** When the retransmission timer first expired in this row, ms, for the user timeout. */
+  STALL_AT: 73,
+  /** ms; 0: the stack's default. */
+  USER_TIMEOUT: 74,
+  /** Keep-alive: idle time before the first probe, ms; its deadline (see FLAG.KEEP). */
+  KEEP_IDLE: 75,
+  KEEP_AT: 76,
+  ISS: 77,
+  IRS: 78,
   /** Last ICMP error heard (CLOSED_*), reported when the connection times out. */
-  SOFT_ERROR: 77,
-  /** Smallest RTT seen, us. */
-  MIN_RTT: 78,
-  /** SND.NXT when output was last stopped by the congestion window (RFC 7661's cwnd-limited). */
-  LIMITED: 79,
+  SOFT_ERROR: 79,
 
   // --- line 5
   /** The peer's FIN came out of order: 1, and its sequence number. */

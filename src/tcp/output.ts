@@ -23,7 +23,7 @@ import { persistStart, rtoBackedOff, rtxStart, timerBy } from './timers.ts';
 
 const { STATE: ST, FLAGS, RCV_NXT, RCV_ADV, SND_UNA, SND_NXT, SND_WND, LAST_ACK, CWND, MSS, RTT_SEQ, RTT_AT } = TCB;
 const { SNDQ, RCVQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, IFACE, TS_OFFSET } = TCB;
-const { DSACK_START, DSACK_END, BYTES_OUT, RETRANSMITS, TS_RECENT, PMTU } = TCB;
+const { DSACK_START, DSACK_END, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
 const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, UNREAD, LAST_ACK: LAST_ACK_STATE } = STATE;
@@ -359,7 +359,7 @@ function windowToTell(tcp: Tcp, t: number): number {
 /** RFC 9293 3.8.6.2.2: min(half the buffer, a full segment). */
 function windowStep(m: Int32Array, t: number): number {
   const half = m[t + RCV_BUF] >> 1;
-  return half < m[t + PMTU] ? half : m[t + PMTU];
+  return half < m[t + MSS] ? half : m[t + MSS];
 }
 
 /** The program has read: tells the peer if the window has grown by enough to be worth a segment. */
@@ -369,7 +369,7 @@ export function windowUpdate(tcp: Tcp, t: number): void {
   const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
   const space = m[t + RCV_BUF] - m[t + PAUSED_QUEUE_LENGTH];
   const half = m[t + RCV_BUF] >> 1;
-  const worth = 2 * m[t + PMTU] < half ? 2 * m[t + PMTU] : half;
+  const worth = 2 * m[t + MSS] < half ? 2 * m[t + MSS] : half;
   if (space - told < worth) return;
   m[t + FLAGS] |= ACK_NOW;
   listPush(m, tcp.lists[m[t + IFACE]], LIST_ACK, t);
