@@ -7,7 +7,7 @@ const pair = openPair(args.connections);
 const { client, server, arena } = pair;
 
 for (const port of portsFor(args.connections)) {
-  server.listen({ port, noDelay: true }, {
+  server.listen({ port, backlog: 4096, noDelay: true }, {
     data(conn, at, length) {
       server.send(conn, at, length);
       return length;

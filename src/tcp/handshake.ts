@@ -9,7 +9,6 @@ import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease, tcpDestroy } from './close.ts';
 import { congestionStart } from './congestion/control.ts';
 import { EVENT_OPEN, eventPush } from './events.ts';
-import { ackNow } from './input.ts';
 import { LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { listenerFind } from './listen.ts';
 import { flowLookup, flowReplace, keyFromPacket, packetHash } from './lookup.ts';
@@ -420,8 +419,10 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
   }
   if ((m[t + FLAGS] & TIMING) !== 0) rttSample(m, t, (tcp.nowUs - m[t + RTT_AT]) | 0);
   m[t + FLAGS] &= ~(TIMING | PROBE);
+  // On the control list: behind a stream of new SYNs on a full ring, handshakes would begin and never end.
+  m[t + FLAGS] |= FLAG.ACK_NOW;
+  listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
   established(tcp, t, s, 0);
-  ackNow(tcp, t);
 }
 
 /** The ACK of our SYN in a simultaneous open. @returns false when it is none. */
