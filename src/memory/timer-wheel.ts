@@ -13,8 +13,8 @@
  * Moving an armed block's deadline later, which TCP does for each ACK, only writes it down; the block is filed
  * anew when its old slot falls due.
  *
- * Time is int32 milliseconds that wrap; deadlines lie less than 2^30 ms ahead, and two calls of advance() less
- * than 2^31 ms (24 days) apart. A step backwards is ignored.
+ * Time is int32 milliseconds that wrap; deadlines lie less than 2^30 ms ahead, two calls of advance() less
+ * than 2^31 ms (24 days) apart, and what expired is taken within that time. A step backwards is ignored.
  */
 import type { Arena } from './arena.ts';
 
