@@ -1,7 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Arena } from '../memory/arena.ts';
-import { DESC_AT, DESC_FLAGS, DESC_LENGTH, FRAME_CHECKSUM_GOOD, type Ring } from '../memory/ring.ts';
+import {
+  DESC_AT,
+  DESC_FLAGS,
+  DESC_LENGTH,
+  FRAME_CHECKSUM_FILL,
+  FRAME_CHECKSUM_GOOD,
+  type Ring,
+} from '../memory/ring.ts';
 import { createCable } from './cable.ts';
 import { type FaultPort, type Faults, fault } from './fault.ts';
 import type { Port } from './port.ts';
@@ -204,4 +211,17 @@ describe.each(directions)('faults on %s', (direction) => {
     expect(wire.arrived.length).toBe(0);
     wire.audit();
   });
+});
+
+test('a spoiled frame has nobody to vouch for it, even when its checksum was left to the device', () => {
+  const arena = new Arena(1 << 22);
+  const [inner, far] = createCable(arena, 'c', { offload: true, slots: 2 });
+  const near = fault(inner, { tx: { corrupt: 1 }, seed: 1, now: () => 0, held: 2 });
+  const slot = near.tx.slot(near.tx.head);
+  near.tx.m[slot + DESC_LENGTH] = LENGTH;
+  near.tx.m[slot + DESC_FLAGS] = FRAME_CHECKSUM_FILL;
+  near.tx.head = 1;
+  near.txSync();
+  expect(far.rxSync()).toBe(1);
+  expect(far.rx.m[far.rx.slot(0) + DESC_FLAGS]).toBe(0);
 });
