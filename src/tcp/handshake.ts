@@ -17,12 +17,12 @@ import { resetFor, sendBareAck } from './reply.ts';
 import { ACK, RST, type Segment, SYN } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
-import { rttSample, rtxStart, timerBy } from './timers.ts';
+import { rttSample, timerBy } from './timers.ts';
 
 const { STATE: ST, FLAGS, HANDLE, NEXT_OUT, HASH, IFACE, LISTENER, PEER_MSS, T_NEXT, T_PREV, TS_OFFSET } = TCB;
 const { RCV_NXT, RCV_ADV, SND_UNA, SND_NXT, SND_WND, SND_WL1, SND_WL2, MAX_WND, TS_RECENT, LAST_ACK, ISS, IRS } = TCB;
 const { RTX_AT, MSS, PMTU, RCV_BUF, SND_BUF, HANDLERS, QUICK_ACKS, RECOVER, HIGH_RXT, LIMITED, CC, RCV_AT, SND_AT } = TCB;
-const { RADDR, RADDR6, SNDQ, RTT_AT, RTT_SEQ, BACKOFF } = TCB;
+const { RADDR, RADDR6, SNDQ, RTT_AT, BACKOFF } = TCB;
 const { TS, SACK, V6, MINI, LISTED, RTX, PROBE, TIMING, FIN_QUEUED } = FLAG;
 /** Half-open blocks count their SYN-ACKs where full ones keep a deadline. */
 const RETRIES = RTX_AT;
@@ -154,8 +154,7 @@ export function synReceivedTimeout(tcp: Tcp, t: number): void {
 
 function halfOpenRemove(tcp: Tcp, t: number): void {
   const m = tcp.m;
-  const listener = tcp.listeners[m[t + LISTENER] - 1];
-  if (listener !== null && listener !== undefined) listener.halfOpen--;
+  tcp.listeners[m[t + LISTENER] - 1].halfOpen--;
   tcp.wheel.disarm(t);
   tcp.table.remove(m[t + HASH], t);
   blockRelease(tcp, t);
@@ -205,7 +204,7 @@ export function synReceivedInput(tcp: Tcp, t: number, s: Segment): number {
 function promote(tcp: Tcp, t: number, s: Segment): number {
   const m = tcp.m;
   const listener = tcp.listeners[m[t + LISTENER] - 1];
-  if (listener === null || listener === undefined) {
+  if (listener.removed) {
     resetFor(tcp, tcp.ip.packet, s);
     halfOpenRemove(tcp, t);
     return 0;
@@ -356,11 +355,9 @@ export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   initialSequence(tcp, t);
   m[t + PEER_MSS] = o.version === 4 ? MSS_DEFAULT_4 : MSS_DEFAULT_6;
   start(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.handlers);
-  m[t + FLAGS] |= PROBE | TIMING;
-  m[t + RTT_SEQ] = m[t + SND_NXT];
-  m[t + RTT_AT] = tcp.nowUs;
+  // Timed from the breath that tries to send it: between breaths the clock stands still.
+  m[t + FLAGS] |= PROBE;
   tcp.counters.activeOpens++;
-  rtxStart(tcp, t);
   listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
   return t;
 }

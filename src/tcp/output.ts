@@ -11,7 +11,7 @@ import { blockRelease, tcpDestroy } from './close.ts';
 import { congestionRestart } from './congestion/control.ts';
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
 import { ownMss, windowShift } from './handshake.ts';
-import { LIST_ACK, LIST_CONTROL, LIST_DATA, LIST_UNRESOLVED, listPop, listPush, listPushFront, type OutputLists } from './lists.ts';
+import { LIST_ACK, LIST_CONTROL, LIST_DATA, LIST_UNRESOLVED, listPop, listPush, listPushFront, type OutputLists, unresolvedDue } from './lists.ts';
 import { nextHop } from './next-hop.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks } from './reassembly.ts';
@@ -23,7 +23,7 @@ import { persistStart, rtoBackedOff, rtxStart, timerBy } from './timers.ts';
 
 const { STATE: ST, FLAGS, RCV_NXT, RCV_ADV, SND_UNA, SND_NXT, SND_WND, LAST_ACK, CWND, MSS, RTT_SEQ, RTT_AT } = TCB;
 const { SNDQ, RCVQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, IFACE, TS_OFFSET } = TCB;
-const { DSACK_START, DSACK_END, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
+const { DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
 const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, UNREAD, LAST_ACK: LAST_ACK_STATE } = STATE;
@@ -51,8 +51,9 @@ const SLOTS_RESERVED = 8;
 export function tcpOutput(tcp: Tcp, iface: Interface): void {
   const m = tcp.m;
   const lists = tcp.lists[iface.index];
-  if (lists.head[LIST_UNRESOLVED] !== 0 && lists.resolvedVersion !== iface.neighbours.version) {
+  if (lists.head[LIST_UNRESOLVED] !== 0 && unresolvedDue(lists, iface.neighbours.version, tcp.nowMs)) {
     lists.resolvedVersion = iface.neighbours.version;
+    lists.resolvedAt = tcp.nowMs;
     retryUnresolved(m, lists);
   }
   for (let list = LIST_CONTROL; list <= LIST_DATA; list++) {
@@ -85,6 +86,8 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
     blockRelease(tcp, t);
     return DONE;
   }
+  // An attempt's time runs from its first breath, found next hop or not.
+  if (state === SYN_SENT && (m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
   const hop = nextHop(tcp, t);
   if (hop <= 0) {
     if (hop < 0 && state === SYN_SENT) {
@@ -134,6 +137,12 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
     0,
   );
   m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
+  if (state === SYN_SENT && m[t + BACKOFF] === 0) {
+    m[t + FLAGS] |= TIMING;
+    m[t + RTT_SEQ] = m[t + SND_NXT];
+    m[t + RTT_AT] = tcp.nowUs;
+    rtxStart(tcp, t);
+  }
   return DONE;
 }
 
