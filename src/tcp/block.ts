@@ -51,7 +51,7 @@ export const TCB = {
   /** Right edge of the window that the peer was told (RCV.NXT + RCV.WND at that time). */
   RCV_ADV: 6,
   SND_UNA: 7,
-  /** Highest sent + 1; never moves back but for a refused window probe. */
+  /** Highest sent + 1; never moves back. */
   SND_NXT: 8,
   /** Bytes, scaled. */
   SND_WND: 9,
@@ -153,6 +153,8 @@ export const TCB = {
   /** The peer's FIN came out of order: 1, and its sequence number. */
   FIN_AHEAD: 80,
   FIN_AHEAD_SEQ: 81,
+  /** 1: all data before the peer's FIN was offered to the program; `end` is due once the receive queue is read. */
+  END_DUE: 82,
 } as const;
 
 /** Words before word 0. */
