@@ -225,11 +225,11 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
     return;
   }
   if (state < ESTABLISHED || state > FIN_WAIT_2) return;
-  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves. The last
-  // sixteenth is for those that read all so far, which hold chunks no longer than a batch lasts.
+  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves. Who has
+  // left some already may not take the last quarter: others must be able to send, and to read as they go.
   const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
   const spare = tcp.chunks.free - tcp.chunksPromised - need;
-  if (spare < tcp.chunks.count >> 4 && (spare < 0 || m[t + UNREAD_BYTES] > 0)) {
+  if (spare < tcp.chunks.count >> 2 && (spare < 0 || m[t + UNREAD_BYTES] > 0)) {
     tcp.counters.receiveNoMemory++;
     s.flags &= ~F_FIN;
     ackNow(tcp, t);
