@@ -20,8 +20,13 @@ of this machine, bind it to an address that the host has, such as its end of the
   )
   .action(connect);
 
-async function connect(host: string, port: number, options: DeviceOptions & { verbose?: boolean }): Promise<void> {
-  if (options.device === 'cable') throw new Error('a cable leads nowhere outside this process: --device tun:NAME or tap:NAME');
+async function connect(
+  host: string,
+  port: number,
+  options: DeviceOptions & { verbose?: boolean },
+): Promise<void> {
+  if (options.device === 'cable')
+    throw new Error('a cable leads nowhere outside this process: --device tun:NAME or tap:NAME');
   const opened = await openDevice(options);
   try {
     const socket = opened.stack.net.connect({ host, port, allowHalfOpen: true });
@@ -30,10 +35,14 @@ async function connect(host: string, port: number, options: DeviceOptions & { ve
       socket.once('error', failed);
     });
     if (options.verbose) say(`connected from ${socket.localAddress} port ${socket.localPort}`);
-    const both = Promise.all([pipeline(process.stdin, socket), pipeline(socket, process.stdout, { end: false })]);
+    const both = Promise.all([
+      pipeline(process.stdin, socket),
+      pipeline(socket, process.stdout, { end: false }),
+    ]);
     await Promise.race([both, interrupted()]);
     const info = socket.info();
-    if (options.verbose && info !== null) say(`rtt ${info.rtt_ms.toFixed(3)} ms, ${info.bytesSent} B sent, ${info.bytesReceived} B received`);
+    if (options.verbose && info !== null)
+      say(`rtt ${info.rtt_ms.toFixed(3)} ms, ${info.bytesSent} B sent, ${info.bytesReceived} B received`);
   } finally {
     await opened.close();
     process.stdin.unref();

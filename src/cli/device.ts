@@ -24,9 +24,23 @@ const ADDRESSES_DEFAULT = ['10.77.0.2/24', 'fd77::2/64'];
 /** Adds `--device` and what belongs to it. */
 export function withDevice(command: Command, fallback: string): Command {
   return command
-    .option('--device <device>', 'tun:NAME, tap:NAME (need root, or `unshare -Urn`), or cable (in memory)', device, fallback)
-    .option('--address <cidr>', `address of the stack with its prefix; repeatable (default: ${ADDRESSES_DEFAULT.join(', ')})`, list(cidr), [])
-    .option('--host <cidr>', 'address of the host\'s end of a TUN or TAP; repeatable (default: the first free one of each network)', list(cidr))
+    .option(
+      '--device <device>',
+      'tun:NAME, tap:NAME (need root, or `unshare -Urn`), or cable (in memory)',
+      device,
+      fallback,
+    )
+    .option(
+      '--address <cidr>',
+      `address of the stack with its prefix; repeatable (default: ${ADDRESSES_DEFAULT.join(', ')})`,
+      list(cidr),
+      [],
+    )
+    .option(
+      '--host <cidr>',
+      "address of the host's end of a TUN or TAP; repeatable (default: the first free one of each network)",
+      list(cidr),
+    )
     .option('--gateway <address>', 'default router, one for IPv4 and one for IPv6', list(String))
     .option('--mtu <bytes>', 'largest IP packet', integer(576, 65_535))
     .option('--no-offload', 'leave checksums and segmentation to the stack')
@@ -67,7 +81,12 @@ export async function openStack(
       ...(gateway4 !== undefined && { gateway4 }),
       ...(gateway6 !== undefined && { gateway6 }),
       ...(file >= 0 && {
-        wrapPort: (port: Port) => capture(port, (bytes) => void writeSync(file, bytes), () => Date.now() * 1000),
+        wrapPort: (port: Port) =>
+          capture(
+            port,
+            (bytes) => void writeSync(file, bytes),
+            () => Date.now() * 1000,
+          ),
       }),
     });
     return {
@@ -91,7 +110,9 @@ function gateways(given: string[]): { gateway4?: string; gateway6?: string } {
 
 function device(text: string): string {
   if (text === 'cable' || DEVICE.test(text)) return text;
-  throw new InvalidArgumentError('It is tun:NAME, tap:NAME (a name of 1 to 15 letters, digits, "_", "-" or "."), or cable.');
+  throw new InvalidArgumentError(
+    'It is tun:NAME, tap:NAME (a name of 1 to 15 letters, digits, "_", "-" or "."), or cable.',
+  );
 }
 
 function cidr(text: string): string {
@@ -111,7 +132,8 @@ function list(parse: (text: string) => string): (text: string, before: string[] 
 export function integer(low: number, high: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!Number.isInteger(value) || value < low || value > high) throw new InvalidArgumentError(`It is a whole number from ${low} to ${high}.`);
+    if (!Number.isInteger(value) || value < low || value > high)
+      throw new InvalidArgumentError(`It is a whole number from ${low} to ${high}.`);
     return value;
   };
 }
