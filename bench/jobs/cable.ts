@@ -30,7 +30,7 @@ export function openPair(connections: number): Pair {
   const limits = {
     connections: connections + 1024,
     miniBlocks: 65_536,
-    chunks: Math.min(200_000, connections * 2 + 16_384),
+    chunks: Math.min(131_072, connections * 2 + 16_384),
   };
   const [left, right] = createCable(arena, 'cable');
   const client = new Engine({ arena, limits, secret, now });
