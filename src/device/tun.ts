@@ -140,7 +140,7 @@ function addHostAddress(name: string, text: string): void {
   const words = cidr.family === 4 ? [cidr.address] : Array.from(cidr.address);
   const bytes = new Uint8Array(words.length * 4);
   const view = new DataView(bytes.buffer);
-  words.forEach((word, i) => view.setInt32(4 * i, word, false));
+  for (const [i, word] of words.entries()) view.setInt32(4 * i, word, false);
   interfaceAddAddress(name, bytes, cidr.length);
 }
 

@@ -9,10 +9,8 @@ const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 const SIOCGIFFLAGS = 0x8913;
 const SIOCSIFFLAGS = 0x8914;
 const SIOCSIFMTU = 0x8922;
-const SIOCSIFHWADDR = 0x8924;
 const SIOCGIFINDEX = 0x8933;
 const IFF_UP = 1;
-const ARPHRD_ETHER = 1;
 const IFREQ_BYTES = 40;
 const IFREQ_DATA = 16;
 
@@ -69,14 +67,6 @@ export function interfaceSetMtu(name: string, mtu: number): void {
   interfaceIoctl(name, SIOCSIFMTU, 'SIOCSIFMTU', (data) => data.setInt32(0, mtu, true));
 }
 
-/** @param mac 6 bytes. */
-export function interfaceSetMac(name: string, mac: Uint8Array): void {
-  interfaceIoctl(name, SIOCSIFHWADDR, 'SIOCSIFHWADDR', (data) => {
-    data.setUint16(0, ARPHRD_ETHER, true);
-    mac.forEach((byte, i) => data.setUint8(2 + i, byte));
-  });
-}
-
 /** @param address 4 or 16 bytes in network order. */
 export function interfaceAddAddress(name: string, address: Uint8Array, prefixLength: number): void {
   const index = interfaceIndex(name);
@@ -93,7 +83,7 @@ export function interfaceAddAddress(name: string, address: Uint8Array, prefixLen
   const attribute = (type: number, bytes: Uint8Array): void => {
     view.setUint16(length, 4 + bytes.length, true);
     view.setUint16(length + 2, type, true);
-    bytes.forEach((byte, i) => view.setUint8(length + 4 + i, byte));
+    for (const [i, byte] of bytes.entries()) view.setUint8(length + 4 + i, byte);
     length += (4 + bytes.length + 3) & ~3;
   };
   attribute(IFA_LOCAL, address);

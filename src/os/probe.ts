@@ -131,7 +131,7 @@ function bpfWorks(): true | string {
   const c = libc();
   const { at, view } = c.allocate(ATTR_BYTES);
   // map_type, key_size, value_size, max_entries
-  [BPF_MAP_TYPE_ARRAY, 4, 4, 1].forEach((value, i) => view.setUint32(4 * i, value, true));
+  for (const [i, value] of [BPF_MAP_TYPE_ARRAY, 4, 4, 1].entries()) view.setUint32(4 * i, value, true);
   return closeOrErrno(c.syscall(numbers().bpf, BPF_MAP_CREATE, at, ATTR_BYTES, 0, 0));
 }
 
