@@ -67,11 +67,10 @@ export interface Port {
   rxSync(): number;
   /** Sends the tx slots before `head`, regains those whose frames are out. @returns tx.available */
   txSync(): number;
-  /**
-   * A file descriptor that polls readable when rxSync would bring something, or -1 when there is none
-   * (in-memory ports: their peer is in this process and says when to look).
-   */
+  /** A file descriptor that polls readable when rxSync would bring something, or -1: then `onArrival` tells. */
   readonly fd: number;
+  /** Set by whoever runs the engine; called by in-memory ports, at most once a batch, when rxSync would bring something. */
+  onArrival: () => void;
   /** Releases everything. Idempotent. Frames not yet sent are lost. */
   close(): void;
 }

@@ -10,15 +10,6 @@
  */
 export type Conn = number;
 
-/** Why a connection ended: 0 is an orderly close of both directions, others name Node's error code. */
-export const CLOSED_CLEAN = 0;
-export const CLOSED_RESET = 1; // ECONNRESET: the peer sent RST
-export const CLOSED_REFUSED = 2; // ECONNREFUSED: RST in answer to our SYN
-export const CLOSED_TIMEOUT = 3; // ETIMEDOUT: no answer for the user timeout, or keep-alive gave up
-export const CLOSED_UNREACHABLE = 4; // EHOSTUNREACH: the next hop doesn't answer, or ICMP said so
-export const CLOSED_ABORTED = 5; // ECONNABORTED: our own abort(), or a handler threw
-export const CLOSED_CODES = ['', 'ECONNRESET', 'ECONNREFUSED', 'ETIMEDOUT', 'EHOSTUNREACH', 'ECONNABORTED'] as const;
-
 /** All optional; what is missing does nothing (and missing `data` discards). */
 export interface Handlers {
   /** Established: accepted by a listener, or our connect() succeeded. */
@@ -35,6 +26,6 @@ export interface Handlers {
   writable?(conn: Conn): void;
   /** Everything sent so far is acknowledged. Only after `engine.notifyDrained(conn)`, once for each call. */
   drained?(conn: Conn): void;
-  /** Gone; the last call for this handle. @param reason one of CLOSED_* */
+  /** Gone; the last call for this handle. @param reason one of CLOSED_* in tcp/reasons.ts */
   close?(conn: Conn, reason: number): void;
 }

@@ -199,3 +199,8 @@ export function macIsMulticast(high: number): boolean {
 function refuse(what: string, text: string, why?: string): never {
   throw new AddressError(`${JSON.stringify(text)} is not a valid ${what}${why ? `: ${why}` : ''}`);
 }
+
+/** Either family: one word, or four. @throws AddressError */
+export function parseIp(text: string): number[] {
+  return text.includes(':') ? Array.from(parseIpv6(text)) : [parseIpv4(text)];
+}

@@ -1,0 +1,143 @@
+/** Telling the program: the breath's events in order, each to its connection's handlers. */
+import { FLAG, STATE, TCB } from '../tcp/block.ts';
+import { blockRelease, tcpAbort } from '../tcp/close.ts';
+import {
+  EVENT_CLOSE,
+  EVENT_DATA,
+  EVENT_DRAINED,
+  EVENT_END,
+  EVENT_OPEN,
+  EVENT_RESUME,
+  EVENT_WORDS,
+  EVENT_WRITABLE,
+  eventPush,
+} from '../tcp/events.ts';
+import { CLOSED_CLEAN } from '../tcp/reasons.ts';
+import { receiveClear, receiveEnd, receiveOffer, receiveResume, receiveUnread } from '../tcp/receive.ts';
+import type { Tcp } from '../tcp/tcp.ts';
+import type { Conn, Handlers } from './handlers.ts';
+
+const { HANDLERS, HANDLE, STATE: ST, FLAGS } = TCB;
+const { CLOSED, FREE, UNREAD } = STATE;
+const { END_TOLD, DETACHED, WANT_DRAINED } = FLAG;
+const WORDS = EVENT_WORDS;
+const [OPEN, DATA, END] = [EVENT_OPEN, EVENT_DATA, EVENT_END];
+const [WRITABLE, DRAINED, RESUME, CLOSE] = [EVENT_WRITABLE, EVENT_DRAINED, EVENT_RESUME, EVENT_CLOSE];
+
+const ignore = (): void => {};
+const discard = (_conn: Conn, _at: number, length: number): number => length;
+
+/** A program's handlers with nothing missing. One shape for all, so that calls through it stay monomorphic. */
+class HandlerSet {
+  readonly open: (conn: Conn) => void;
+  readonly data: (conn: Conn, at: number, length: number) => number;
+  readonly end: (conn: Conn) => void;
+  readonly writable: (conn: Conn) => void;
+  readonly drained: (conn: Conn) => void;
+  readonly close: (conn: Conn, reason: number) => void;
+
+  constructor(given: Handlers) {
+    this.open = given.open?.bind(given) ?? ignore;
+    this.data = given.data?.bind(given) ?? discard;
+    this.end = given.end?.bind(given) ?? ignore;
+    this.writable = given.writable?.bind(given) ?? ignore;
+    this.drained = given.drained?.bind(given) ?? ignore;
+    this.close = given.close?.bind(given) ?? ignore;
+  }
+}
+
+/** Every set of handlers that was given to an engine, by index. Programs have few; they are never removed. */
+export class HandlerSets {
+  readonly sets: HandlerSet[] = [];
+  readonly #known = new Map<Handlers, number>();
+
+  add(handlers: Handlers): number {
+    const known = this.#known.get(handlers);
+    if (known !== undefined) return known;
+    this.sets.push(new HandlerSet(handlers));
+    this.#known.set(handlers, this.sets.length - 1);
+    return this.sets.length - 1;
+  }
+
+  /** Nothing is queued: the answer to notifyDrained comes with the next events. */
+  drainedNow(tcp: Tcp, t: number): void {
+    tcp.m[t + FLAGS] &= ~WANT_DRAINED;
+    eventPush(tcp, t, DRAINED, 0, 0);
+  }
+}
+
+/**
+ * Tells the events there are; what handlers give rise to waits for the next breath, so that a handler which
+ * always asks for more can't hold the engine. A handler that throws loses its connection, nothing else.
+ */
+export function dispatchEvents(
+  tcp: Tcp,
+  handlers: HandlerSets,
+  onError: (error: unknown, conn: Conn) => void,
+): void {
+  const events = tcp.events;
+  const end = events.count;
+  let i = 0;
+  while (i < end) {
+    try {
+      for (; i < end; i++) dispatch(tcp, handlers, i * WORDS);
+    } catch (error) {
+      const t = events.words[i * WORDS];
+      const conn = tcp.m[t + HANDLE];
+      // A throwing close handler leaves nothing to abort.
+      if (events.words[i * WORDS + 1] === CLOSE) release(tcp, t);
+      else tcpAbort(tcp, t);
+      onError(error, conn);
+      i++;
+    }
+  }
+  events.words.copyWithin(0, end * WORDS, events.count * WORDS);
+  events.count -= end;
+  tcp.chunksPromised = 0;
+}
+
+function dispatch(tcp: Tcp, handlers: HandlerSets, i: number): void {
+  const m = tcp.m;
+  const words = tcp.events.words;
+  const t = words[i];
+  const set = handlers.sets[m[t + HANDLERS]];
+  switch (words[i + 1]) {
+    case DATA:
+      receiveOffer(tcp, t, words[i + 2], words[i + 3], set);
+      return;
+    case OPEN:
+      if ((m[t + FLAGS] & DETACHED) === 0) set.open(m[t + HANDLE]);
+      return;
+    case END:
+      receiveEnd(tcp, t, set);
+      return;
+    case WRITABLE:
+      if (m[t + ST] !== CLOSED) set.writable(m[t + HANDLE]);
+      return;
+    case DRAINED:
+      if (m[t + ST] !== CLOSED) set.drained(m[t + HANDLE]);
+      return;
+    case RESUME:
+      receiveResume(tcp, t, set);
+      if (m[t + ST] === UNREAD && (m[t + FLAGS] & END_TOLD) !== 0) ended(tcp, t, set.close, CLOSED_CLEAN);
+      return;
+    case CLOSE:
+      if (words[i + 2] === CLOSED_CLEAN && receiveUnread(tcp, t)) m[t + ST] = UNREAD;
+      else ended(tcp, t, set.close, words[i + 2]);
+      return;
+  }
+}
+
+/** The last word on a connection; its block is free for the next one afterwards. */
+function ended(tcp: Tcp, t: number, close: (conn: Conn, reason: number) => void, reason: number): void {
+  // CLOSED while the handler runs, so that its calls on the handle find nothing to do.
+  tcp.m[t + ST] = CLOSED;
+  close(tcp.m[t + HANDLE], reason);
+  release(tcp, t);
+}
+
+function release(tcp: Tcp, t: number): void {
+  if (tcp.m[t + ST] === FREE) return;
+  receiveClear(tcp, t);
+  blockRelease(tcp, t);
+}

@@ -1,0 +1,241 @@
+import { expect, test } from 'vitest';
+import { emitEthernet } from '../wire/ethernet.ts';
+import { emitIpv4Packet } from '../wire/ipv4.ts';
+import { emitIpv6Packet } from '../wire/ipv6.ts';
+import { type InterfaceCounters, IpCounters } from './counters.ts';
+import { pathMtuUpdate } from './path-mtu.ts';
+import { routeLookup4 } from './routes.ts';
+import {
+  advertFrame,
+  arpFrame,
+  BROADCAST_MAC,
+  ether4,
+  ether6,
+  Host,
+  icmp4,
+  icmp6,
+  OUR_4,
+  OUR_6,
+  OUR_MAC,
+  PEER_4,
+  PEER_6,
+  PEER_MAC,
+  solicitFrame,
+  words,
+} from './testing.ts';
+
+const payload = new Uint8Array(24);
+const tcp = { src: PEER_4, dst: OUR_4, protocol: 6, payload };
+const tcp6 = { src: PEER_6, dst: OUR_6, nextHeader: 6, payload };
+const echo = { kind: 'echo request' as const, id: 1, seq: 1, payload };
+
+/** The first `bytes` of a header chain's start: next header, length, and what follows. */
+function extension(next: number, ...rest: number[]): Uint8Array {
+  return Uint8Array.of(next, 0, ...rest);
+}
+
+function edited(packet: Uint8Array, edit: (bytes: Uint8Array) => void): Uint8Array {
+  const copy = packet.slice();
+  edit(copy);
+  return copy;
+}
+
+/**
+ * How each counter is reached: frames to receive on a host whose cache holds the two addresses of PEER_MAC.
+ * The type makes sure that none is left out.
+ */
+const reach: { [K in keyof InterfaceCounters]: Uint8Array[] | ((host: Host) => void) } = {
+  truncated: [
+    new Uint8Array(13),
+    ether4(emitIpv4Packet(tcp).subarray(0, 19)),
+    ether4(emitIpv4Packet(tcp).subarray(0, 43)),
+    ether6(emitIpv6Packet(tcp6).subarray(0, 39)),
+    ether6(emitIpv6Packet(tcp6).subarray(0, 63)),
+  ],
+  badVersion: [
+    ether4(edited(emitIpv4Packet(tcp), (b) => (b[0] = 0x65))),
+    ether6(edited(emitIpv6Packet(tcp6), (b) => (b[0] = 0x45))),
+  ],
+  badHeader: [
+    ether4(edited(emitIpv4Packet(tcp), (b) => (b[0] = 0x44))),
+    ether4(edited(emitIpv4Packet(tcp), (b) => b.set([0, 19], 2))),
+    ether4(emitIpv4Packet({ ...tcp, options: Uint8Array.of(1, 148, 9, 0) })),
+    ether4(emitIpv4Packet({ ...tcp, options: Uint8Array.of(1, 148, 1, 0) })),
+    ether4(emitIpv4Packet({ ...tcp, options: Uint8Array.of(1, 1, 1, 148) })),
+  ],
+  badChecksum: [
+    ether4(edited(emitIpv4Packet(tcp), (b) => b[10]++)),
+    ether4(edited(emitIpv4Packet({ ...tcp, options: Uint8Array.of(1, 1, 1, 1) }), (b) => b[21]++)),
+  ],
+  badSource: [
+    ...['224.0.0.5', '127.0.0.1', '0.0.0.0', '255.255.255.255', '10.0.0.255'].map((src) =>
+      ether4(emitIpv4Packet({ ...tcp, src })),
+    ),
+    ...['ff02::5', '::1', '::', '::ffff:10.0.0.2', '::10.0.0.2'].map((src) =>
+      ether6(emitIpv6Packet({ ...tcp6, src })),
+    ),
+    icmp6(echo, '::'),
+  ],
+  notForUs: [
+    ether4(emitIpv4Packet(tcp), '02:00:00:00:00:09'),
+    ether4(emitIpv4Packet({ ...tcp, dst: '10.0.0.9' })),
+    ether4(emitIpv4Packet({ ...tcp, dst: '127.0.0.1' })),
+    ether4(emitIpv4Packet({ ...tcp, dst: '224.0.0.251' })),
+    ether6(emitIpv6Packet({ ...tcp6, dst: 'fd00::9' })),
+    ether6(emitIpv6Packet({ ...tcp6, dst: 'ff02::fb' })),
+    ether6(emitIpv6Packet({ ...tcp6, dst: 'ff02::1:ff00:9' })),
+    solicitFrame('fd00::9:0:1', PEER_6, PEER_MAC, 'ff02::1:ff00:1'),
+  ],
+  linkBroadcast: [
+    ether4(emitIpv4Packet(tcp), BROADCAST_MAC),
+    ether6(emitIpv6Packet(tcp6), '33:33:00:00:00:01'),
+  ],
+  castTcp: [
+    ...['10.0.0.255', '255.255.255.255', '224.0.0.1'].map((dst) => ether4(emitIpv4Packet({ ...tcp, dst }))),
+    ...['ff01::1', 'ff02::1', 'ff02::1:ff00:1'].map((dst) => ether6(emitIpv6Packet({ ...tcp6, dst }))),
+  ],
+  ttlZero: [ether4(emitIpv4Packet({ ...tcp, ttl: 0 }))],
+  fragments: [
+    ether4(emitIpv4Packet({ ...tcp, moreFragments: true })),
+    ether4(emitIpv4Packet({ ...tcp, fragmentOffset: 8 })),
+    ether6(
+      emitIpv6Packet({ ...tcp6, nextHeader: 44, payload: Uint8Array.of(6, 0, 0, 1, 0, 0, 0, 1, ...payload) }),
+    ),
+  ],
+  sourceRoutes: [
+    ether4(emitIpv4Packet({ ...tcp, options: Uint8Array.of(131, 3, 4, 0) })),
+    ether4(emitIpv4Packet({ ...tcp, options: Uint8Array.of(1, 137, 3, 4) })),
+    ether6(emitIpv6Packet({ ...tcp6, nextHeader: 43, payload: extension(6, 0, 1, 0, 0, 0, 0) })),
+  ],
+  extensionHeaders: [
+    // Cut short; an option that says to drop; no next header; longer than what anybody needs.
+    ether6(emitIpv6Packet({ ...tcp6, nextHeader: 0, payload: extension(6, 1, 2) })),
+    ether6(emitIpv6Packet({ ...tcp6, nextHeader: 60, payload: extension(6, 0x40, 4, 0, 0, 0, 0) })),
+    ether6(emitIpv6Packet({ ...tcp6, nextHeader: 59 })),
+    ether6(
+      emitIpv6Packet({
+        ...tcp6,
+        nextHeader: 60,
+        payload: Uint8Array.of(60, 31, 1, 252, ...new Uint8Array(252), 6, 0, 1, 4, 0, 0, 0, 0),
+      }),
+    ),
+  ],
+  unknownEtherType: [emitEthernet({ dst: OUR_MAC, src: PEER_MAC, type: 0x8100, payload })],
+  unknownProtocol: [
+    ether4(emitIpv4Packet({ ...tcp, protocol: 58 })),
+    ether6(emitIpv6Packet({ ...tcp6, nextHeader: 1 })),
+  ],
+  arpBad: [
+    arpFrame('request', PEER_MAC, PEER_4, OUR_MAC, OUR_4).subarray(0, 41),
+    arpFrame('request', '03:00:00:00:00:02', PEER_4, OUR_MAC, OUR_4),
+    arpFrame('request', '00:00:00:00:00:00', PEER_4, OUR_MAC, OUR_4),
+    arpFrame('request', PEER_MAC, '192.0.2.1', OUR_MAC, OUR_4),
+  ],
+  arpRequests: [arpFrame('request', PEER_MAC, PEER_4, '00:00:00:00:00:00', OUR_4)],
+  arpReplies: [arpFrame('request', PEER_MAC, PEER_4, '00:00:00:00:00:00', OUR_4)],
+  ndpBad: [
+    icmp6({ kind: 'neighbor solicitation', target: OUR_6, options: {} }, PEER_6, OUR_6, 254),
+    icmp6({ kind: 'neighbor solicitation', target: 'ff02::1', options: {} }, PEER_6, OUR_6, 255),
+    solicitFrame(OUR_6, '::', null, OUR_6),
+    solicitFrame(OUR_6, '::', PEER_MAC, 'ff02::1:ff00:1'),
+    solicitFrame(OUR_6, PEER_6, '33:33:00:00:00:01'),
+    advertFrame(PEER_6, PEER_MAC, 0x40, 'ff02::1'),
+    advertFrame(PEER_6, '33:33:00:00:00:01'),
+  ],
+  ndpSolicitations: [solicitFrame(OUR_6, PEER_6, PEER_MAC)],
+  ndpAdvertisements: [advertFrame(PEER_6, PEER_MAC)],
+  ndpIgnored: [icmp6({ kind: 'router solicitation', options: {} }, PEER_6, OUR_6, 255)],
+  redirects: [
+    icmp4({ kind: 'other', type: 5, code: 1, rest: 0, payload }),
+    icmp6({ kind: 'redirect', target: PEER_6, destination: 'fd00::9', options: {} }, PEER_6, OUR_6, 255),
+  ],
+  addressConflicts: [
+    arpFrame('request', PEER_MAC, OUR_4, OUR_MAC, OUR_4),
+    solicitFrame(OUR_6, '::', null, 'ff02::1:ff00:1'),
+    advertFrame(OUR_6, PEER_MAC),
+  ],
+  neighbourUnsolicited: [
+    arpFrame('reply', PEER_MAC, '10.0.0.77', OUR_MAC, OUR_4),
+    arpFrame('request', PEER_MAC, '10.0.0.77', OUR_MAC, '10.0.0.77'),
+    advertFrame('fd00::77', PEER_MAC),
+    advertFrame('fd00::77', PEER_MAC, 0x20, 'ff02::1'),
+  ],
+  neighbourConflicts: [
+    arpFrame('reply', '02:00:00:00:00:66', PEER_4, OUR_MAC, OUR_4),
+    advertFrame(PEER_6, '02:00:00:00:00:66', 0x60),
+  ],
+  neighbourFull: [
+    arpFrame('request', PEER_MAC, '10.0.0.50', OUR_MAC, OUR_4),
+    arpFrame('request', PEER_MAC, '10.0.0.51', OUR_MAC, OUR_4),
+    arpFrame('request', PEER_MAC, '10.0.0.52', OUR_MAC, OUR_4),
+  ],
+  neighbourEvicted: (host) => {
+    for (let i = 60; i < 63; i++) host.resolve(`10.0.0.${i}`);
+  },
+  neighbourFailed: (host) => {
+    host.resolve('10.0.0.60');
+    host.pass(3100);
+  },
+  icmpBad: [
+    edited(icmp4(echo), (b) => b[40]++),
+    edited(icmp6(echo), (b) => b[60]++),
+    ether4(emitIpv4Packet({ ...tcp, protocol: 1, payload: payload.subarray(0, 7) })),
+    ether6(emitIpv6Packet({ ...tcp6, nextHeader: 58, payload: payload.subarray(0, 7) })),
+  ],
+  icmpEchoRequests: [icmp4(echo), icmp6(echo)],
+  icmpEchoReplies: [icmp4({ ...echo, kind: 'echo reply' }), icmp6({ ...echo, kind: 'echo reply' })],
+  icmpIgnored: [
+    icmp4({ kind: 'other', type: 4, code: 0, rest: 0, payload }),
+    icmp4({ kind: 'other', type: 13, code: 0, rest: 0, payload }),
+    icmp4(echo, PEER_4, '10.0.0.255'),
+    icmp6({ kind: 'other', type: 130, code: 0, rest: 0, payload }),
+    icmp6(echo, PEER_6, 'ff02::1'),
+  ],
+  icmpErrorsIn: [icmp4({ kind: 'time exceeded', code: 0, payload })],
+  icmpErrorsBad: [icmp4({ kind: 'time exceeded', code: 0, payload })],
+  icmpErrorsOut: [ether4(emitIpv4Packet({ ...tcp, protocol: 99 }))],
+  icmpErrorsLimited: (host) => {
+    for (let i = 0; i < 51; i++) {
+      host.receive(ether4(emitIpv4Packet({ ...tcp, protocol: 99 })));
+      host.take();
+    }
+  },
+  txFull: (host) => {
+    for (let i = 0; i < 65; i++) host.receive(icmp4(echo));
+  },
+  txTooBig: [icmp4({ ...echo, payload: new Uint8Array(1473) })],
+  txUnresolved: [icmp4(echo, '10.0.0.77')],
+};
+
+test.each(Object.keys(reach) as (keyof InterfaceCounters)[])('%s is counted', (name) => {
+  const inputs = reach[name];
+  const attempts =
+    Array.isArray(inputs) && name !== 'neighbourFull' ? inputs.map((frame) => [frame]) : [inputs];
+  for (const attempt of attempts) {
+    const host = new Host('ether', { neighbours: 4 });
+    for (const address of [PEER_4, PEER_6]) {
+      host.resolve(address);
+      host.answer(address);
+      expect(host.resolve(address)).toBeGreaterThan(0);
+    }
+    host.take();
+    const before = host.counters[name];
+    if (Array.isArray(attempt)) for (const frame of attempt) expect(host.receive(frame)).toBe(0);
+    else attempt(host);
+    expect(
+      host.counters[name],
+      Array.isArray(attempt) ? Buffer.from(attempt[0]).toString('hex') : name,
+    ).toBeGreaterThan(before);
+  }
+});
+
+test("the stack's own counters are counted", () => {
+  const { ip } = new Host();
+  routeLookup4(ip, words('192.0.2.1')[0]);
+  routeLookup4(ip, words(OUR_4)[0]);
+  routeLookup4(ip, words('224.0.0.1')[0]);
+  pathMtuUpdate(ip, 4, words(PEER_4)[0], 0, 0, 0, 100);
+  for (let i = 0; i < 257; i++) pathMtuUpdate(ip, 6, words('fd00::')[0], 0, 0, 1000 + i, 1400);
+  for (const [name, value] of Object.entries(ip.counters)) expect(value, name).toBeGreaterThan(0);
+  expect(Object.keys(ip.counters)).toEqual(Object.keys(new IpCounters()));
+});

@@ -1,0 +1,215 @@
+/**
+ * ICMP errors of both versions: those we send (RFC 1122 3.2.2, RFC 4443 2.4), and the quotations in those we
+ * receive, which go up to the transport that can tell whether it sent the packet.
+ */
+import { checksumFinish } from '../wire/checksum.ts';
+import {
+  ICMP_CHECKSUM,
+  ICMP_HEADER_BYTES,
+  ICMP_UNREACHABLE,
+  icmpIsError,
+  icmpType,
+  icmpWrite,
+  UNREACHABLE_PORT,
+  type UNREACHABLE_PROTOCOL,
+} from '../wire/icmp.ts';
+import {
+  ICMPV6_PARAMETER_PROBLEM,
+  ICMPV6_UNREACHABLE,
+  icmpv6IsError,
+  UNREACHABLE6_PORT,
+} from '../wire/icmpv6.ts';
+import {
+  IPV4_HEADER_BYTES,
+  ipv4CheckQuoted,
+  ipv4Dst,
+  ipv4FragmentOffset,
+  ipv4Protocol,
+  ipv4Src,
+} from '../wire/ipv4.ts';
+import {
+  HEADER_FRAGMENT,
+  IPV6_DST,
+  IPV6_HEADER_BYTES,
+  IPV6_NEXT_HEADER,
+  IPV6_SRC,
+  ipv6CheckQuoted,
+  ipv6NextHeader,
+} from '../wire/ipv6.ts';
+import { PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/protocols.ts';
+import { type Interface, interfaceHas4, interfaceHas6 } from './interface.ts';
+import type { Ip } from './ip.ts';
+import { TTL_DEFAULT } from './output.ts';
+import { type Packet, packetAnswer, packetPseudoSum } from './packet.ts';
+import { ipSend, SENT } from './send.ts';
+
+/** RFC 9293 3.9.2.2: a transport SHOULD give up on a hard error, and MUST NOT on a soft one. */
+export const ERROR_HARD = 1;
+export const ERROR_SOFT = 2;
+/** The packet was larger than `mtu`, which an old router leaves 0 (RFC 1191 5). */
+export const ERROR_TOO_BIG = 3;
+
+/** An ICMP error about a packet of ours, as `ip.onError` gets it; reused, so good until the hook returns. */
+export class IcmpError {
+  /** One of ERROR_*. Not yet believed: the transport must know the connection and the sequence number. */
+  kind = 0;
+  version = 0;
+  type = 0;
+  code = 0;
+  mtu = 0;
+  /** From the quoted packet, which went from `src` (an address of ours) to `dst`. TCP or UDP. */
+  protocol = 0;
+  src0 = 0;
+  src1 = 0;
+  src2 = 0;
+  src3 = 0;
+  dst0 = 0;
+  dst1 = 0;
+  dst2 = 0;
+  dst3 = 0;
+  srcPort = 0;
+  dstPort = 0;
+  /** TCP: the sequence number. UDP: its length and checksum. */
+  seq = 0;
+}
+
+/** Quoted of the upper layer by every router: ports and sequence number (RFC 792). */
+const QUOTED_BYTES = 8;
+/** RFC 1812 4.3.2.3: as much as fits 576 bytes; RFC 4443 2.4 (c): the minimum MTU. */
+const ERROR_BYTES_4 = 576;
+const ERROR_BYTES_6 = 1280;
+
+/** @param p The packet that nobody here takes. @param code UNREACHABLE_PROTOCOL or UNREACHABLE_PORT. */
+export function icmpSendUnreachable(
+  ip: Ip,
+  p: Packet,
+  code: typeof UNREACHABLE_PROTOCOL | typeof UNREACHABLE_PORT,
+): void {
+  if (p.version === 4) sendError(ip, p, ICMP_UNREACHABLE, code, 0);
+  else if (code === UNREACHABLE_PORT) sendError(ip, p, ICMPV6_UNREACHABLE, UNREACHABLE6_PORT, 0);
+  // RFC 8200 4: code 1, unrecognized Next Header, and where it was found.
+  else sendError(ip, p, ICMPV6_PARAMETER_PROBLEM, 1, nextHeaderOffset(ip.view, p.at, p.l4At));
+}
+
+function sendError(ip: Ip, p: Packet, type: number, code: number, rest: number): void {
+  // What came in a link-layer broadcast is `cast` too, or input has dropped it.
+  if (p.cast !== 0 || isError(ip, p)) return;
+  const { counters } = ip.interfaces[p.iface];
+  if (!ip.icmpErrors.take(ip.now_ms)) {
+    counters.icmpErrorsLimited++;
+    return;
+  }
+  const v4 = p.version === 4;
+  const room = v4
+    ? ERROR_BYTES_4 - IPV4_HEADER_BYTES - ICMP_HEADER_BYTES
+    : ERROR_BYTES_6 - IPV6_HEADER_BYTES - ICMP_HEADER_BYTES;
+  const quoted = Math.min(p.l4At - p.at + p.l4Length, room);
+  const { out, scratchAt: at } = ip;
+  packetAnswer(out, p);
+  out.protocol = v4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6;
+  out.ttl = TTL_DEFAULT;
+  out.tos = 0;
+  out.l4At = at;
+  out.l4Length = ICMP_HEADER_BYTES + quoted;
+  icmpWrite(ip.view, at, type, code, rest);
+  ip.arena.kernels.copy(at + ICMP_HEADER_BYTES, p.at, quoted);
+  icmpSum(ip, out);
+  if (ipSend(ip, out) === SENT) counters.icmpErrorsOut++;
+}
+
+/** Fills in the checksum of the ICMP message at `out.l4At`, whose field is zero. */
+export function icmpSum(ip: Ip, out: Packet): void {
+  const pseudo = out.version === 4 ? 0 : packetPseudoSum(out);
+  const sum = pseudo + ip.arena.kernels.sum(out.l4At, out.l4Length);
+  ip.view.setUint16(out.l4At + ICMP_CHECKSUM, checksumFinish(sum), false);
+}
+
+/** RFC 1122 3.2.2, RFC 4443 2.4 (e.1): an error about an error would go on for ever. */
+function isError(ip: Ip, p: Packet): boolean {
+  if (p.protocol !== PROTOCOL_ICMP && p.protocol !== PROTOCOL_ICMPV6) return false;
+  if (p.l4Length === 0) return true;
+  const type = icmpType(ip.view, p.l4At);
+  return p.protocol === PROTOCOL_ICMP ? icmpIsError(type) : icmpv6IsError(type);
+}
+
+/** From the start of the IPv6 header to the byte that named the header at `l4At`. */
+function nextHeaderOffset(view: DataView, at: number, l4At: number): number {
+  let named = at + IPV6_NEXT_HEADER;
+  for (let header = at + IPV6_HEADER_BYTES; header < l4At; ) {
+    const bytes = view.getUint8(named) === HEADER_FRAGMENT ? 8 : (view.getUint8(header + 1) + 1) << 3;
+    named = header;
+    header += bytes;
+  }
+  return named - at;
+}
+
+/**
+ * An error has come in `ip.packet`, its checksum good. Gives it to `ip.onError` if it quotes enough of a TCP
+ * or UDP packet that one of our addresses could have sent; otherwise it is counted.
+ */
+export function icmpErrorInput(ip: Ip, iface: Interface, kind: number, mtu: number): void {
+  const { packet: p, error, view } = ip;
+  iface.counters.icmpErrorsIn++;
+  const at = p.l4At + ICMP_HEADER_BYTES;
+  const length = p.l4Length - ICMP_HEADER_BYTES;
+  const header = p.version === 4 ? quote4(ip, at, length) : quote6(ip, at, length);
+  const known = error.protocol === PROTOCOL_TCP || error.protocol === PROTOCOL_UDP;
+  if (header < 0 || length < header + QUOTED_BYTES || !known || !isOurs(ip)) {
+    iface.counters.icmpErrorsBad++;
+    return;
+  }
+  error.kind = kind;
+  error.version = p.version;
+  error.type = icmpType(view, p.l4At);
+  error.code = view.getUint8(p.l4At + 1);
+  error.mtu = mtu;
+  error.srcPort = view.getUint16(at + header, false);
+  error.dstPort = view.getUint16(at + header + 2, false);
+  error.seq = view.getInt32(at + header + 4, false);
+  ip.onError?.(error);
+}
+
+/** @returns the quoted header's length, or negative. */
+function quote4(ip: Ip, at: number, length: number): number {
+  const { error, view } = ip;
+  const header = ipv4CheckQuoted(view, at, length);
+  // A later fragment holds no ports.
+  if (header < 0 || ipv4FragmentOffset(view, at) !== 0) return -1;
+  error.protocol = ipv4Protocol(view, at);
+  error.src0 = ipv4Src(view, at);
+  error.dst0 = ipv4Dst(view, at);
+  error.src1 = error.src2 = error.src3 = error.dst1 = error.dst2 = error.dst3 = 0;
+  return header;
+}
+
+/** We send no extension headers, so a quotation that has one isn't of ours. */
+function quote6(ip: Ip, at: number, length: number): number {
+  const { error, view } = ip;
+  const header = ipv6CheckQuoted(view, at, length);
+  if (header < 0) return -1;
+  error.protocol = ipv6NextHeader(view, at);
+  error.src0 = view.getInt32(at + IPV6_SRC, false);
+  error.src1 = view.getInt32(at + IPV6_SRC + 4, false);
+  error.src2 = view.getInt32(at + IPV6_SRC + 8, false);
+  error.src3 = view.getInt32(at + IPV6_SRC + 12, false);
+  error.dst0 = view.getInt32(at + IPV6_DST, false);
+  error.dst1 = view.getInt32(at + IPV6_DST + 4, false);
+  error.dst2 = view.getInt32(at + IPV6_DST + 8, false);
+  error.dst3 = view.getInt32(at + IPV6_DST + 12, false);
+  return header;
+}
+
+/** Whether the quoted source is ours, on whichever interface: routes may be asymmetric. */
+function isOurs(ip: Ip): boolean {
+  const { error, packet: p } = ip;
+  for (const iface of ip.interfaces) {
+    if (
+      p.version === 4
+        ? interfaceHas4(iface, error.src0)
+        : interfaceHas6(iface, error.src0, error.src1, error.src2, error.src3)
+    ) {
+      return true;
+    }
+  }
+  return false;
+}

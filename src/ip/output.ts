@@ -1,0 +1,147 @@
+/**
+ * Headers in front of what an upper layer has put, or will put, in a tx slot: the link header and the IP header.
+ *
+ *   slot's DESC_AT ─► │ Ethernet 14 B │ IP 20 or 40 B │ upper layer …
+ *                     └── iface.headroom4 / headroom6 ─┘
+ */
+import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
+import { ETHER_HEADER_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, etherWrite } from '../wire/ethernet.ts';
+import { IPV4_DF, IPV4_HEADER_BYTES, ipv4Write } from '../wire/ipv4.ts';
+import { IPV6_HEADER_BYTES, ipv6Write } from '../wire/ipv6.ts';
+import type { Interface } from './interface.ts';
+import type { Ip } from './ip.ts';
+import { neighbourMacHigh, neighbourMacLow } from './neighbour-cache.ts';
+import type { Packet } from './packet.ts';
+
+// V8 folds a module's own constants, not imported ones.
+const AT = DESC_AT;
+const LENGTH = DESC_LENGTH;
+const FLAGS = DESC_FLAGS;
+const AUX = DESC_AUX;
+const ETHER_BYTES = ETHER_HEADER_BYTES;
+const V4_BYTES = IPV4_HEADER_BYTES;
+const V6_BYTES = IPV6_HEADER_BYTES;
+const TYPE_4 = ETHERTYPE_IPV4;
+const TYPE_6 = ETHERTYPE_IPV6;
+const DF = IPV4_DF;
+
+/** RFC 1122 3.2.1.7 and IANA's recommended default. */
+export const TTL_DEFAULT = 64;
+const TTL = TTL_DEFAULT;
+
+/** Word index of a free tx descriptor, or 0. It stays free until `txCommit`. */
+export function txSlot(iface: Interface): number {
+  const ring = iface.port.tx;
+  return ((ring.tail - ring.head) | 0) > 0 ? ring.slot(ring.head) : 0;
+}
+
+/** Hands the slot that `txSlot` gave to the device, which sees it at its next sync. */
+export function txCommit(iface: Interface, slot: number, length: number, flags: number, aux: number): void {
+  const ring = iface.port.tx;
+  const { m } = ring;
+  m[slot + LENGTH] = length;
+  m[slot + FLAGS] = flags;
+  m[slot + AUX] = aux;
+  ring.head = (ring.head + 1) | 0;
+}
+
+/**
+ * Writes `iface.headroom4` bytes at the frame's start. DF is set and so ID is 0 (RFC 6864 4.1).
+ * @param neighbour A reference for which `neighbourUsable` has just said yes.
+ * @param l4Length Bytes after the IP header; a super-segment's whole length.
+ */
+export function ipWriteHeader4(
+  ip: Ip,
+  iface: Interface,
+  neighbour: number,
+  at: number,
+  src: number,
+  dst: number,
+  l4Length: number,
+  tos: number,
+  protocol: number,
+): void {
+  let header = at;
+  if (iface.ether) {
+    writeEther(ip, iface, neighbour, at, TYPE_4);
+    header = at + ETHER_BYTES;
+  }
+  ipv4Write(ip.view, header, V4_BYTES + l4Length, protocol, src, dst, tos, TTL, 0, DF);
+}
+
+/**
+ * Writes `iface.headroom6` bytes at the frame's start.
+ * @param m Holds both addresses as four words each, at `src` and `dst`.
+ */
+export function ipWriteHeader6(
+  ip: Ip,
+  iface: Interface,
+  neighbour: number,
+  at: number,
+  m: Int32Array,
+  src: number,
+  dst: number,
+  l4Length: number,
+  trafficClass: number,
+  protocol: number,
+): void {
+  let header = at;
+  if (iface.ether) {
+    writeEther(ip, iface, neighbour, at, TYPE_6);
+    header = at + ETHER_BYTES;
+  }
+  ipv6Write(ip.view, header, l4Length, protocol, m, src, dst, trafficClass << 20, TTL);
+}
+
+function writeEther(ip: Ip, iface: Interface, neighbour: number, at: number, type: number): void {
+  const cache = iface.neighbours;
+  etherWrite(
+    ip.view,
+    at,
+    neighbourMacHigh(cache, neighbour),
+    neighbourMacLow(cache, neighbour),
+    iface.macHigh,
+    iface.macLow,
+    type,
+  );
+}
+
+/**
+ * Sends what `out` describes, its upper layer copied from [l4At, l4At + l4Length), to a hardware address that
+ * is known. Not for the hot path.
+ * @returns false when it was dropped and counted: no slot, or too large.
+ */
+export function ipTransmit(ip: Ip, iface: Interface, macHigh: number, macLow: number, out: Packet): boolean {
+  const v4 = out.version === 4;
+  const headroom = v4 ? iface.headroom4 : iface.headroom6;
+  const packetBytes = out.l4Length + (v4 ? V4_BYTES : V6_BYTES);
+  if (packetBytes > iface.mtu || headroom + out.l4Length > iface.port.frameBytes) {
+    iface.counters.txTooBig++;
+    return false;
+  }
+  const slot = txSlot(iface);
+  if (slot === 0) {
+    iface.counters.txFull++;
+    return false;
+  }
+  const at = iface.port.tx.m[slot + AT];
+  const header = iface.ether ? at + ETHER_BYTES : at;
+  if (iface.ether)
+    etherWrite(ip.view, at, macHigh, macLow, iface.macHigh, iface.macLow, v4 ? TYPE_4 : TYPE_6);
+  if (v4) ipv4Write(ip.view, header, packetBytes, out.protocol, out.src0, out.dst0, out.tos, out.ttl, 0, DF);
+  else {
+    const w = ip.words;
+    w[0] = out.src0;
+    w[1] = out.src1;
+    w[2] = out.src2;
+    w[3] = out.src3;
+    w[4] = out.dst0;
+    w[5] = out.dst1;
+    w[6] = out.dst2;
+    w[7] = out.dst3;
+    ipv6Write(ip.view, header, out.l4Length, out.protocol, w, 0, 4, out.tos << 20, out.ttl);
+  }
+  ip.arena.kernels.copy(at + headroom, out.l4At, out.l4Length);
+  txCommit(iface, slot, headroom + out.l4Length, 0, 0);
+  return true;
+}

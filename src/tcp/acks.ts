@@ -1,0 +1,181 @@
+/** The ACK of an acceptable segment (RFC 9293 3.10.7.4, fifth step): SND.UNA, the send window, RTT, recovery. */
+
+import { neighbourConfirm } from '../ip/neighbours.ts';
+import { queueDrop } from '../memory/byte-queue.ts';
+import { FLAG, STATE, TCB } from './block.ts';
+import { tcpFinish } from './close.ts';
+import { congestionAcked } from './congestion/control.ts';
+import { EVENT_DRAINED, EVENT_WRITABLE, eventPush } from './events.ts';
+import { ackNow } from './input.ts';
+import { LIST_DATA, listPush } from './lists.ts';
+import { duplicateAck, recoveryAcked } from './recovery.ts';
+import { sackAdd } from './sack.ts';
+import { FIN, type Segment } from './segment.ts';
+import type { Tcp } from './tcp.ts';
+import { keepStart, rttSample, rtxStart } from './timers.ts';
+
+const {
+  STATE: ST,
+  FLAGS,
+  SND_UNA,
+  SND_NXT,
+  SND_WND,
+  SND_WL1,
+  SND_WL2,
+  MAX_WND,
+  SNDQ,
+  RTT_SEQ,
+  RTT_AT,
+  BACKOFF,
+} = TCB;
+const { IFACE, NEIGHBOUR, LIMITED, RECOVER, SACKED_COUNT, DUPACKS, SND_BUF, KEEP_PROBES } = TCB;
+const {
+  SACK,
+  TIMING,
+  RTX,
+  PERSIST,
+  RECOVERY,
+  LOSS,
+  FIN_SENT,
+  FIN_QUEUED,
+  WANT_WRITABLE,
+  WANT_DRAINED,
+  DETACHED,
+} = FLAG;
+const { FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK } = STATE;
+const QUEUE_LENGTH = 2;
+const [E_WRITABLE, E_DRAINED] = [EVENT_WRITABLE, EVENT_DRAINED];
+const F_FIN = FIN;
+const L_DATA = LIST_DATA;
+
+/** @returns false when the segment is to be dropped, or the connection has ended. */
+export function acceptAck(tcp: Tcp, t: number, s: Segment): boolean {
+  const m = tcp.m;
+  const acked = (s.ack - m[t + SND_UNA]) | 0;
+  if (((s.ack - m[t + SND_NXT]) | 0) > 0 || (acked < 0 && acked + m[t + MAX_WND] < 0)) {
+    // Never sent, or older than any window could be (RFC 5961 5.2).
+    tcp.counters.badAck++;
+    ackNow(tcp, t);
+    return false;
+  }
+
+  const sacked =
+    s.hasOptions === 1 && tcp.options.sackCount > 0 && (m[t + FLAGS] & SACK) !== 0 ? acceptSacks(tcp, t) : 0;
+  const windowBefore = m[t + SND_WND];
+  // RFC 9293 3.10.7.4: only a newer segment may set the window.
+  if (
+    acked >= 0 &&
+    (((m[t + SND_WL1] - s.seq) | 0) < 0 || (m[t + SND_WL1] === s.seq && ((m[t + SND_WL2] - s.ack) | 0) <= 0))
+  ) {
+    const window = s.window << (m[t + FLAGS] & 15);
+    m[t + SND_WND] = window;
+    m[t + SND_WL1] = s.seq;
+    m[t + SND_WL2] = s.ack;
+    if (window !== windowBefore) windowChanged(tcp, t, windowBefore);
+  }
+
+  if (acked > 0) return newAck(tcp, t, s, acked);
+  if (m[t + KEEP_PROBES] !== 0) m[t + KEEP_PROBES] = 0;
+  if (acked === 0 && m[t + SND_UNA] !== m[t + SND_NXT]) {
+    // RFC 5681 2's duplicate ACK; with SACK, one that brings news (RFC 6675 2).
+    const duplicate =
+      (m[t + FLAGS] & SACK) !== 0
+        ? sacked > 0
+        : s.length === 0 && (s.flags & F_FIN) === 0 && m[t + SND_WND] === windowBefore;
+    if (duplicate) duplicateAck(tcp, t);
+  }
+  return true;
+}
+
+function acceptSacks(tcp: Tcp, t: number): number {
+  const { sackAt, sackCount } = tcp.options;
+  let fresh = 0;
+  for (let i = 0; i < sackCount; i++) {
+    const at = sackAt + 8 * i;
+    fresh += sackAdd(tcp, t, tcp.view.getInt32(at, false), tcp.view.getInt32(at + 4, false));
+  }
+  return fresh;
+}
+
+function windowChanged(tcp: Tcp, t: number, before: number): void {
+  const m = tcp.m;
+  const window = m[t + SND_WND];
+  if (window > m[t + MAX_WND]) m[t + MAX_WND] = window;
+  if (window < before) return;
+  if ((m[t + FLAGS] & PERSIST) !== 0) {
+    m[t + FLAGS] &= ~PERSIST;
+    m[t + BACKOFF] = 0;
+    // A probe's byte that was not acknowledged was refused, so it counts as unsent.
+    if (((m[t + SND_NXT] - m[t + SND_UNA]) | 0) === 1 && (m[t + FLAGS] & FIN_SENT) === 0)
+      m[t + SND_NXT] = m[t + SND_UNA];
+    else if (m[t + SND_NXT] !== m[t + SND_UNA]) rtxStart(tcp, t);
+  }
+  if (m[t + SNDQ + QUEUE_LENGTH] > 0) listPush(m, tcp.lists[m[t + IFACE]], L_DATA, t);
+}
+
+/** SND.UNA moves by `acked`. */
+function newAck(tcp: Tcp, t: number, s: Segment, acked: number): boolean {
+  const m = tcp.m;
+  const finAcked = (m[t + FLAGS] & FIN_SENT) !== 0 && s.ack === m[t + SND_NXT];
+  queueDrop(tcp.chunks, t + SNDQ, finAcked ? acked - 1 : acked);
+  m[t + SND_UNA] = s.ack;
+  m[t + BACKOFF] = 0;
+
+  if ((m[t + FLAGS] & TIMING) !== 0 && ((s.ack - m[t + RTT_SEQ]) | 0) >= 0) {
+    m[t + FLAGS] &= ~TIMING;
+    rttSample(m, t, (tcp.nowUs - m[t + RTT_AT]) | 0);
+    // Once a round trip, what costs more: reachability (RFC 4861 7.3.1), and marks that must not fall 2^31 behind.
+    neighbourConfirm(tcp.ip.interfaces[m[t + IFACE]], m[t + NEIGHBOUR]);
+    if (((m[t + LIMITED] - s.ack) | 0) < 0) m[t + LIMITED] = (s.ack - 1) | 0;
+    if ((m[t + FLAGS] & (RECOVERY | LOSS)) === 0) m[t + RECOVER] = s.ack;
+  }
+  if (s.ack === m[t + SND_NXT]) m[t + FLAGS] &= ~(RTX | PERSIST);
+  else rtxStart(tcp, t);
+
+  const recovering = (m[t + FLAGS] & (RECOVERY | LOSS)) !== 0;
+  if (recovering || m[t + DUPACKS] !== 0 || m[t + SACKED_COUNT] !== 0) recoveryAcked(tcp, t, acked);
+  // cwnd validation (RFC 7661): it grows for what it was the limit of. In fast recovery it stands still.
+  if (
+    (m[t + FLAGS] & RECOVERY) === 0 &&
+    ((m[t + FLAGS] & LOSS) !== 0 || (!recovering && ((m[t + LIMITED] - s.ack + acked) | 0) >= 0))
+  ) {
+    congestionAcked(tcp, t, acked);
+  }
+
+  const flags = m[t + FLAGS];
+  const queued = m[t + SNDQ + QUEUE_LENGTH];
+  if ((flags & (WANT_WRITABLE | WANT_DRAINED)) !== 0) {
+    if ((flags & WANT_WRITABLE) !== 0 && queued <= m[t + SND_BUF] >> 1) {
+      m[t + FLAGS] &= ~WANT_WRITABLE;
+      eventPush(tcp, t, E_WRITABLE, 0, 0);
+    }
+    if ((flags & WANT_DRAINED) !== 0 && queued === 0) {
+      m[t + FLAGS] &= ~WANT_DRAINED;
+      eventPush(tcp, t, E_DRAINED, 0, 0);
+    }
+  }
+  if (finAcked) return finAcknowledged(tcp, t);
+  if (queued > ((m[t + SND_NXT] - m[t + SND_UNA]) | 0) || (flags & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
+    listPush(m, tcp.lists[m[t + IFACE]], L_DATA, t);
+  }
+  return true;
+}
+
+function finAcknowledged(tcp: Tcp, t: number): boolean {
+  const m = tcp.m;
+  switch (m[t + ST]) {
+    case FIN_WAIT_1:
+      m[t + ST] = FIN_WAIT_2;
+      // RFC 9293 3.6: a closed program's FIN-WAIT-2 may not last for ever.
+      if ((m[t + FLAGS] & DETACHED) !== 0) keepStart(tcp, t, tcp.limits.finWait2_ms);
+      return true;
+    case CLOSING:
+      tcpFinish(tcp, t, true);
+      return false;
+    case LAST_ACK:
+      tcpFinish(tcp, t, false);
+      return false;
+    default:
+      return true;
+  }
+}

@@ -1,0 +1,129 @@
+/** Ends of connections: the program's CLOSE and ABORT (RFC 9293 3.10.4, 3.10.5), and giving blocks back. */
+import { queueClear } from '../memory/byte-queue.ts';
+import { FLAG, STATE, TCB } from './block.ts';
+import { EVENT_CLOSE, eventPush } from './events.ts';
+import { LIST_DATA, listPush } from './lists.ts';
+import { CLOSED_ABORTED, CLOSED_CLEAN } from './reasons.ts';
+import { reassemblyClear } from './reassembly.ts';
+import { sendReset } from './reply.ts';
+import { sackClear } from './sack.ts';
+import type { Tcp } from './tcp.ts';
+import { timeWaitEnter } from './time-wait.ts';
+import { keepStart } from './timers.ts';
+
+const { STATE: ST, FLAGS, HASH, SNDQ, RCVQ, IFACE, OOO } = TCB;
+const { LISTED, MINI, FIN_QUEUED, DETACHED, RTX, PERSIST, DELACK, KEEP } = FLAG;
+const QUEUE_LENGTH = 2;
+
+/** Gives a block back to its pool; one that is still on an output list follows when it is popped. */
+export function blockRelease(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  if ((m[t + FLAGS] & LISTED) !== 0) {
+    m[t + ST] = STATE.FREE;
+    return;
+  }
+  if ((m[t + FLAGS] & MINI) !== 0) tcp.minis.give(t);
+  else tcp.blocks.give(t);
+}
+
+/** Takes a connection out of the protocol: no timer, not found by packets, nothing left to send. */
+function detachFromWire(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  tcp.wheel.disarm(t);
+  m[t + FLAGS] &= ~(RTX | PERSIST | DELACK | KEEP);
+  queueClear(tcp.chunks, t + SNDQ);
+  sackClear(tcp, t);
+  reassemblyClear(tcp, t);
+  m[t + ST] = STATE.CLOSED;
+}
+
+/** Ends a connection at once; received data that was not consumed is lost. */
+export function tcpDestroy(tcp: Tcp, t: number, reason: number): void {
+  const m = tcp.m;
+  if (m[t + ST] === STATE.CLOSED) return;
+  tcp.table.remove(m[t + HASH], t);
+  detachFromWire(tcp, t);
+  queueClear(tcp.chunks, t + RCVQ);
+  eventPush(tcp, t, EVENT_CLOSE, reason, 0);
+}
+
+/** Both FINs are through and ours is acknowledged; what was received stays until the program has read it. */
+export function tcpFinish(tcp: Tcp, t: number, timeWait: boolean): void {
+  const m = tcp.m;
+  tcp.wheel.disarm(t);
+  if (timeWait) timeWaitEnter(tcp, t);
+  else tcp.table.remove(m[t + HASH], t);
+  detachFromWire(tcp, t);
+  eventPush(tcp, t, EVENT_CLOSE, CLOSED_CLEAN, 0);
+}
+
+/** SHUTDOWN of our direction: FIN follows what is queued. No-op when done already. */
+export function tcpShutdown(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  if ((m[t + FLAGS] & FIN_QUEUED) !== 0) return;
+  switch (m[t + ST]) {
+    case STATE.SYN_SENT:
+      // RFC 9293 3.10.4: nothing was sent, so nothing needs an end.
+      if (m[t + SNDQ + QUEUE_LENGTH] === 0) {
+        tcpDestroy(tcp, t, CLOSED_CLEAN);
+        return;
+      }
+      break;
+    case STATE.SYN_RECEIVED:
+      break;
+    case STATE.ESTABLISHED:
+      m[t + ST] = STATE.FIN_WAIT_1;
+      break;
+    case STATE.CLOSE_WAIT:
+      m[t + ST] = STATE.LAST_ACK;
+      break;
+    default:
+      return;
+  }
+  m[t + FLAGS] |= FIN_QUEUED;
+  listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);
+}
+
+/**
+ * CLOSE of both directions: the program wants no more data. Data that it left unread, or that arrives later,
+ * ends the connection by RST, since it can't be delivered (RFC 9293 3.6.1, RFC 2525 2.17).
+ */
+export function tcpClose(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  if (m[t + ST] === STATE.UNREAD) {
+    tcpDiscardUnread(tcp, t);
+    return;
+  }
+  if (m[t + ST] === STATE.CLOSED) {
+    // Its close event is on the way.
+    m[t + FLAGS] |= DETACHED;
+    return;
+  }
+  if (m[t + RCVQ + QUEUE_LENGTH] > 0 || m[t + OOO] !== 0) {
+    tcpAbort(tcp, t);
+    return;
+  }
+  m[t + FLAGS] |= DETACHED;
+  tcpShutdown(tcp, t);
+  if (m[t + ST] === STATE.FIN_WAIT_2) keepStart(tcp, t, tcp.limits.finWait2_ms);
+}
+
+/** The program won't read what a finished connection left. */
+function tcpDiscardUnread(tcp: Tcp, t: number): void {
+  tcp.m[t + ST] = STATE.CLOSED;
+  tcp.m[t + FLAGS] |= DETACHED;
+  queueClear(tcp.chunks, t + RCVQ);
+  eventPush(tcp, t, EVENT_CLOSE, CLOSED_CLEAN, 0);
+}
+
+/** ABORT: RST, and everything queued is lost. */
+export function tcpAbort(tcp: Tcp, t: number): void {
+  const state = tcp.m[t + ST];
+  if (state === STATE.CLOSED) return;
+  if (state === STATE.UNREAD) {
+    tcpDiscardUnread(tcp, t);
+    return;
+  }
+  if (state !== STATE.SYN_SENT) sendReset(tcp, t);
+  tcpDestroy(tcp, t, CLOSED_ABORTED);
+}

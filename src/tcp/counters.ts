@@ -1,0 +1,57 @@
+/** What TCP counted since the start. Names follow RFC 4022 and Linux's nstat where they have one. */
+export class TcpCounters {
+  segmentsIn = 0;
+  segmentsOut = 0;
+  /** Segments with payload, both directions' bytes. */
+  bytesIn = 0;
+  bytesOut = 0;
+  retransmits = 0;
+  activeOpens = 0;
+  passiveOpens = 0;
+  /** Dropped on input: too short or lying lengths, bad checksum, malformed options, LAND (source = destination). */
+  badHeader = 0;
+  badChecksum = 0;
+  badOptions = 0;
+  /** Timestamps were agreed and the segment has none (RFC 7323 3.2). */
+  missingTimestamp = 0;
+  land = 0;
+  /** Segments for no connection and no listener. */
+  noConnection = 0;
+  resetsIn = 0;
+  resetsOut = 0;
+  /** Outside the window; PAWS (RFC 7323 5.3). */
+  outOfWindow = 0;
+  paws = 0;
+  /** RFC 5961: challenge ACKs sent, and held back by their limit. */
+  challengeAcks = 0;
+  challengeAcksLimited = 0;
+  /** ACK of what was never sent, or older than any window. */
+  badAck = 0;
+  outOfOrder = 0;
+  duplicate = 0;
+  /** In-window data dropped for want of a chunk; out-of-order data dropped at its limit. */
+  receiveNoMemory = 0;
+  outOfOrderDropped = 0;
+  /** send() that found no chunk. */
+  sendNoMemory = 0;
+  /** SYNs dropped: listen backlog full, no mini block, flow table full, no control block on the final ACK. */
+  backlogFull = 0;
+  miniExhausted = 0;
+  tableFull = 0;
+  blocksExhausted = 0;
+  timeWaitReused = 0;
+  timeWaitEvicted = 0;
+  retransmissionTimeouts = 0;
+  fastRecoveries = 0;
+  persistProbes = 0;
+  keepAliveProbes = 0;
+  delayedAcks = 0;
+  userTimeouts = 0;
+  /** Replies (RST, TIME-WAIT ACK) not sent: no tx slot or next hop unknown. */
+  repliesDropped = 0;
+  /** Urgent pointers ignored (RFC 6093: treated as ordinary data). */
+  urgent = 0;
+  sackOverflow = 0;
+  icmpIgnored = 0;
+  pathMtuReduced = 0;
+}

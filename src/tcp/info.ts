@@ -1,0 +1,81 @@
+/** What a connection is like at the moment; the fields are those of Linux's TCP_INFO by their RFC names. */
+import { FLAG, STATE_NAMES, TCB } from './block.ts';
+import { inFlight } from './recovery.ts';
+import { CONGESTION_CONTROLS, type Tcp } from './tcp.ts';
+import { rtoBackedOff } from './timers.ts';
+
+export interface TcpInfo {
+  readonly state: (typeof STATE_NAMES)[number];
+  /** Smoothed round-trip time, its mean deviation, the smallest seen; ms, 0 until measured. */
+  readonly rtt_ms: number;
+  readonly rttvar_ms: number;
+  readonly minRtt_ms: number;
+  readonly rto_ms: number;
+  /** Expiries of the retransmission timer in a row. */
+  readonly backoff: number;
+  /** Congestion window and slow start threshold, bytes. */
+  readonly cwnd: number;
+  readonly ssthresh: number;
+  readonly congestion: string;
+  /** What recovery the connection is in. */
+  readonly recovery: 'none' | 'fast' | 'timeout';
+  /** Payload of a full segment, what the peer allows in its SYN, and the path's MTU; bytes. */
+  readonly mss: number;
+  readonly peerMss: number;
+  readonly pathMtu: number;
+  readonly sndUna: number;
+  readonly sndNxt: number;
+  readonly rcvNxt: number;
+  readonly sndWnd: number;
+  /** Our window as last told. */
+  readonly rcvWnd: number;
+  readonly sndWindowScale: number;
+  readonly rcvWindowScale: number;
+  readonly timestamps: boolean;
+  readonly sack: boolean;
+  /** Bytes believed in the network; queued and not acknowledged; received and not read; received out of order. */
+  readonly inFlight: number;
+  readonly sendQueue: number;
+  readonly receiveQueue: number;
+  readonly outOfOrder: number;
+  /** Payload bytes since the start, modulo 2^32; segments sent again. */
+  readonly bytesReceived: number;
+  readonly bytesSent: number;
+  readonly retransmits: number;
+}
+
+export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
+  const m = tcp.m;
+  const flags = m[t + TCB.FLAGS];
+  return {
+    state: STATE_NAMES[m[t + TCB.STATE]],
+    rtt_ms: (m[t + TCB.SRTT] >> 3) / 1000,
+    rttvar_ms: (m[t + TCB.RTTVAR] >> 2) / 1000,
+    minRtt_ms: m[t + TCB.MIN_RTT] / 1000,
+    rto_ms: rtoBackedOff(tcp, t),
+    backoff: m[t + TCB.BACKOFF],
+    cwnd: m[t + TCB.CWND],
+    ssthresh: m[t + TCB.SSTHRESH],
+    congestion: CONGESTION_CONTROLS[m[t + TCB.CC]].name,
+    recovery: (flags & FLAG.RECOVERY) !== 0 ? 'fast' : (flags & FLAG.LOSS) !== 0 ? 'timeout' : 'none',
+    mss: m[t + TCB.MSS],
+    peerMss: m[t + TCB.PEER_MSS],
+    pathMtu: m[t + TCB.PMTU],
+    sndUna: m[t + TCB.SND_UNA] >>> 0,
+    sndNxt: m[t + TCB.SND_NXT] >>> 0,
+    rcvNxt: m[t + TCB.RCV_NXT] >>> 0,
+    sndWnd: m[t + TCB.SND_WND],
+    rcvWnd: (m[t + TCB.RCV_ADV] - m[t + TCB.RCV_NXT]) | 0,
+    sndWindowScale: flags & 15,
+    rcvWindowScale: (flags >> 4) & 15,
+    timestamps: (flags & FLAG.TS) !== 0,
+    sack: (flags & FLAG.SACK) !== 0,
+    inFlight: inFlight(tcp, t),
+    sendQueue: m[t + TCB.SNDQ + 2],
+    receiveQueue: m[t + TCB.RCVQ + 2],
+    outOfOrder: m[t + TCB.OOO_BYTES],
+    bytesReceived: m[t + TCB.BYTES_IN] >>> 0,
+    bytesSent: m[t + TCB.BYTES_OUT] >>> 0,
+    retransmits: m[t + TCB.RETRANSMITS],
+  };
+}

@@ -1,0 +1,321 @@
+/**
+ * SEGMENT ARRIVES (RFC 9293 3.10.7). `tcpInput` finds the connection and hands the segment to its state; the
+ * synchronized states share one function, straight for the usual case: next in order, acknowledging, no surprise.
+ */
+
+import { acceptAck } from './acks.ts';
+import { FLAG, STATE, TCB } from './block.ts';
+import { tcpDestroy, tcpFinish } from './close.ts';
+import { EVENT_DATA, EVENT_END, EVENT_RESUME, eventPush } from './events.ts';
+import { listenInput, synReceivedAck, synReceivedInput, synSentInput } from './handshake.ts';
+import { LIST_ACK, listPush } from './lists.ts';
+import { flowLookup, packetHash } from './lookup.ts';
+import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
+import { reassemblyAdd } from './reassembly.ts';
+import { resetFor, sendBareAck, sendReset } from './reply.ts';
+import { ACK, FIN, RST, type Segment, SYN, segmentParse, URG } from './segment.ts';
+import { CHALLENGE_ACKS_PER_SECOND, type Tcp } from './tcp.ts';
+import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
+
+const {
+  STATE: ST,
+  FLAGS,
+  RCV_NXT,
+  RCV_ADV,
+  TS_RECENT,
+  LAST_ACK,
+  IFACE,
+  OOO,
+  ACK_OWED,
+  MSS,
+  QUICK_ACKS,
+} = TCB;
+const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER } = TCB;
+const { TS, ACK_NOW, ACK_DELAYED, MINI, DETACHED, FIN_RECEIVED } = FLAG;
+const {
+  SYN_SENT,
+  SYN_RECEIVED,
+  ESTABLISHED,
+  FIN_WAIT_1,
+  FIN_WAIT_2,
+  CLOSE_WAIT,
+  CLOSING,
+  TIME_WAIT,
+  CLOSED,
+} = STATE;
+/** Local copies: imported bindings aren't folded. */
+const [F_FIN, F_SYN, F_RST, F_ACK, F_URG] = [FIN, SYN, RST, ACK, URG];
+const [E_DATA, E_END, E_RESUME] = [EVENT_DATA, EVENT_END, EVENT_RESUME];
+const L_ACK = LIST_ACK;
+
+/** Handles the TCP segment of `tcp.ip.packet`. */
+export function tcpInput(tcp: Tcp): void {
+  const p = tcp.ip.packet;
+  const s = tcp.segment;
+  tcp.counters.segmentsIn++;
+  if (p.checksumGood === 0 && !checksumMatches(tcp, p.l4At, p.l4Length, p.pseudoSum)) {
+    tcp.counters.badChecksum++;
+    return;
+  }
+  const bad = segmentParse(s, tcp.options, tcp.view, p.l4At, p.l4Length);
+  if (bad !== 0) {
+    if (bad === -1) tcp.counters.badHeader++;
+    else tcp.counters.badOptions++;
+    return;
+  }
+  const t = flowLookup(tcp, p, s.ports, packetHash(tcp, p, s.ports));
+  if (t !== 0 && (tcp.m[t + FLAGS] & MINI) === 0) {
+    if (tcp.m[t + ST] === SYN_SENT) synSentInput(tcp, t, s);
+    else synchronizedInput(tcp, t, s);
+    return;
+  }
+  if (p.src3 === p.dst3 && p.src0 === p.dst0 && p.src1 === p.dst1 && p.src2 === p.dst2) {
+    tcp.counters.land++;
+    return;
+  }
+  if (s.ports >>> 16 === 0 || (s.ports & 0xffff) === 0) {
+    tcp.counters.badHeader++;
+    return;
+  }
+  if (t === 0) {
+    unknownInput(tcp, s);
+    return;
+  }
+  if (tcp.m[t + ST] === TIME_WAIT) {
+    const verdict = timeWaitSegment(tcp, t, s);
+    if (verdict === TIME_WAIT_ACK) challengeOrAck(tcp, t);
+    else if (verdict !== TIME_WAIT_DROP) unknownInput(tcp, s);
+    return;
+  }
+  const full = synReceivedInput(tcp, t, s);
+  if (full !== 0) synchronizedInput(tcp, full, s);
+}
+
+function checksumMatches(tcp: Tcp, at: number, length: number, pseudoSum: number): boolean {
+  let sum = pseudoSum + tcp.arena.kernels.sum(at, length);
+  sum = (sum & 0xffff) + (sum >>> 16);
+  sum = (sum & 0xffff) + (sum >>> 16);
+  return sum === 0xffff;
+}
+
+function unknownInput(tcp: Tcp, s: Segment): void {
+  if ((s.flags & (F_SYN | F_ACK | F_RST)) === F_SYN && listenInput(tcp, s)) return;
+  tcp.counters.noConnection++;
+  resetFor(tcp, tcp.ip.packet, s);
+}
+
+/** States SYN-RECEIVED (of a simultaneous open) to LAST-ACK. */
+function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
+  const m = tcp.m;
+  const flags = m[t + FLAGS];
+  const special = s.flags & (F_RST | F_SYN | F_ACK);
+
+  // PAWS (RFC 7323 5.3); resets are exempt.
+  if ((flags & TS) !== 0 && (special & F_RST) === 0) {
+    if (s.hasTimestamp === 0) {
+      tcp.counters.missingTimestamp++;
+      return;
+    }
+    if (((s.tsVal - m[t + TS_RECENT]) | 0) < 0) {
+      tcp.counters.paws++;
+      challengeOrAck(tcp, t);
+      return;
+    }
+    if (((s.seq - m[t + LAST_ACK]) | 0) <= 0) m[t + TS_RECENT] = s.tsVal;
+  }
+
+  if (special !== F_ACK) {
+    if ((special & F_RST) !== 0) {
+      resetInput(tcp, t, s);
+      return;
+    }
+    if ((special & F_SYN) !== 0) {
+      // RFC 5961 4: a SYN never resets; the peer's own RST in answer to the ACK does. Simultaneous open's SYN
+      // that was answered already comes here too, and an ACK is what it needs.
+      tcp.counters.outOfWindow++;
+      challengeOrAck(tcp, t);
+      if (m[t + ST] !== SYN_RECEIVED || (special & F_ACK) === 0) return;
+      // The SYN-ACK of a simultaneous open: its SYN is old, its ACK is news.
+      s.seq = (s.seq + 1) | 0;
+    } else {
+      return;
+    }
+  }
+
+  const offset = (s.seq - m[t + RCV_NXT]) | 0;
+  if (offset !== 0 || s.length > ((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0)) {
+    if (!trim(tcp, t, s, offset)) return;
+  }
+  m[t + RCV_AT] = tcp.nowMs;
+
+  if (m[t + ST] === SYN_RECEIVED && !synReceivedAck(tcp, t, s)) return;
+  if (!acceptAck(tcp, t, s)) return;
+
+  if ((s.flags & F_URG) !== 0) tcp.counters.urgent++;
+  if (s.length > 0) receiveData(tcp, t, s);
+  if ((s.flags & F_FIN) !== 0 && m[t + ST] !== CLOSED) finInput(tcp, t, s);
+}
+
+/**
+ * The acceptability test and the trimming of RFC 9293 3.10.7.4. @returns false when the segment was dropped.
+ */
+function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
+  const m = tcp.m;
+  const window = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
+  const fin = (s.flags & F_FIN) !== 0 ? 1 : 0;
+  const end = offset + s.length + fin;
+  if (end < 0 || offset > window || (end === 0 && s.length + fin > 0)) {
+    tcp.counters.outOfWindow++;
+    if (end <= 0 && s.length > 0) {
+      tcp.counters.duplicate++;
+      m[t + DSACK_START] = s.seq;
+      m[t + DSACK_END] = (s.seq + s.length) | 0;
+      // The peer didn't get our ACK: it shall have it now.
+      ackNow(tcp, t);
+    } else challengeOrAck(tcp, t);
+    return false;
+  }
+  if (offset < 0) {
+    // Part of it is new.
+    tcp.counters.duplicate++;
+    m[t + DSACK_START] = s.seq;
+    m[t + DSACK_END] = m[t + RCV_NXT];
+    s.seq = m[t + RCV_NXT];
+    s.dataAt -= offset;
+    s.length += offset;
+    if (s.length < 0) s.length = 0;
+    ackNow(tcp, t);
+  }
+  const room = (m[t + RCV_ADV] - s.seq) | 0;
+  if (s.length > room) {
+    // Beyond the window: a probe, or a peer that doesn't listen. What it acknowledges still counts.
+    s.length = room;
+    s.flags &= ~F_FIN;
+    ackNow(tcp, t);
+  }
+  return true;
+}
+
+/** RFC 9293 3.10.7.4 with RFC 5961 3. */
+function resetInput(tcp: Tcp, t: number, s: Segment): void {
+  const m = tcp.m;
+  tcp.counters.resetsIn++;
+  if (s.seq === m[t + RCV_NXT]) {
+    const refused = m[t + ST] === SYN_RECEIVED && m[t + LISTENER] === 0;
+    tcpDestroy(tcp, t, refused ? CLOSED_REFUSED : CLOSED_RESET);
+    return;
+  }
+  const offset = (s.seq - m[t + RCV_NXT]) | 0;
+  if (offset > 0 && ((s.seq - m[t + RCV_ADV]) | 0) < 0) challengeOrAck(tcp, t);
+  else tcp.counters.outOfWindow++;
+}
+
+export function ackNow(tcp: Tcp, t: number): void {
+  tcp.m[t + FLAGS] |= ACK_NOW;
+  listPush(tcp.m, tcp.lists[tcp.m[t + IFACE]], L_ACK, t);
+}
+
+/** An ACK for something suspicious, within the rate of RFC 5961 7, so that two ends can't make each other talk. */
+function challengeOrAck(tcp: Tcp, t: number): void {
+  if (((tcp.nowMs - tcp.challengeSecond) | 0) >= 1000) {
+    tcp.challengeSecond = tcp.nowMs;
+    tcp.challengeCount = 0;
+  }
+  if (++tcp.challengeCount > CHALLENGE_ACKS_PER_SECOND) {
+    tcp.counters.challengeAcksLimited++;
+    return;
+  }
+  tcp.counters.challengeAcks++;
+  if ((tcp.m[t + FLAGS] & MINI) !== 0) sendBareAck(tcp, t);
+  else ackNow(tcp, t);
+}
+
+/** New data within the window. */
+function receiveData(tcp: Tcp, t: number, s: Segment): void {
+  const m = tcp.m;
+  const state = m[t + ST];
+  if ((m[t + FLAGS] & (DETACHED | FIN_RECEIVED)) !== 0) {
+    // RFC 9293 3.6.1, RFC 2525 2.17: nobody will read it, and the peer must know. Past the peer's FIN: nonsense.
+    if ((m[t + FLAGS] & FIN_RECEIVED) !== 0) return;
+    sendReset(tcp, t);
+    tcpDestroy(tcp, t, CLOSED_RESET);
+    return;
+  }
+  if (state < ESTABLISHED || state > FIN_WAIT_2) return;
+  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves.
+  const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
+  if (tcp.chunks.free - tcp.chunksPromised < need) {
+    tcp.counters.receiveNoMemory++;
+    s.flags &= ~F_FIN;
+    ackNow(tcp, t);
+    return;
+  }
+  if (s.seq !== m[t + RCV_NXT]) {
+    tcp.counters.outOfOrder++;
+    if (!reassemblyAdd(tcp, t, s.seq, s.dataAt, s.length)) s.flags &= ~F_FIN;
+    // RFC 5681 4.2: at once, so that the sender learns of the gap.
+    ackNow(tcp, t);
+    return;
+  }
+  tcp.chunksPromised += need;
+  m[t + RCV_NXT] = (s.seq + s.length) | 0;
+  m[t + BYTES_IN] = (m[t + BYTES_IN] + s.length) | 0;
+  tcp.counters.bytesIn += s.length;
+  eventPush(tcp, t, E_DATA, s.dataAt, s.length);
+  if (m[t + OOO] !== 0) {
+    // The gap may be closed; found out in order with the data events of this batch.
+    eventPush(tcp, t, E_RESUME, 0, 0);
+    ackNow(tcp, t);
+    return;
+  }
+  // RFC 9293 3.8.6.3: at least every second full segment, quickly at the start.
+  m[t + ACK_OWED] += s.length;
+  if (m[t + ACK_OWED] >= 2 * m[t + MSS] || m[t + QUICK_ACKS] > 0) {
+    if (m[t + QUICK_ACKS] > 0) m[t + QUICK_ACKS]--;
+    m[t + FLAGS] |= ACK_NOW;
+  } else {
+    m[t + FLAGS] |= ACK_DELAYED;
+  }
+  listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
+}
+
+function finInput(tcp: Tcp, t: number, s: Segment): void {
+  const m = tcp.m;
+  const at = (s.seq + s.length) | 0;
+  if (at === m[t + RCV_NXT]) {
+    finReceived(tcp, t);
+    return;
+  }
+  // Its data, or data before it, is still missing.
+  if (((at - m[t + RCV_NXT]) | 0) > 0 && (m[t + FLAGS] & FIN_RECEIVED) === 0) {
+    m[t + FIN_AHEAD] = 1;
+    m[t + FIN_AHEAD_SEQ] = at;
+  }
+}
+
+/** The peer's FIN is next in order (RFC 9293 3.10.7.4, eighth step). Also called when reassembly reaches it. */
+export function finReceived(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  if ((m[t + FLAGS] & FIN_RECEIVED) !== 0) return;
+  m[t + RCV_NXT] = (m[t + RCV_NXT] + 1) | 0;
+  if (((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) < 0) m[t + RCV_ADV] = m[t + RCV_NXT];
+  m[t + FLAGS] |= FIN_RECEIVED;
+  eventPush(tcp, t, E_END, 0, 0);
+  ackNow(tcp, t);
+  switch (m[t + ST]) {
+    case SYN_RECEIVED:
+    case ESTABLISHED:
+      m[t + ST] = CLOSE_WAIT;
+      return;
+    case FIN_WAIT_1:
+      m[t + ST] = CLOSING;
+      return;
+    case FIN_WAIT_2:
+      // Its ACK can't wait for the output list: the block goes.
+      sendBareAck(tcp, t);
+      tcpFinish(tcp, t, true);
+      return;
+    default:
+      return;
+  }
+}

@@ -1,0 +1,433 @@
+/**
+ * What a connection has to send, built when there is a tx slot for it and not before: retransmissions, new data
+ * as the windows allow, FIN, and an ACK if nothing carried it (RFC 9293 3.8, 3.10.2).
+ */
+import type { Interface } from '../ip/interface.ts';
+import { txSlot } from '../ip/output.ts';
+import { queueCopy, queueCopySum } from '../memory/byte-queue.ts';
+import { tcpSynOptionsWrite } from '../wire/tcp-options.ts';
+import { FLAG, STATE, TCB } from './block.ts';
+import { blockRelease, tcpDestroy } from './close.ts';
+import { congestionRestart } from './congestion/control.ts';
+import { emit, segmentAt, writeTimestamps } from './emit.ts';
+import { ownMss, windowShift } from './handshake.ts';
+import {
+  LIST_ACK,
+  LIST_CONTROL,
+  LIST_DATA,
+  LIST_UNRESOLVED,
+  listPop,
+  listPush,
+  listPushFront,
+  type OutputLists,
+} from './lists.ts';
+import { nextHop } from './next-hop.ts';
+import { CLOSED_UNREACHABLE } from './reasons.ts';
+import { reassemblyBlocks } from './reassembly.ts';
+import { inFlight, lostEdge } from './recovery.ts';
+import { sackHoleEnd, sackSkip } from './sack.ts';
+import { ACK, FIN, PSH, SYN } from './segment.ts';
+import type { Tcp } from './tcp.ts';
+import { persistStart, rtoBackedOff, rtxStart, timerBy } from './timers.ts';
+
+const {
+  STATE: ST,
+  FLAGS,
+  RCV_NXT,
+  RCV_ADV,
+  SND_UNA,
+  SND_NXT,
+  SND_WND,
+  LAST_ACK,
+  CWND,
+  MSS,
+  RTT_SEQ,
+  RTT_AT,
+} = TCB;
+const {
+  SNDQ,
+  RCVQ,
+  RCV_BUF,
+  ACK_OWED,
+  DELACK_AT,
+  OOO,
+  MAX_WND,
+  SND_AT,
+  HIGH_RXT,
+  LIMITED,
+  IFACE,
+  TS_OFFSET,
+} = TCB;
+const { DSACK_START, DSACK_END, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
+const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
+const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
+const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, UNREAD, LAST_ACK: LAST_ACK_STATE } = STATE;
+const [F_FIN, F_SYN, F_PSH, F_ACK] = [FIN, SYN, PSH, ACK];
+const HEADER = 20;
+/** Bits of FLAGS that are set once window scaling is agreed: our own shift is never 0 with buffers past 64 KiB. */
+const SCALED = 0xff;
+const QUEUE_LENGTH = 2;
+const PAUSED_QUEUE_LENGTH = RCVQ + QUEUE_LENGTH;
+
+/** What `transmit` says of a block. */
+const DONE = 0;
+/** The tx ring is full: the block goes back in front. */
+const NO_SLOT = 1;
+/** It had its share and wants more: to the end of the data list. */
+const MORE = 2;
+const UNRESOLVED = 3;
+
+/** Frames that one connection sends before others get their turn. */
+const QUANTUM = 32;
+/** Tx slots that data leaves for the next breath's control segments and ACKs. */
+const SLOTS_RESERVED = 8;
+
+/** Serves an interface's lists, control before ACK before data, while there are tx slots. */
+export function tcpOutput(tcp: Tcp, iface: Interface): void {
+  const m = tcp.m;
+  const lists = tcp.lists[iface.index];
+  if (lists.head[LIST_UNRESOLVED] !== 0 && lists.resolvedVersion !== iface.neighbours.version) {
+    lists.resolvedVersion = iface.neighbours.version;
+    retryUnresolved(m, lists);
+  }
+  for (let list = LIST_CONTROL; list <= LIST_DATA; list++) {
+    // Blocks that are put back at the end wait for the next breath.
+    const last = lists.tail[list];
+    for (let t = listPop(m, lists, list); t !== 0; t = listPop(m, lists, list)) {
+      const verdict = transmit(tcp, iface, t);
+      if (verdict === NO_SLOT) {
+        listPushFront(m, lists, list, t);
+        return;
+      }
+      if (verdict === MORE) listPush(m, lists, LIST_DATA, t);
+      else if (verdict === UNRESOLVED) listPush(m, lists, LIST_UNRESOLVED, t);
+      if (t === last) break;
+    }
+  }
+}
+
+function retryUnresolved(m: Int32Array, lists: OutputLists): void {
+  for (let t = listPop(m, lists, LIST_UNRESOLVED); t !== 0; t = listPop(m, lists, LIST_UNRESOLVED)) {
+    listPush(m, lists, LIST_CONTROL, t);
+  }
+}
+
+function transmit(tcp: Tcp, iface: Interface, t: number): number {
+  const m = tcp.m;
+  const state = m[t + ST];
+  if (state === CLOSED || state === UNREAD) return DONE;
+  if (state === FREE) {
+    blockRelease(tcp, t);
+    return DONE;
+  }
+  const hop = nextHop(tcp, t);
+  if (hop <= 0) {
+    if (hop < 0 && state === SYN_SENT) {
+      tcpDestroy(tcp, t, CLOSED_UNREACHABLE);
+      return DONE;
+    }
+    // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
+    return UNRESOLVED;
+  }
+  if (state >= ESTABLISHED) return transmitData(tcp, iface, t);
+  return transmitSyn(tcp, iface, t, state);
+}
+
+function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): number {
+  const m = tcp.m;
+  if ((m[t + FLAGS] & (MINI | PROBE)) === 0 && state === SYN_SENT) return DONE;
+  const slot = txSlot(iface);
+  if (slot === 0) return NO_SLOT;
+  const flags = m[t + FLAGS];
+  const passive = state === SYN_RECEIVED;
+  const at = segmentAt(tcp, iface, t, slot) + HEADER;
+  // The first SYN offers all we can; an answer only what the peer offered.
+  const scale = passive ? ((flags & SCALED) !== 0 ? (flags >> 4) & 15 : -1) : windowShift(m[t + RCV_BUF]);
+  const optionBytes = tcpSynOptionsWrite(
+    tcp.view,
+    at,
+    ownMss(tcp, t),
+    scale,
+    !passive || (flags & SACK) !== 0,
+    !passive || (flags & TS) !== 0,
+    (tcp.nowMs + m[t + TS_OFFSET]) | 0,
+    passive ? m[t + TS_RECENT] : 0,
+  );
+  const window = passive ? (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0 : m[t + RCV_BUF];
+  emit(
+    tcp,
+    iface,
+    t,
+    slot,
+    m[t + SND_UNA],
+    passive ? m[t + RCV_NXT] : 0,
+    passive ? F_SYN | F_ACK : F_SYN,
+    window < 0xffff ? window : 0xffff,
+    optionBytes,
+    0,
+    tcp.arena.kernels.sum(at, optionBytes),
+    0,
+  );
+  m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
+  return DONE;
+}
+
+/** States from ESTABLISHED on. */
+function transmitData(tcp: Tcp, iface: Interface, t: number): number {
+  const m = tcp.m;
+  let budget = QUANTUM;
+  if ((m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) {
+    for (; budget > 0; budget--) {
+      const verdict = retransmitNext(tcp, iface, t);
+      if (verdict === NO_SLOT) return NO_SLOT;
+      if (verdict === DONE) break;
+    }
+  }
+  if ((m[t + FLAGS] & PROBE) !== 0 && !sendProbe(tcp, iface, t)) return NO_SLOT;
+
+  const una = m[t + SND_UNA];
+  const queued = m[t + SNDQ + QUEUE_LENGTH];
+  let outstanding = (m[t + SND_NXT] - una) | 0;
+  let unsent = queued - outstanding;
+  if (unsent > 0 || (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
+    const mss = m[t + MSS];
+    if (outstanding === 0 && ((tcp.nowMs - m[t + SND_AT]) | 0) > rtoBackedOff(tcp, t))
+      congestionRestart(m, t);
+    let pipe = inFlight(tcp, t);
+    const reach = superBytes(m, iface, t, mss);
+    while (unsent > 0) {
+      if (budget-- === 0) return MORE;
+      const byWindow = m[t + SND_WND] - outstanding;
+      const byCwnd = m[t + CWND] - pipe;
+      let n = unsent < reach ? unsent : reach;
+      if (n > byWindow) n = byWindow;
+      if (n > byCwnd) {
+        n = byCwnd;
+        m[t + LIMITED] = m[t + SND_NXT];
+      }
+      if (n < unsent && n > mss) n -= n % mss;
+      if (n < mss && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
+      const slot = txSlot(iface);
+      if (slot === 0 || iface.port.tx.available <= SLOTS_RESERVED) return NO_SLOT;
+      const last = n === unsent;
+      const fin = last && (m[t + FLAGS] & FIN_QUEUED) !== 0 ? F_FIN : 0;
+      const seq = m[t + SND_NXT];
+      sendData(tcp, iface, t, slot, seq, outstanding, n, last ? F_PSH | fin : 0);
+      m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
+      tcp.counters.bytesOut += n;
+      outstanding += n;
+      pipe += n;
+      unsent -= n;
+      m[t + SND_NXT] = (seq + n + (fin !== 0 ? 1 : 0)) | 0;
+      if (fin !== 0) m[t + FLAGS] |= FIN_SENT;
+      if ((m[t + FLAGS] & TIMING) === 0) {
+        m[t + FLAGS] |= TIMING;
+        m[t + RTT_SEQ] = m[t + SND_NXT];
+        m[t + RTT_AT] = tcp.nowUs;
+      }
+      m[t + SND_AT] = tcp.nowMs;
+      if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
+    }
+    if (unsent === 0 && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
+      const slot = txSlot(iface);
+      if (slot === 0) return NO_SLOT;
+      sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, F_FIN);
+      m[t + SND_NXT] = (m[t + SND_NXT] + 1) | 0;
+      m[t + FLAGS] |= FIN_SENT;
+      if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
+    }
+    // Nothing in flight whose ACK would open the window: ask for it (RFC 9293 3.8.6.1).
+    if (unsent > 0 && m[t + SND_NXT] === una && (m[t + FLAGS] & PERSIST) === 0) persistStart(tcp, t);
+  }
+
+  const flags = m[t + FLAGS];
+  if ((flags & ACK_NOW) !== 0) {
+    const slot = txSlot(iface);
+    if (slot === 0) return NO_SLOT;
+    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0);
+  } else if ((flags & (ACK_DELAYED | DELACK)) === ACK_DELAYED) {
+    m[t + DELACK_AT] = (tcp.nowMs + tcp.limits.delayedAck_ms) | 0;
+    m[t + FLAGS] |= DELACK;
+    timerBy(tcp, t, m[t + DELACK_AT]);
+  }
+  return DONE;
+}
+
+/** Payload bytes of the largest frame: one segment, or as many whole ones as the device splits. */
+function superBytes(m: Int32Array, iface: Interface, t: number, mss: number): number {
+  const most = iface.port.capabilities.segmentBytesMax;
+  if (most === 0) return mss;
+  const room = most - ((m[t + FLAGS] & V6) !== 0 ? iface.headroom6 : iface.headroom4) - 60;
+  return room < mss ? mss : room - (room % mss);
+}
+
+/** Nagle (RFC 9293 3.7.4) and the sender's silly window avoidance (3.8.6.2.1), for less than a full segment. */
+function sendSmall(
+  m: Int32Array,
+  t: number,
+  n: number,
+  unsent: number,
+  outstanding: number,
+  byWindow: number,
+): boolean {
+  if (n <= 0) return false;
+  if (n === unsent) return outstanding === 0 || (m[t + FLAGS] & (NODELAY | FIN_QUEUED)) !== 0;
+  // Cut short by a window. By cwnd: wait for more room, unless nothing is out whose ACK could bring it.
+  if (n < byWindow) return outstanding === 0;
+  return n >= m[t + MAX_WND] >> 1;
+}
+
+/** Sends the next hole below the lost edge. @returns DONE when there is none, or cwnd forbids it. */
+function retransmitNext(tcp: Tcp, iface: Interface, t: number): number {
+  const m = tcp.m;
+  const una = m[t + SND_UNA];
+  const edge = lostEdge(tcp, t);
+  const from = ((m[t + HIGH_RXT] - una) | 0) < 0 ? una : m[t + HIGH_RXT];
+  const seq = sackSkip(tcp, t, from);
+  if (((edge - seq) | 0) <= 0) return DONE;
+  const end = sackHoleEnd(tcp, t, seq, edge);
+  let n = (end - seq) | 0;
+  if (n > m[t + MSS]) n = m[t + MSS];
+  // The first one goes out whatever is in flight (RFC 6675 5, step 4.1).
+  if (seq !== una && inFlight(tcp, t) + n > m[t + CWND]) return DONE;
+  const slot = txSlot(iface);
+  if (slot === 0) return NO_SLOT;
+  resend(tcp, iface, t, slot, seq, n);
+  m[t + HIGH_RXT] = (seq + n) | 0;
+  return MORE;
+}
+
+/** Retransmits [seq, seq + n), which may end with our FIN. */
+function resend(tcp: Tcp, iface: Interface, t: number, slot: number, seq: number, n: number): void {
+  const m = tcp.m;
+  const position = (seq - m[t + SND_UNA]) | 0;
+  const data = m[t + SNDQ + QUEUE_LENGTH] - position;
+  const length = n < data ? n : data;
+  const fin = n > data && (m[t + FLAGS] & FIN_SENT) !== 0 ? F_FIN : 0;
+  sendData(tcp, iface, t, slot, seq, position, length, fin | (length > 0 ? F_PSH : 0));
+  m[t + RETRANSMITS]++;
+  tcp.counters.retransmits++;
+  if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
+}
+
+/** A window probe with one byte, or a keep-alive. @returns false for want of a slot. */
+function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
+  const m = tcp.m;
+  const slot = txSlot(iface);
+  if (slot === 0) return false;
+  m[t + FLAGS] &= ~PROBE;
+  if ((m[t + FLAGS] & PERSIST) !== 0 && m[t + SNDQ + QUEUE_LENGTH] > 0) {
+    const una = m[t + SND_UNA];
+    sendData(tcp, iface, t, slot, una, 0, 1, F_PSH);
+    if (m[t + SND_NXT] === una) m[t + SND_NXT] = (una + 1) | 0;
+  } else if ((m[t + FLAGS] & PERSIST) === 0) {
+    // RFC 9293 3.8.4: one below what the peer expects, so that it must answer.
+    sendData(tcp, iface, t, slot, (m[t + SND_UNA] - 1) | 0, 0, 0, 0);
+  }
+  return true;
+}
+
+/** One segment with an ACK: `length` bytes from `position` of the send queue, which are `seq` on. */
+function sendData(
+  tcp: Tcp,
+  iface: Interface,
+  t: number,
+  slot: number,
+  seq: number,
+  position: number,
+  length: number,
+  segmentFlags: number,
+): void {
+  const m = tcp.m;
+  const flags = m[t + FLAGS];
+  const at = segmentAt(tcp, iface, t, slot) + HEADER;
+  let optionBytes = 0;
+  let sum = 0;
+  if ((flags & TS) !== 0) {
+    optionBytes = 12;
+    sum = writeTimestamps(tcp, t, at);
+  }
+  // SACK blocks ride on pure ACKs, where they cost no payload.
+  if (length === 0 && (flags & SACK) !== 0 && (m[t + OOO] !== 0 || m[t + DSACK_START] !== m[t + DSACK_END])) {
+    const sackBytes = writeSack(tcp, t, at + optionBytes, optionBytes > 0 ? 3 : 4);
+    sum += tcp.arena.kernels.sum(at + optionBytes, sackBytes);
+    optionBytes += sackBytes;
+  }
+  let split = 0;
+  if (length > 0) {
+    if (length > m[t + MSS]) split = m[t + MSS];
+    if (iface.port.capabilities.txChecksum)
+      queueCopy(tcp.chunks, t + SNDQ, position, length, at + optionBytes);
+    else sum += queueCopySum(tcp.chunks, t + SNDQ, position, length, at + optionBytes);
+  }
+  const rcvNxt = m[t + RCV_NXT];
+  emit(
+    tcp,
+    iface,
+    t,
+    slot,
+    seq,
+    rcvNxt,
+    F_ACK | segmentFlags,
+    windowToTell(tcp, t),
+    optionBytes,
+    length,
+    sum,
+    split,
+  );
+  m[t + LAST_ACK] = rcvNxt;
+  m[t + ACK_OWED] = 0;
+  m[t + FLAGS] = m[t + FLAGS] & ~(ACK_NOW | ACK_DELAYED | DELACK);
+}
+
+/** D-SACK first (RFC 2883 4), then what is out of order. */
+function writeSack(tcp: Tcp, t: number, at: number, most: number): number {
+  const m = tcp.m;
+  let count = 0;
+  if (m[t + DSACK_START] !== m[t + DSACK_END]) {
+    tcp.view.setInt32(at + 4, m[t + DSACK_START], false);
+    tcp.view.setInt32(at + 8, m[t + DSACK_END], false);
+    m[t + DSACK_START] = m[t + DSACK_END];
+    count = 1;
+  }
+  count += reassemblyBlocks(tcp, t, at + 4 + 8 * count, most - count);
+  tcp.view.setInt32(at, 0x01010500 | (2 + 8 * count), false);
+  return 4 + 8 * count;
+}
+
+/**
+ * The window field. The right edge never moves left (RFC 9293 3.8.6.2.2); it moves right by a segment or half
+ * the buffer at least, and not while chunks are short.
+ */
+function windowToTell(tcp: Tcp, t: number): number {
+  const m = tcp.m;
+  const shift = (m[t + FLAGS] >> 4) & 15;
+  const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
+  let window = told;
+  const space = m[t + RCV_BUF] - m[t + PAUSED_QUEUE_LENGTH];
+  if (space - told >= windowStep(m, t) && tcp.chunks.free > tcp.chunks.count >> 3)
+    window = (space >> shift) << shift;
+  let field = (window + (1 << shift) - 1) >> shift;
+  if (field > 0xffff) field = 0xffff;
+  m[t + RCV_ADV] = (m[t + RCV_NXT] + (field << shift)) | 0;
+  return field;
+}
+
+/** RFC 9293 3.8.6.2.2: min(half the buffer, a full segment). */
+function windowStep(m: Int32Array, t: number): number {
+  const half = m[t + RCV_BUF] >> 1;
+  return half < m[t + MSS] ? half : m[t + MSS];
+}
+
+/** The program has read: tells the peer if the window has grown by enough to be worth a segment. */
+export function windowUpdate(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  if (m[t + ST] < ESTABLISHED || m[t + ST] > LAST_ACK_STATE) return;
+  const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
+  const space = m[t + RCV_BUF] - m[t + PAUSED_QUEUE_LENGTH];
+  const half = m[t + RCV_BUF] >> 1;
+  const worth = 2 * m[t + MSS] < half ? 2 * m[t + MSS] : half;
+  if (space - told < worth) return;
+  m[t + FLAGS] |= ACK_NOW;
+  listPush(m, tcp.lists[m[t + IFACE]], LIST_ACK, t);
+}

@@ -1,0 +1,87 @@
+/**
+ * The program's side of receiving (RFC 9293 3.10.3): bytes are offered in place, in the frame or in the receive
+ * queue; what the program leaves is queued, and offered again when it asks.
+ */
+import { queueAppend, queueClear, queueDrop, queuePeek, queuePeekAt } from '../memory/byte-queue.ts';
+import { FLAG, STATE, TCB } from './block.ts';
+import { finReceived } from './input.ts';
+import { windowUpdate } from './output.ts';
+import { reassemblyDeliver } from './reassembly.ts';
+import type { Tcp } from './tcp.ts';
+
+const { STATE: ST, FLAGS, RCVQ, OOO, FIN_AHEAD, FIN_AHEAD_SEQ, RCV_NXT, HANDLE } = TCB;
+const { PAUSED, DETACHED, FIN_RECEIVED, END_TOLD } = FLAG;
+const { CLOSED, FREE } = STATE;
+const QUEUE_LENGTH = RCVQ + 2;
+
+/** The program's functions that receiving calls. */
+export interface Reader {
+  data(conn: number, at: number, length: number): number;
+  end(conn: number): void;
+}
+
+/** Offers `length` bytes at `at`, which RCV.NXT has passed, and queues what the program leaves. */
+export function receiveOffer(tcp: Tcp, t: number, at: number, length: number, reader: Reader): void {
+  const m = tcp.m;
+  if ((m[t + FLAGS] & DETACHED) !== 0) return;
+  if (m[t + QUEUE_LENGTH] > 0 || (m[t + FLAGS] & PAUSED) !== 0) {
+    keep(tcp, t, at, length);
+    return;
+  }
+  const consumed = reader.data(m[t + HANDLE], at, length);
+  if (consumed >= length) return;
+  m[t + FLAGS] |= PAUSED;
+  keep(tcp, t, at + consumed, length - consumed);
+}
+
+function keep(tcp: Tcp, t: number, at: number, length: number): void {
+  const state = tcp.m[t + ST];
+  // Reset meanwhile: nobody can read it any more.
+  if (state === FREE || (state === CLOSED && (tcp.m[t + FLAGS] & FIN_RECEIVED) === 0)) return;
+  if (queueAppend(tcp.chunks, t + RCVQ, at, length) !== length) {
+    throw new Error('assertion: a chunk that was promised is gone');
+  }
+}
+
+/** The program reads on, or a gap has closed: offers the queue from its head, then the end. */
+export function receiveResume(tcp: Tcp, t: number, reader: Reader): void {
+  const m = tcp.m;
+  if (m[t + OOO] !== 0) reassemblyDeliver(tcp, t);
+  if (m[t + FIN_AHEAD] !== 0 && m[t + FIN_AHEAD_SEQ] === m[t + RCV_NXT] && m[t + ST] !== CLOSED) {
+    m[t + FIN_AHEAD] = 0;
+    finReceived(tcp, t);
+  }
+  if ((m[t + FLAGS] & PAUSED) !== 0) return;
+  const conn = m[t + HANDLE];
+  for (let n = queuePeek(tcp.chunks, t + RCVQ); n > 0; n = queuePeek(tcp.chunks, t + RCVQ)) {
+    const consumed = reader.data(conn, queuePeekAt(tcp.chunks, t + RCVQ), n);
+    // The handler may have ended the connection, and its queue with it.
+    if (m[t + HANDLE] !== conn || m[t + QUEUE_LENGTH] === 0) return;
+    queueDrop(tcp.chunks, t + RCVQ, consumed < n ? consumed : n);
+    if (consumed < n) {
+      m[t + FLAGS] |= PAUSED;
+      break;
+    }
+  }
+  if (m[t + ST] !== CLOSED) windowUpdate(tcp, t);
+  if (m[t + QUEUE_LENGTH] === 0) receiveEnd(tcp, t, reader);
+}
+
+/** Tells the end of the peer's data, once, when all before it is consumed. */
+export function receiveEnd(tcp: Tcp, t: number, reader: Reader): void {
+  const m = tcp.m;
+  const flags = m[t + FLAGS];
+  if ((flags & (FIN_RECEIVED | END_TOLD | DETACHED)) !== FIN_RECEIVED || m[t + QUEUE_LENGTH] > 0) return;
+  m[t + FLAGS] = flags | END_TOLD;
+  reader.end(m[t + HANDLE]);
+}
+
+/** A clean close that the program may not see yet, since it has data and the end still to read. */
+export function receiveUnread(tcp: Tcp, t: number): boolean {
+  const m = tcp.m;
+  return (m[t + FLAGS] & (FIN_RECEIVED | END_TOLD | DETACHED)) === FIN_RECEIVED && m[t + QUEUE_LENGTH] > 0;
+}
+
+export function receiveClear(tcp: Tcp, t: number): void {
+  queueClear(tcp.chunks, t + RCVQ);
+}

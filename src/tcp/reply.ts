@@ -1,0 +1,63 @@
+/**
+ * Segments that no output list carries: resets, and answers on behalf of connections that have no full block.
+ * They are sent at once or, when there is no tx slot or no known next hop, not at all (counted): the peer asks again.
+ */
+import { txSlot } from '../ip/output.ts';
+import type { Packet } from '../ip/packet.ts';
+import { FLAG, TCB } from './block.ts';
+import { emit, segmentAt, TIMESTAMP_BYTES, writeTimestamps } from './emit.ts';
+import { keyFromPacket } from './lookup.ts';
+import { nextHop } from './next-hop.ts';
+import { ACK, FIN, RST, type Segment, SYN } from './segment.ts';
+import type { Tcp } from './tcp.ts';
+
+const { FLAGS, IFACE, SND_NXT, RCV_NXT, RCV_ADV, LAST_ACK } = TCB;
+const { TS } = FLAG;
+
+function reply(tcp: Tcp, t: number, seq: number, ack: number, flags: number, window: number): void {
+  const iface = tcp.ip.interfaces[tcp.m[t + IFACE]];
+  const slot = nextHop(tcp, t) > 0 ? txSlot(iface) : 0;
+  if (slot === 0) {
+    tcp.counters.repliesDropped++;
+    return;
+  }
+  let optionBytes = 0;
+  let sum = 0;
+  if ((tcp.m[t + FLAGS] & TS) !== 0) {
+    optionBytes = TIMESTAMP_BYTES;
+    sum = writeTimestamps(tcp, t, segmentAt(tcp, iface, t, slot) + 20);
+  }
+  emit(tcp, iface, t, slot, seq, ack, flags, window, optionBytes, 0, sum, 0);
+  if ((flags & RST) !== 0) tcp.counters.resetsOut++;
+}
+
+/** RST of a connection that we abort. */
+export function sendReset(tcp: Tcp, t: number): void {
+  reply(tcp, t, tcp.m[t + SND_NXT], tcp.m[t + RCV_NXT], RST | ACK, 0);
+}
+
+/** An ACK with a block's current state, full or mini. */
+export function sendBareAck(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  const shift = (m[t + FLAGS] >> 4) & 15;
+  const window = ((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) >> shift;
+  reply(tcp, t, m[t + SND_NXT], m[t + RCV_NXT], ACK, window < 0 ? 0 : window > 0xffff ? 0xffff : window);
+  m[t + LAST_ACK] = m[t + RCV_NXT];
+}
+
+/** The answer to a segment that belongs to no connection (RFC 9293 3.10.7.1). Never answers a RST. */
+export function resetFor(tcp: Tcp, p: Packet, s: Segment): void {
+  if ((s.flags & RST) !== 0) return;
+  const t = tcp.scratch;
+  const m = tcp.m;
+  m[t + FLAGS] = 0;
+  m[t + IFACE] = p.iface;
+  m[t + TCB.NEIGHBOUR] = 0;
+  keyFromPacket(m, t, p, s.ports, 0);
+  if ((s.flags & ACK) !== 0) {
+    reply(tcp, t, s.ack, 0, RST, 0);
+    return;
+  }
+  const length = s.length + ((s.flags & SYN) !== 0 ? 1 : 0) + ((s.flags & FIN) !== 0 ? 1 : 0);
+  reply(tcp, t, 0, (s.seq + length) | 0, RST | ACK, 0);
+}

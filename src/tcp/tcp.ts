@@ -1,0 +1,139 @@
+/** One engine's TCP: its memory, its tables and what the functions of this folder share. */
+import type { Ip } from '../ip/ip.ts';
+import type { Arena } from '../memory/arena.ts';
+import { ChunkPool } from '../memory/chunks.ts';
+import { FlowTable } from '../memory/flow-table.ts';
+import { TimerWheel } from '../memory/timer-wheel.ts';
+import { HalfSipHash } from '../wire/siphash.ts';
+import { TcpOptions } from '../wire/tcp-options.ts';
+import { BLOCK_WORDS, MINI_WORDS, TCB } from './block.ts';
+import { BlockPool } from './block-pool.ts';
+import type { CongestionControl } from './congestion/control.ts';
+import { cubic } from './congestion/cubic.ts';
+import { reno } from './congestion/reno.ts';
+import { TcpCounters } from './counters.ts';
+import { Events } from './events.ts';
+import type { Listener } from './listen.ts';
+import type { OutputLists } from './lists.ts';
+import { Segment } from './segment.ts';
+
+/** Limits and defaults of one engine's TCP. Sizes in bytes, times in ms. */
+export interface TcpLimits {
+  /** Full control blocks. */
+  readonly connections: number;
+  /** Mini blocks: half-open and TIME-WAIT together. */
+  readonly miniBlocks: number;
+  /** Chunks of 2 KiB shared by all send and receive queues. */
+  readonly chunks: number;
+  readonly receiveBuffer: number;
+  readonly sendBuffer: number;
+  readonly rtoMin_ms: number;
+  readonly rtoMax_ms: number;
+  readonly delayedAck_ms: number;
+  readonly timeWait_ms: number;
+  /** Unacknowledged data or an unanswered keep-alive ends a connection after this long (RFC 9293 3.8.3's R2). */
+  readonly userTimeout_ms: number;
+  readonly synRetries: number;
+  /** A program's closed connection waits this long for the peer's FIN. */
+  readonly finWait2_ms: number;
+  readonly ephemeralPortMin: number;
+  readonly ephemeralPortMax: number;
+  /** Congestion control of new connections. */
+  readonly congestion: 'cubic' | 'reno';
+}
+
+export const TCP_LIMITS_DEFAULT: TcpLimits = {
+  connections: 16_384,
+  miniBlocks: 32_768,
+  chunks: 32_768,
+  receiveBuffer: 1 << 20,
+  sendBuffer: 1 << 20,
+  // RFC 6298 asks for 1 s; Linux and the others take 200 ms, which RFC 8961 4 allows when the RTT is measured.
+  rtoMin_ms: 200,
+  rtoMax_ms: 120_000,
+  delayedAck_ms: 40,
+  timeWait_ms: 60_000,
+  userTimeout_ms: 120_000,
+  synRetries: 6,
+  finWait2_ms: 60_000,
+  ephemeralPortMin: 32_768,
+  ephemeralPortMax: 60_999,
+  congestion: 'cubic',
+};
+
+/** Challenge ACKs per second over all connections (RFC 5961 7). */
+export const CHALLENGE_ACKS_PER_SECOND = 100;
+
+export const CONGESTION_CONTROLS: readonly CongestionControl[] = [reno, cubic];
+
+export class Tcp {
+  readonly arena: Arena;
+  readonly m: Int32Array;
+  readonly u8: Uint8Array;
+  readonly view: DataView;
+  readonly ip: Ip;
+  readonly limits: TcpLimits;
+  readonly counters = new TcpCounters();
+  readonly blocks: BlockPool;
+  readonly minis: BlockPool;
+  readonly table: FlowTable;
+  readonly chunks: ChunkPool;
+  readonly wheel: TimerWheel;
+  readonly events: Events;
+  /** By interface index. */
+  readonly lists: OutputLists[] = [];
+  readonly listeners: (Listener | null)[] = [];
+  readonly listenersByPort: Map<number, Listener[]> = new Map();
+  readonly segment = new Segment();
+  readonly options = new TcpOptions();
+  /** Keyed hash for ISNs and ports; its keys never leave. */
+  readonly hash: HalfSipHash;
+  readonly key0: number;
+  readonly key1: number;
+  readonly congestion: number;
+  /** A mini block of our own, for answers to segments that belong to no connection. */
+  readonly scratch: number;
+
+  /** Time of this breath: ms and us, both int32 that wrap. */
+  nowMs = 0;
+  nowUs = 0;
+  /** Chunks that this batch's data may still need, had the program consumed none of it. */
+  chunksPromised = 0;
+  /** List of the blocks in TIME-WAIT, oldest first; see time-wait.ts. */
+  timeWaitOldest = 0;
+  timeWaitNewest = 0;
+  challengeSecond = 0;
+  challengeCount = 0;
+  /** RFC 6056's per-destination counter, one for all. */
+  portCounter = 0;
+  /** Handles of connections whose send() found no chunk. */
+  starved: number[] = [];
+  /** Recency stamp of out-of-order data. */
+  stamp = 0;
+
+  /** @param secret at least 8 unpredictable bytes. */
+  constructor(arena: Arena, ip: Ip, limits: TcpLimits, secret: Int32Array, nowMs: number) {
+    this.arena = arena;
+    this.m = arena.i32;
+    this.u8 = arena.u8;
+    this.view = arena.view;
+    this.ip = ip;
+    this.limits = limits;
+    this.blocks = new BlockPool(arena, 'control blocks', limits.connections, BLOCK_WORDS);
+    this.minis = new BlockPool(arena, 'mini blocks', limits.miniBlocks + 1, MINI_WORDS);
+    this.table = new FlowTable(arena, 'flow table', limits.connections + limits.miniBlocks);
+    this.chunks = new ChunkPool(arena, 'chunks', limits.chunks);
+    this.wheel = new TimerWheel(arena, 'timer wheel', nowMs, {
+      next: TCB.T_NEXT,
+      prev: TCB.T_PREV,
+      at: TCB.T_AT,
+    });
+    this.events = new Events(2048);
+    this.key0 = secret[0];
+    this.key1 = secret[1];
+    this.hash = new HalfSipHash(secret[0], secret[1]);
+    this.congestion = limits.congestion === 'reno' ? 0 : 1;
+    this.scratch = this.minis.take();
+    this.nowMs = nowMs;
+  }
+}

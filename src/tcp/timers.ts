@@ -1,0 +1,225 @@
+/**
+ * A connection's timers share one entry in the wheel, due at the earliest deadline. Moving a deadline back costs
+ * nothing: the entry fires early, finds nothing due and is armed anew.
+ */
+
+import { FLAG, STATE, TCB } from './block.ts';
+import { tcpDestroy } from './close.ts';
+import { congestionTimeout } from './congestion/control.ts';
+import { synReceivedTimeout } from './handshake.ts';
+import { LIST_ACK, LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
+import { CLOSED_TIMEOUT } from './reasons.ts';
+import { enterLoss } from './recovery.ts';
+import type { Tcp } from './tcp.ts';
+
+const {
+  FLAGS,
+  T_AT,
+  RTX_AT,
+  DELACK_AT,
+  KEEP_AT,
+  SRTT,
+  RTTVAR,
+  BACKOFF,
+  STATE: ST,
+  IFACE,
+  STALL_AT,
+  USER_TIMEOUT,
+} = TCB;
+const { SND_UNA, SND_NXT, SND_WND, KEEP_IDLE, KEEP_PROBES, RCV_AT, SOFT_ERROR, HANDLE } = TCB;
+const { RTX, PERSIST, DELACK, KEEP, MINI, ACK_NOW, ACK_DELAYED, PROBE, TIMING } = FLAG;
+
+/** Initial RTO (RFC 6298 2.1), ms. */
+const RTO_INITIAL = 1000;
+/** Exponent limit, so that shifts stay in range. */
+const BACKOFF_SHIFT_MAX = 10;
+/** Keep-alive: ms between probes, and how many go unanswered (Linux's defaults). */
+const KEEP_INTERVAL = 75_000;
+const KEEP_PROBES_MAX = 9;
+
+/** Retransmission timeout without back-off, ms (RFC 6298 2.3). */
+export function rto(tcp: Tcp, t: number): number {
+  const m = tcp.m;
+  const srtt = m[t + SRTT];
+  if (srtt === 0) return RTO_INITIAL;
+  const ms = (((srtt >>> 3) + m[t + RTTVAR]) / 1000 + 1) | 0;
+  return ms < tcp.limits.rtoMin_ms
+    ? tcp.limits.rtoMin_ms
+    : ms > tcp.limits.rtoMax_ms
+      ? tcp.limits.rtoMax_ms
+      : ms;
+}
+
+/** The RTO with its exponential back-off (RFC 6298 5.5), ms. */
+export function rtoBackedOff(tcp: Tcp, t: number): number {
+  const shift = tcp.m[t + BACKOFF];
+  const ms = rto(tcp, t) * 2 ** (shift < BACKOFF_SHIFT_MAX ? shift : BACKOFF_SHIFT_MAX);
+  return ms < tcp.limits.rtoMax_ms ? ms : tcp.limits.rtoMax_ms;
+}
+
+/** Takes one RTT sample, us (RFC 6298 2.2, 2.3). */
+export function rttSample(m: Int32Array, t: number, us: number): void {
+  const sample = us > 0 ? us : 1;
+  const srtt = m[t + SRTT];
+  if (srtt === 0) {
+    m[t + SRTT] = sample << 3;
+    m[t + RTTVAR] = sample << 1;
+  } else {
+    const error = (sample - (srtt >> 3)) | 0;
+    m[t + SRTT] = (srtt + error) | 0;
+    const deviation = error < 0 ? -error : error;
+    m[t + RTTVAR] = (m[t + RTTVAR] + deviation - (m[t + RTTVAR] >> 2)) | 0;
+  }
+  if (m[t + TCB.MIN_RTT] === 0 || sample < m[t + TCB.MIN_RTT]) m[t + TCB.MIN_RTT] = sample;
+}
+
+/** Makes sure that the block's wheel entry is due no later than `deadline`. */
+export function timerBy(tcp: Tcp, t: number, deadline: number): void {
+  if (tcp.wheel.isArmed(t) && ((tcp.m[t + T_AT] - deadline) | 0) <= 0) return;
+  tcp.wheel.arm(t, deadline);
+}
+
+/** (Re)starts the retransmission timer. */
+export function rtxStart(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  const deadline = (tcp.nowMs + rtoBackedOff(tcp, t)) | 0;
+  m[t + RTX_AT] = deadline;
+  m[t + FLAGS] = (m[t + FLAGS] & ~PERSIST) | RTX;
+  timerBy(tcp, t, deadline);
+}
+
+export function persistStart(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  const deadline = (tcp.nowMs + rtoBackedOff(tcp, t)) | 0;
+  m[t + RTX_AT] = deadline;
+  m[t + FLAGS] = (m[t + FLAGS] & ~RTX) | PERSIST;
+  timerBy(tcp, t, deadline);
+}
+
+/** Sets the keep-alive deadline (also FIN-WAIT-2's, once the program has let go). */
+export function keepStart(tcp: Tcp, t: number, after_ms: number): void {
+  const m = tcp.m;
+  m[t + KEEP_AT] = (tcp.nowMs + after_ms) | 0;
+  m[t + FLAGS] |= KEEP;
+  timerBy(tcp, t, m[t + KEEP_AT]);
+}
+
+/** The block's wheel entry is due: runs what is, and arms it for what remains. */
+export function timerExpired(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  if ((m[t + FLAGS] & MINI) !== 0) {
+    synReceivedTimeout(tcp, t);
+    return;
+  }
+  const now = tcp.nowMs;
+  const handle = m[t + HANDLE];
+  if ((m[t + FLAGS] & DELACK) !== 0 && ((m[t + DELACK_AT] - now) | 0) <= 0) {
+    m[t + FLAGS] &= ~DELACK;
+    if ((m[t + FLAGS] & ACK_DELAYED) !== 0) {
+      m[t + FLAGS] |= ACK_NOW;
+      tcp.counters.delayedAcks++;
+      listPush(m, tcp.lists[m[t + IFACE]], LIST_ACK, t);
+    }
+  }
+  if ((m[t + FLAGS] & (RTX | PERSIST)) !== 0 && ((m[t + RTX_AT] - now) | 0) <= 0) {
+    if ((m[t + FLAGS] & RTX) !== 0) retransmissionTimeout(tcp, t);
+    else persistTimeout(tcp, t);
+  }
+  if (m[t + HANDLE] === handle && (m[t + FLAGS] & KEEP) !== 0 && ((m[t + KEEP_AT] - now) | 0) <= 0)
+    keepTimeout(tcp, t);
+  if (m[t + HANDLE] === handle && m[t + ST] !== STATE.CLOSED) rearm(tcp, t);
+}
+
+function rearm(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  const flags = m[t + FLAGS];
+  if ((flags & (RTX | PERSIST)) !== 0) timerBy(tcp, t, m[t + RTX_AT]);
+  if ((flags & DELACK) !== 0) timerBy(tcp, t, m[t + DELACK_AT]);
+  if ((flags & KEEP) !== 0) timerBy(tcp, t, m[t + KEEP_AT]);
+}
+
+/**
+ * No progress since the first expiry for longer than the user timeout (RFC 9293 3.8.3, RFC 5482)? A peer that
+ * answers but keeps its window shut may do so for ever (RFC 9293 3.8.6.1).
+ */
+function stalledTooLong(tcp: Tcp, t: number): boolean {
+  const m = tcp.m;
+  if (m[t + BACKOFF] === 0) m[t + STALL_AT] = tcp.nowMs;
+  const limit = m[t + USER_TIMEOUT] || tcp.limits.userTimeout_ms;
+  if (((tcp.nowMs - m[t + STALL_AT]) | 0) < limit) return false;
+  return m[t + SND_WND] !== 0 || ((tcp.nowMs - m[t + RCV_AT]) | 0) >= limit;
+}
+
+function giveUp(tcp: Tcp, t: number): void {
+  tcp.counters.userTimeouts++;
+  tcpDestroy(tcp, t, tcp.m[t + SOFT_ERROR] || CLOSED_TIMEOUT);
+}
+
+function retransmissionTimeout(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  const state = m[t + ST];
+  m[t + FLAGS] &= ~RTX;
+  if (m[t + SND_UNA] === m[t + SND_NXT]) return;
+  tcp.counters.retransmissionTimeouts++;
+  const opening = state === STATE.SYN_SENT || state === STATE.SYN_RECEIVED;
+  if (stalledTooLong(tcp, t) || (opening && m[t + BACKOFF] >= tcp.limits.synRetries)) {
+    giveUp(tcp, t);
+    return;
+  }
+  m[t + BACKOFF]++;
+  // Karn: what is retransmitted is not timed.
+  m[t + FLAGS] &= ~TIMING;
+  if (opening) {
+    m[t + FLAGS] |= PROBE;
+  } else {
+    // The next hop may have changed (RFC 9293 3.8.3's R1, RFC 1122 4.2.3.5).
+    if (m[t + BACKOFF] >= 3) m[t + TCB.NEIGHBOUR] = 0;
+    congestionTimeout(tcp, t);
+    enterLoss(tcp, t);
+  }
+  rtxStart(tcp, t);
+  listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
+}
+
+function persistTimeout(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  m[t + FLAGS] &= ~PERSIST;
+  if (stalledTooLong(tcp, t)) {
+    giveUp(tcp, t);
+    return;
+  }
+  m[t + BACKOFF]++;
+  tcp.counters.persistProbes++;
+  m[t + FLAGS] |= PROBE;
+  persistStart(tcp, t);
+  listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);
+}
+
+function keepTimeout(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  m[t + FLAGS] &= ~KEEP;
+  if (m[t + ST] === STATE.FIN_WAIT_2 && (m[t + FLAGS] & FLAG.DETACHED) !== 0) {
+    tcpDestroy(tcp, t, 0);
+    return;
+  }
+  const idle = m[t + KEEP_IDLE];
+  if (idle === 0 || m[t + ST] < STATE.ESTABLISHED) return;
+  const silent = (tcp.nowMs - m[t + RCV_AT]) | 0;
+  if (silent < idle) {
+    m[t + KEEP_PROBES] = 0;
+    keepStart(tcp, t, idle - silent);
+    return;
+  }
+  if (m[t + KEEP_PROBES] >= KEEP_PROBES_MAX) {
+    giveUp(tcp, t);
+    return;
+  }
+  // Data in flight probes by itself.
+  if (m[t + SND_UNA] === m[t + SND_NXT]) {
+    m[t + KEEP_PROBES]++;
+    tcp.counters.keepAliveProbes++;
+    m[t + FLAGS] |= PROBE;
+    listPush(m, tcp.lists[m[t + IFACE]], LIST_ACK, t);
+  }
+  keepStart(tcp, t, KEEP_INTERVAL);
+}
