@@ -121,8 +121,8 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       challengeOrAck(tcp, t);
       return;
     }
-    if (((s.seq - m[t + LAST_ACK]) | 0) <= 0) m[t + TS_RECENT] = s.tsVal;
   }
+  const coversLastAck = ((s.seq - m[t + LAST_ACK]) | 0) <= 0;
 
   if (special !== F_ACK) {
     if ((special & F_RST) !== 0) {
@@ -147,6 +147,8 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
     if (!trim(tcp, t, s, offset)) return;
   }
   m[t + RCV_AT] = tcp.nowMs;
+  // RFC 7323 4.3 (3), of acceptable segments only, lest a stranger's timestamp shut the peer's out.
+  if (coversLastAck && (flags & TS) !== 0) m[t + TS_RECENT] = s.tsVal;
 
   if (m[t + ST] === SYN_RECEIVED && !synReceivedAck(tcp, t, s)) return;
   if (!acceptAck(tcp, t, s)) return;
