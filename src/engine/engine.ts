@@ -106,7 +106,11 @@ export class Engine {
 
   /** Gives the engine a port and its addresses. The port is closed by whoever opened it. */
   addInterface(port: Port, options: InterfaceOptions): Interface {
-    if (port.tx.slots < TX_SLOTS_MIN) throw new EngineError('ERR_PORT_SLOTS', `port ${port.name} has ${port.tx.slots} tx slots and needs ${TX_SLOTS_MIN}`);
+    if (port.tx.slots < TX_SLOTS_MIN)
+      throw new EngineError(
+        'ERR_PORT_SLOTS',
+        `port ${port.name} has ${port.tx.slots} tx slots and needs ${TX_SLOTS_MIN}`,
+      );
     const iface = this.ip.addInterface(port, options);
     this.tcp.lists[iface.index] = new OutputLists();
     return iface;
