@@ -51,6 +51,11 @@ export interface EngineOptions {
   readonly secret: Int32Array;
   /** The clock's present reading, ms. */
   readonly now: number;
+  /**
+   * Reads the clock that `breath` is given, for calls that come between breaths: what they start to time would
+   * otherwise count from the last breath. Leave it out where time is virtual and stands still between breaths.
+   */
+  readonly clock?: () => number;
 }
 
 export interface ListenOptions {
@@ -92,6 +97,7 @@ export class Engine {
   onHandlerError: (error: unknown, conn: Conn) => void = () => {};
   readonly #handlers = new HandlerSets();
   readonly #touch = new Touch();
+  readonly #clock: (() => number) | null;
   #breathing = false;
 
   constructor(options: EngineOptions) {
@@ -99,6 +105,7 @@ export class Engine {
     const nowMs = Math.floor(now) | 0;
     const limits = { ...TCP_LIMITS_DEFAULT, ...options.limits };
     this.arena = arena;
+    this.#clock = options.clock ?? null;
     this.ip = new Ip(arena, { seed: secret[2] ^ secret[3], now_ms: nowMs });
     this.tcp = new Tcp(arena, this.ip, limits, secret, nowMs);
     this.ip.onError = (error) => tcpIcmpError(this.tcp, error);
@@ -155,6 +162,7 @@ export class Engine {
    */
   connect(options: ConnectOptions, handlers: Handlers): Conn {
     const remote = parseIp(options.address);
+    this.#readClock();
     const local = options.localAddress === undefined ? undefined : this.#ownAddress(options.localAddress);
     const where = `${options.address} port ${options.port}`;
     const t = tcpOpen(this.tcp, {
@@ -333,9 +341,7 @@ export class Engine {
    */
   breath(now: number): number {
     const { tcp, ip } = this;
-    tcp.nowMs = Math.floor(now) | 0;
-    tcp.nowUs = Math.floor(now * 1000) | 0;
-    ip.now_ms = tcp.nowMs;
+    this.#setTime(now);
     this.#breathing = true;
     const sentBefore = tcp.counters.segmentsOut;
 
@@ -415,7 +421,18 @@ export class Engine {
     }
   }
 
+  #setTime(now: number): void {
+    this.tcp.nowMs = Math.floor(now) | 0;
+    this.tcp.nowUs = Math.floor(now * 1000) | 0;
+    this.ip.now_ms = this.tcp.nowMs;
+  }
+
+  #readClock(): void {
+    if (!this.#breathing && this.#clock !== null) this.#setTime(this.#clock());
+  }
+
   #find(conn: Conn): number {
+    this.#readClock();
     const t = this.tcp.blocks.find(conn);
     if (t !== 0 && this.tcp.m[t + ST] !== FREE) return t;
     this.staleHandles++;
