@@ -39,6 +39,8 @@ const PROTOCOL_TCP = 6;
 
 /** Frames taken from an interface in one breath. */
 const BURST = 64;
+/** Output leaves some slots to control segments, so a ring must have more. */
+const TX_SLOTS_MIN = 16;
 /** Timers run in one breath. */
 const TIMERS = 1024;
 
@@ -104,6 +106,11 @@ export class Engine {
 
   /** Gives the engine a port and its addresses. The port is closed by whoever opened it. */
   addInterface(port: Port, options: InterfaceOptions): Interface {
+    if (port.tx.slots < TX_SLOTS_MIN)
+      throw new EngineError(
+        'ERR_PORT_SLOTS',
+        `port ${port.name} has ${port.tx.slots} tx slots and needs ${TX_SLOTS_MIN}`,
+      );
     const iface = this.ip.addInterface(port, options);
     this.tcp.lists[iface.index] = new OutputLists();
     return iface;
