@@ -4,9 +4,9 @@ import { closeSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { errorCode } from './errno.ts';
 import { check, libc, NativeMemory, syscallNumbers } from './libc.ts';
-import { tryTun } from './tuntap.ts';
+import { tryTun, tunAdvice } from './tuntap.ts';
 
-export interface Probe {
+export interface Finding {
   readonly name: string;
   readonly ok: boolean;
   /** What was found. */
@@ -18,6 +18,7 @@ export interface Probe {
 const CAP_NET_ADMIN = 12;
 const CAP_NET_RAW = 13;
 const CAP_IPC_LOCK = 14;
+const AF_PACKET = 17;
 const AF_XDP = 44;
 const SOCK_RAW_CLOEXEC = 0x80003;
 const BPF_MAP_CREATE = 0;
@@ -27,9 +28,7 @@ const IO_URING_PARAMS_BYTES = 120;
 /** An AF_XDP area of a few thousand frames is locked memory, unlimited for who has CAP_IPC_LOCK. */
 const MEMLOCK_BYTES_MIN = 64 * 2 ** 20;
 
-const AS_ROOT = 'run as root, or try it in a namespace of its own: unshare -Urn';
-
-export function probe(): Probe[] {
+export function probe(): Finding[] {
   const platform = probePlatform();
   if (!platform.ok) return [platform];
   return [
@@ -37,9 +36,15 @@ export function probe(): Probe[] {
     probeCapabilities(),
     attempt('TUN/TAP', 'usable', tryTun, tunAdvice),
     attempt(
+      'AF_PACKET',
+      'a socket can be made',
+      () => trySocket(AF_PACKET),
+      () => 'grant CAP_NET_RAW (run as root)',
+    ),
+    attempt(
       'AF_XDP',
       'a socket can be made',
-      tryXdp,
+      () => trySocket(AF_XDP),
       () => 'grant CAP_NET_RAW (run as root); needs Linux 4.18 with CONFIG_XDP_SOCKETS',
     ),
     attempt('bpf()', 'allowed', tryBpf, () => 'run as root of the host: a user namespace is not enough'),
@@ -49,7 +54,7 @@ export function probe(): Probe[] {
   ];
 }
 
-function probePlatform(): Probe {
+function probePlatform(): Finding {
   const name = 'platform';
   const detail = `${process.platform} ${release()} on ${process.arch}, Node ${process.version}`;
   try {
@@ -61,7 +66,7 @@ function probePlatform(): Probe {
   }
 }
 
-function probeCapabilities(): Probe {
+function probeCapabilities(): Finding {
   const missing = [
     ...(hasCapability(CAP_NET_ADMIN) ? [] : ['CAP_NET_ADMIN']),
     ...(hasCapability(CAP_NET_RAW) ? [] : ['CAP_NET_RAW']),
@@ -70,7 +75,7 @@ function probeCapabilities(): Probe {
   const detail = [`uid ${process.geteuid?.()}`, ...missing.map((capability) => `no ${capability}`)].join(
     ', ',
   );
-  return { name: 'capabilities', ok, detail, advice: ok ? '' : AS_ROOT };
+  return { name: 'capabilities', ok, detail, advice: ok ? '' : tunAdvice('EPERM') };
 }
 
 /** Of the effective ones. */
@@ -79,16 +84,8 @@ function hasCapability(bit: number): boolean {
   return ((BigInt(`0x${hex}`) >> BigInt(bit)) & 1n) === 1n;
 }
 
-function tunAdvice(code: string): string {
-  if (code === 'ENOENT') return 'no /dev/net/tun: modprobe tun, or in a container --device /dev/net/tun';
-  if (code === 'EACCES')
-    return 'run as root, or chmod 666 /dev/net/tun (as most systems have it) and unshare -Urn';
-  if (code === 'ENODEV' || code === 'ENXIO') return 'the kernel lacks the tun module: modprobe tun';
-  return AS_ROOT;
-}
-
-function tryXdp(): void {
-  closeSync(check(libc().socket(AF_XDP, SOCK_RAW_CLOEXEC, 0), 'socket AF_XDP'));
+function trySocket(family: number): void {
+  closeSync(check(libc().socket(family, SOCK_RAW_CLOEXEC, 0), 'socket'));
 }
 
 function tryBpf(): void {
@@ -100,7 +97,7 @@ function tryBpf(): void {
   );
 }
 
-function probeIoUring(): Probe {
+function probeIoUring(): Finding {
   const disabled = readText('/proc/sys/kernel/io_uring_disabled').trim();
   const sysctl = disabled === '' ? '' : `, kernel.io_uring_disabled=${disabled}`;
   const advice = () =>
@@ -116,7 +113,7 @@ function tryIoUring(): void {
 }
 
 /** A process of several threads can't enter a user namespace, so a child tries. */
-function probeUserNamespaces(): Probe {
+function probeUserNamespaces(): Finding {
   const name = 'user namespaces';
   const child = spawnSync('unshare', ['-Urn', 'true'], { encoding: 'utf8', timeout: 5000 });
   if (child.status === 0) return { name, ok: true, detail: 'unshare -Urn works', advice: '' };
@@ -136,7 +133,7 @@ function probeUserNamespaces(): Probe {
   };
 }
 
-function probeMemlock(): Probe {
+function probeMemlock(): Finding {
   const name = 'memlock';
   const soft = /^Max locked memory\s+(\S+)/m.exec(readText('/proc/self/limits'))?.[1] ?? 'unknown';
   const ok = hasCapability(CAP_IPC_LOCK) || soft === 'unlimited' || Number(soft) >= MEMLOCK_BYTES_MIN;
@@ -144,7 +141,7 @@ function probeMemlock(): Probe {
   return { name, ok, detail, advice: ok ? '' : 'ulimit -l unlimited (matters for AF_XDP and io_uring only)' };
 }
 
-function attempt(name: string, good: string, act: () => void, advice: (code: string) => string): Probe {
+function attempt(name: string, good: string, act: () => void, advice: (code: string) => string): Finding {
   try {
     act();
     return { name, ok: true, detail: good, advice: '' };

@@ -23,7 +23,7 @@ const IFREQ_BYTES = 40;
 const IFREQ_FLAGS = 16;
 
 /** Without the zero at its end. */
-export const INTERFACE_NAME_MAX = 15;
+const INTERFACE_NAME_MAX = 15;
 
 export type TunKind = 'tun' | 'tap';
 
@@ -42,10 +42,10 @@ export interface TunDevice {
  * @throws Error of node:fs, SystemError
  */
 export function createTun(name: string, kind: TunKind, vnetBytes: number, offload: boolean): TunDevice {
+  const c = libc();
   const fd = openSync(TUN_PATH, constants.O_RDWR | constants.O_NONBLOCK);
   try {
     using memory = new NativeMemory(IFREQ_BYTES);
-    const c = libc();
     new TextEncoder().encodeInto(name, memory.u8.subarray(0, INTERFACE_NAME_MAX));
     const flags = (kind === 'tun' ? IFF_TUN : IFF_TAP) | IFF_NO_PI | IFF_VNET_HDR;
     memory.view.setUint16(IFREQ_FLAGS, flags, true);
@@ -67,6 +67,27 @@ export function tryTun(): void {
     check(libc().ioctl(fd, TUNGETFEATURES, memory.address), 'ioctl TUNGETFEATURES');
   } finally {
     closeSync(fd);
+  }
+}
+
+/** What to do about an error of the above, or '' when that depends. */
+export function tunAdvice(code: string): string {
+  switch (code) {
+    case 'EPERM':
+      return 'run as root, or in a network namespace of your own: unshare -Urn';
+    case 'EACCES':
+      return `run as root, or chmod 666 ${TUN_PATH} (as most systems have it) and unshare -Urn`;
+    case 'ENOENT':
+      return `there is no ${TUN_PATH}: modprobe tun, or start the container with --device ${TUN_PATH}`;
+    case 'ENODEV':
+    case 'ENXIO':
+      return 'the kernel lacks the tun module: modprobe tun';
+    case 'EBUSY':
+      return 'another program has an interface of this name open: end it, or take another name';
+    case 'EINVAL':
+      return 'an interface of another kind has this name: take another name';
+    default:
+      return '';
   }
 }
 
