@@ -108,7 +108,8 @@ export function openTun(arena: Arena, options: TunOptions): Port {
 
 /** How many bytes of arena a device carves, at most. */
 export function tunArenaBytes(offload: boolean, mtu: number, slots: number = slotsDefault(offload)): number {
-  return 2 * slots * (strideOf(frameBytesOf(offload, mtu)) + DESC_BYTES);
+  const ring = Math.ceil((slots * DESC_BYTES) / LINE) * LINE;
+  return 2 * (ring + slots * strideOf(frameBytesOf(offload, mtu)));
 }
 
 function slotsDefault(offload: boolean): number {
@@ -189,8 +190,8 @@ class TunPort implements Port {
       const at = m[slot + AT];
       const n = this.#libc.read(fd, this.#base + at - HEADER_BYTES, room);
       if (n < 0) {
-        if (this.#refused('read')) break;
-        continue;
+        this.#refused('read');
+        break;
       }
       const length = n - HEADER_BYTES;
       const flags = length > 0 && n < room ? virtioDecode(view, at, length) : MALFORMED;
@@ -255,7 +256,7 @@ class TunPort implements Port {
     closeSync(this.fd);
   }
 
-  /** After a failed call. @returns whether to leave it for the next sync, or else drop the frame (EIO: it's down) */
+  /** After a failed call. @returns whether to try again at the next sync; otherwise (EIO: it's down) the frame is lost */
   #refused(call: string): boolean {
     const errno = this.#libc.errno();
     if (errno === EBADFD) {
