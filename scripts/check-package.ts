@@ -53,7 +53,7 @@ function pack(into: string): string {
   check('it holds its licence and no tests', () => {
     const paths = files.map(({ path }) => path);
     if (!paths.includes('LICENSE')) throw new Error('LICENSE is missing');
-    const tests = paths.filter((path) => /\.test\.|\/testing\.|^(?:src|bench|test)\//.test(path));
+    const tests = paths.filter((path) => /\.test\.|[./]testing\.|^(?:src|bench|test)\//.test(path));
     if (tests.length > 0) throw new Error(tests.join('\n'));
   });
   return join(into, filename);

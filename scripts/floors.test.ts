@@ -32,6 +32,7 @@ test.each([
   ['tcp/input.test.ts', '../cli/main.ts'],
   ['tcp/input.test.ts', 'vitest'],
   ['ip/testing.ts', '../engine/engine.ts'],
+  ['device/pcapng.testing.ts', 'node:fs'],
   ['device/tun.system.test.ts', '../api/net.ts'],
 ])('%s may import %s', (path, specifier) => {
   expect(check(path, specifier)).toEqual([]);
@@ -49,6 +50,7 @@ test.each([
   ['pkt/run.ts', 'zod', 'nothing from outside src/'],
   ['tcp/input.ts', './input.test.ts', 'only tests'],
   ['cli/main.ts', '../ip/testing.ts', 'only tests'],
+  ['device/pcapng.ts', './pcapng.testing.ts', 'only tests'],
   ['cli/main.ts', '../../bench/report.ts', 'leads out of src/'],
   ['cli/main.ts', '../index.ts', 'no floor'],
   ['cli/main.ts', '../attic/a.ts', 'no floor'],

@@ -52,7 +52,7 @@ export function checkFloors(files: readonly SourceFile[]): Violation[] {
 
 /** Tests may use anything: they set the scene from above and need Vitest. */
 function isTest(path: string): boolean {
-  return path.endsWith('.test.ts') || posix.basename(path) === 'testing.ts';
+  return /(?:\.test|[./]testing)\.ts$/.test(path);
 }
 
 function checkFile({ path, text }: SourceFile): Violation[] {
