@@ -4,18 +4,17 @@
  * `nextDeadline` is over, or when it asks by `onWork`.
  */
 import type { Port } from '../device/port.ts';
-import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { ipInput } from '../ip/input.ts';
 import type { Interface } from '../ip/interface.ts';
 import { type InterfaceOptions, Ip, ipTimers } from '../ip/ip.ts';
 import type { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
-import { formatIpv4, formatIpv6, parseIp } from '../wire/address.ts';
-import { BlockPool } from '../tcp/block-pool.ts';
 import { FLAG, STATE, TCB } from '../tcp/block.ts';
+import { BlockPool } from '../tcp/block-pool.ts';
 import { tcpAbort, tcpClose, tcpShutdown } from '../tcp/close.ts';
 import { EVENT_RESUME, EVENT_WRITABLE, eventPush } from '../tcp/events.ts';
 import { OPEN_FULL, OPEN_IN_USE, OPEN_NO_PORT, OPEN_NO_ROUTE, tcpOpen } from '../tcp/handshake.ts';
+import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { type TcpInfo, tcpInfo } from '../tcp/info.ts';
 import { tcpInput } from '../tcp/input.ts';
 import { listenerAdd, listenerRemove } from '../tcp/listen.ts';
@@ -25,6 +24,7 @@ import { tcpSend, tcpSendBytes } from '../tcp/send.ts';
 import { TCP_LIMITS_DEFAULT, Tcp, type TcpLimits } from '../tcp/tcp.ts';
 import { timeWaitExpire } from '../tcp/time-wait.ts';
 import { keepStart, timerExpired } from '../tcp/timers.ts';
+import { formatIpv4, formatIpv6, parseIp } from '../wire/address.ts';
 import { dispatchEvents, HandlerSets } from './dispatch.ts';
 import { EngineError } from './errors.ts';
 import type { Conn, Handlers } from './handlers.ts';
@@ -116,7 +116,8 @@ export class Engine {
    */
   listen(options: ListenOptions, handlers: Handlers): number {
     const { port, address } = options;
-    if (!Number.isInteger(port) || port < 1 || port > 65535) throw new EngineError('ERR_SOCKET_BAD_PORT', `port ${port} is not 1 to 65535`);
+    if (!Number.isInteger(port) || port < 1 || port > 65535)
+      throw new EngineError('ERR_SOCKET_BAD_PORT', `port ${port} is not 1 to 65535`);
     const words = address === undefined ? undefined : this.#ownAddress(address);
     const { receiveBuffer, sendBuffer } = this.tcp.limits;
     const listener = listenerAdd(this.tcp, {
@@ -128,7 +129,11 @@ export class Engine {
       receiveBuffer,
       sendBuffer,
     });
-    if (listener === null) throw new EngineError('EADDRINUSE', `port ${port} of ${address ?? 'all addresses'} has a listener already`);
+    if (listener === null)
+      throw new EngineError(
+        'EADDRINUSE',
+        `port ${port} of ${address ?? 'all addresses'} has a listener already`,
+      );
     return listener.id;
   }
 
@@ -158,13 +163,22 @@ export class Engine {
     });
     switch (t) {
       case OPEN_NO_ROUTE:
-        throw new EngineError('EHOSTUNREACH', `no route to ${where}: give the stack a gateway, or an address on that network`);
+        throw new EngineError(
+          'EHOSTUNREACH',
+          `no route to ${where}: give the stack a gateway, or an address on that network`,
+        );
       case OPEN_NO_PORT:
         throw new EngineError('EADDRNOTAVAIL', `every ephemeral port to ${where} is in use`);
       case OPEN_IN_USE:
-        throw new EngineError('EADDRINUSE', `local port ${options.localPort} is connected to ${where} already`);
+        throw new EngineError(
+          'EADDRINUSE',
+          `local port ${options.localPort} is connected to ${where} already`,
+        );
       case OPEN_FULL:
-        throw new EngineError('ENOBUFS', `all ${this.tcp.limits.connections} connections are in use; raise limits.connections`);
+        throw new EngineError(
+          'ENOBUFS',
+          `all ${this.tcp.limits.connections} connections are in use; raise limits.connections`,
+        );
     }
     this.#work();
     return this.tcp.m[t + HANDLE];
@@ -277,9 +291,13 @@ export class Engine {
     const ports = m[t + TCB.PORTS];
     return {
       family: v6 ? 6 : 4,
-      localAddress: v6 ? formatIpv6(m.subarray(t + TCB.LADDR6, t + TCB.LADDR6 + 4)) : formatIpv4(m[t + TCB.LADDR]),
+      localAddress: v6
+        ? formatIpv6(m.subarray(t + TCB.LADDR6, t + TCB.LADDR6 + 4))
+        : formatIpv4(m[t + TCB.LADDR]),
       localPort: ports & 0xffff,
-      remoteAddress: v6 ? formatIpv6(m.subarray(t + TCB.RADDR6, t + TCB.RADDR6 + 4)) : formatIpv4(m[t + TCB.RADDR]),
+      remoteAddress: v6
+        ? formatIpv6(m.subarray(t + TCB.RADDR6, t + TCB.RADDR6 + 4))
+        : formatIpv4(m[t + TCB.RADDR]),
       remotePort: ports >>> 16,
     };
   }
@@ -406,7 +424,9 @@ export class Engine {
     const own = this.ip.interfaces.some((iface) =>
       words.length === 1
         ? iface.v4.some((a) => a.address === words[0])
-        : iface.v6.some((a) => a.a0 === words[0] && a.a1 === words[1] && a.a2 === words[2] && a.a3 === words[3]),
+        : iface.v6.some(
+            (a) => a.a0 === words[0] && a.a1 === words[1] && a.a2 === words[2] && a.a3 === words[3],
+          ),
     );
     if (!own) throw new EngineError('EADDRNOTAVAIL', `${text} is no address of this stack`);
     return words;

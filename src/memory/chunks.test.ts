@@ -7,7 +7,7 @@ test('any sequence of takes and gives is a stack over the counter', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 20 }),
-      fc.array(fc.tuple(fc.boolean(), fc.nat(100)), { maxLength: 200 }),
+      fc.array(fc.tuple(fc.boolean(), fc.nat(100)), { maxLength: 200, size: 'max' }),
       (count, ops) => {
         const arena = new Arena(1 << 20);
         const pool = new ChunkPool(arena, 'chunks', count, 128);

@@ -20,7 +20,7 @@ test('any sequence of takes and gives keeps each frame in one place', () => {
     fc.property(
       fc.integer({ min: 1, max: 50 }),
       fc.integer({ min: 1, max: 9 }),
-      fc.array(op, { maxLength: 200 }),
+      fc.array(op, { maxLength: 200, size: 'max' }),
       (frames, magazine, ops) => {
         const p = pool(frames, magazine);
         const held: number[] = [];

@@ -16,7 +16,7 @@ test.each(rings)('%s: any sequence of pushes and pops equals an array', (_kind, 
     fc.property(
       fc.constantFrom(2, 4, 16),
       fc.integer({ min: 1, max: 3 }),
-      fc.array(fc.tuple(fc.boolean(), fc.nat(20), fc.boolean()), { maxLength: 150 }),
+      fc.array(fc.tuple(fc.boolean(), fc.nat(20), fc.boolean()), { maxLength: 150, size: 'max' }),
       (slots, words, ops) => {
         const arena = new Arena(1 << 16);
         const after = Ring.carve(arena, 'ring', { slots, words });
@@ -63,6 +63,18 @@ test('indices wrap over int32', () => {
   }
 });
 
+test('mpsc: what was published 2^32 records ago isn’t taken for a claimed slot’s record', () => {
+  const arena = new Arena(1 << 16);
+  const { at } = MpscRing.carve(arena, 'ring', { slots: 4 });
+  const ring = new MpscRing(arena.i32, at);
+  expect(ring.push(Int32Array.of(7), 0, 1)).toBe(1);
+  expect(ring.pop(new Int32Array(1), 0, 1)).toBe(1);
+  // Both indices come around to the same slot, which a producer has claimed and not filled.
+  arena.i32[at + 16] = 0;
+  arena.i32[at + 32] = 1;
+  expect(new MpscRing(arena.i32, at).pop(new Int32Array(1), 0, 1)).toBe(0);
+});
+
 test.each(rings)('%s: nonsense sizes are refused', (_kind, Ring) => {
   const arena = new Arena(1 << 16);
   for (const slots of [0, 1, 3, -4, 2 ** 25])
@@ -81,45 +93,54 @@ async function produce(arena: Arena, task: Omit<ProducerTask, 'buffer'>): Promis
 const threads = [
   { kind: 'spsc', producers: 1, words: 1, batch: 1 },
   { kind: 'spsc', producers: 1, words: 4, batch: 24 },
-  { kind: 'mpsc', producers: 3, words: 4, batch: 1 },
-  { kind: 'mpsc', producers: 3, words: 4, batch: 24 },
+  { kind: 'mpsc', producers: 2, words: 4, batch: 1 },
+  { kind: 'mpsc', producers: 2, words: 4, batch: 24 },
 ] as const;
 
-test.each(threads)('$kind across threads, batches up to $batch: nothing lost, doubled or torn', async (c) => {
-  const { kind, producers, words, batch } = c;
-  const records = 100_000;
-  const arena = new Arena(1 << 16);
-  const options = { slots: 64, words };
-  const ring =
-    kind === 'spsc' ? SpscRing.carve(arena, 'ring', options) : MpscRing.carve(arena, 'ring', options);
-  const exits = Array.from({ length: producers }, (_, producer) =>
-    produce(arena, { kind, at: ring.at, producer, records, batch, ragged: true }),
-  );
-  let running: number = producers;
-  for (const exit of exits) void exit.then(() => running--);
+/** 0.1 s on two free cores; spinning threads share loaded ones badly, and slow isn't wrong. */
+const THREADS_TIMEOUT_MS = 60_000;
 
-  const next = new Int32Array(producers);
-  const got = new Int32Array(16 * words);
-  let bad = 0;
-  let total = 0;
-  for (let idle = 0; total < producers * records; ) {
-    const count = ring.pop(got, 0, 16);
-    for (let i = 0; i < count; i++) {
-      const at = i * words;
-      const producer = words > 1 ? got[at + 1] : 0;
-      const record = got[at];
-      if (record !== next[producer]++) bad++;
-      for (let w = 2; w < words; w++) if (got[at + w] !== record * w) bad++;
+test.each(threads)(
+  '$kind across threads, batches up to $batch: nothing lost, doubled or torn',
+  async (c) => {
+    const { kind, producers, words, batch } = c;
+    // With fewer cores than threads, a ringful may take a scheduler's quantum: 80 of them, not thousands.
+    const records = 20_000;
+    const arena = new Arena(1 << 16);
+    const options = { slots: 512, words };
+    const ring =
+      kind === 'spsc' ? SpscRing.carve(arena, 'ring', options) : MpscRing.carve(arena, 'ring', options);
+    const exits = Array.from({ length: producers }, (_, producer) =>
+      produce(arena, { kind, at: ring.at, producer, records, batch, ragged: true }),
+    );
+    let running: number = producers;
+    for (const exit of exits) void exit.then(() => running--);
+
+    const next = new Int32Array(producers);
+    const got = new Int32Array(16 * words);
+    let bad = 0;
+    let total = 0;
+    for (let idle = 0; total < producers * records; ) {
+      const count = ring.pop(got, 0, 16);
+      for (let i = 0; i < count; i++) {
+        const at = i * words;
+        const producer = words > 1 ? got[at + 1] : 0;
+        const record = got[at];
+        if (record !== next[producer]++) bad++;
+        for (let w = 2; w < words; w++) if (got[at + w] !== record * w) bad++;
+      }
+      total += count;
+      if (count === 0 && ++idle % 256 === 0) {
+        // They had exited before the last pops, so what is missing now stays missing.
+        if (running === 0) break;
+        // Lets their exits be seen.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
     }
-    total += count;
-    // Lets the workers' exits be seen, and ends the loop if they are gone and records are missing.
-    if (count === 0 && idle++ % 256 === 0) {
-      await new Promise((resolve) => setImmediate(resolve));
-      if (running === 0 && ring.pop(got, 0, 0) === 0 && idle > 100_000) break;
-    }
-  }
-  await Promise.all(exits);
-  expect(bad).toBe(0);
-  expect([...next]).toEqual(Array(producers).fill(records));
-  expect(ring.pop(got, 0, 16)).toBe(0);
-});
+    await Promise.all(exits);
+    expect(bad).toBe(0);
+    expect([...next]).toEqual(Array(producers).fill(records));
+    expect(ring.pop(got, 0, 16)).toBe(0);
+  },
+  THREADS_TIMEOUT_MS,
+);

@@ -59,7 +59,8 @@ class Context {
 
   check(): void {
     expect(this.wheel.armed).toBe(this.armed.size);
-    for (const block of this.blocks) expect(this.wheel.isArmed(block)).toBe(this.armed.has(block));
+    const wrong = this.blocks.filter((block) => this.wheel.isArmed(block) !== this.armed.has(block));
+    expect(wrong).toEqual([]);
     const next = this.wheel.nextDeadline();
     if (this.armed.size === 0) {
       expect(next).toBe(-1);
@@ -101,27 +102,30 @@ const links = fc.constantFrom(
 
 test('any sequence of operations equals a map of deadlines', () => {
   fc.assert(
-    fc.property(start, links, fc.array(op, { maxLength: 150 }), (now, words, ops) => {
+    fc.property(start, links, fc.array(op, { maxLength: 150, size: 'max' }), (now, words, ops) => {
       const t = new Context(now, words);
       for (const [kind, which, ms] of ops) {
         const block = t.blocks[which];
         if (kind === 'arm') t.arm(block, ms);
         else if (kind === 'armPast') t.arm(block, -ms);
         else if (kind === 'disarm') t.disarm(block);
-        else if (kind === 'advance') t.advance(ms);
-        else for (let i = 0; i < ms && t.expire(); i++);
+        else if (kind === 'advance') {
+          // Nothing may wait in expired() for 2^31 ms.
+          while (ms > 70_000 && t.expire());
+          t.advance(ms);
+        } else for (let i = 0; i < ms && t.expire(); i++);
         t.check();
       }
       while (t.expire());
       t.check();
     }),
-    { numRuns: 400 },
+    { numRuns: 200 },
   );
 });
 
 test('following nextDeadline expires each block at its deadline to the millisecond', () => {
   fc.assert(
-    fc.property(start, fc.array(span, { maxLength: BLOCKS }), (now, spans) => {
+    fc.property(start, fc.array(span, { maxLength: BLOCKS, size: 'max' }), (now, spans) => {
       const t = new Context(now);
       for (const [i, ms] of spans.entries()) t.arm(t.blocks[i], ms);
       let steps = 0;

@@ -13,8 +13,8 @@
  * Moving an armed block's deadline later, which TCP does for each ACK, only writes it down; the block is filed
  * anew when its old slot falls due.
  *
- * Time is int32 milliseconds that wrap; deadlines lie less than 2^30 ms ahead, and two calls of advance() less
- * than 2^31 ms (24 days) apart. A step backwards is ignored.
+ * Time is int32 milliseconds that wrap; deadlines lie less than 2^30 ms ahead, two calls of advance() less
+ * than 2^31 ms (24 days) apart, and what expired is taken within that time. A step backwards is ignored.
  */
 import type { Arena } from './arena.ts';
 
@@ -63,6 +63,9 @@ export class TimerWheel {
     const lowest = Math.min(next, prev);
     const words = (LISTS << this.#shift) + Math.abs(next - prev);
     this.#heads = (arena.carve(`${name} slots`, words * 4) >> 2) - lowest;
+    // 0 in a block's link says that it is not armed, so no head may be there.
+    if (this.#heads <= 0)
+      throw new RangeError(`links that far below a block need a wheel that is carved later`);
     this.#bits = arena.carve(`${name} bitmap`, Math.ceil(LISTS / 32) * 4) >> 2;
     this.#now = now_ms | 0;
     for (let list = 0; list < LISTS; list++) {

@@ -127,4 +127,3 @@ export function tcpAbort(tcp: Tcp, t: number): void {
   if (state !== STATE.SYN_SENT) sendReset(tcp, t);
   tcpDestroy(tcp, t, CLOSED_ABORTED);
 }
-

@@ -2,13 +2,14 @@
  * SEGMENT ARRIVES (RFC 9293 3.10.7). `tcpInput` finds the connection and hands the segment to its state; the
  * synchronized states share one function, straight for the usual case: next in order, acknowledging, no surprise.
  */
-import { flowLookup, packetHash } from './lookup.ts';
+
 import { acceptAck } from './acks.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish } from './close.ts';
 import { EVENT_DATA, EVENT_END, EVENT_RESUME, eventPush } from './events.ts';
 import { listenInput, synReceivedAck, synReceivedInput, synSentInput } from './handshake.ts';
 import { LIST_ACK, listPush } from './lists.ts';
+import { flowLookup, packetHash } from './lookup.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd } from './reassembly.ts';
 import { resetFor, sendBareAck, sendReset } from './reply.ts';
@@ -16,10 +17,32 @@ import { ACK, FIN, RST, type Segment, SYN, segmentParse, URG } from './segment.t
 import { CHALLENGE_ACKS_PER_SECOND, type Tcp } from './tcp.ts';
 import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
 
-const { STATE: ST, FLAGS, RCV_NXT, RCV_ADV, TS_RECENT, LAST_ACK, IFACE, OOO, ACK_OWED, MSS, QUICK_ACKS } = TCB;
+const {
+  STATE: ST,
+  FLAGS,
+  RCV_NXT,
+  RCV_ADV,
+  TS_RECENT,
+  LAST_ACK,
+  IFACE,
+  OOO,
+  ACK_OWED,
+  MSS,
+  QUICK_ACKS,
+} = TCB;
 const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER } = TCB;
 const { TS, ACK_NOW, ACK_DELAYED, MINI, DETACHED, FIN_RECEIVED } = FLAG;
-const { SYN_SENT, SYN_RECEIVED, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT, CLOSING, TIME_WAIT, CLOSED } = STATE;
+const {
+  SYN_SENT,
+  SYN_RECEIVED,
+  ESTABLISHED,
+  FIN_WAIT_1,
+  FIN_WAIT_2,
+  CLOSE_WAIT,
+  CLOSING,
+  TIME_WAIT,
+  CLOSED,
+} = STATE;
 /** Local copies: imported bindings aren't folded. */
 const [F_FIN, F_SYN, F_RST, F_ACK, F_URG] = [FIN, SYN, RST, ACK, URG];
 const [E_DATA, E_END, E_RESUME] = [EVENT_DATA, EVENT_END, EVENT_RESUME];
@@ -296,4 +319,3 @@ export function finReceived(tcp: Tcp, t: number): void {
       return;
   }
 }
-

@@ -13,8 +13,8 @@ import { cubic } from './congestion/cubic.ts';
 import { reno } from './congestion/reno.ts';
 import { TcpCounters } from './counters.ts';
 import { Events } from './events.ts';
-import type { OutputLists } from './lists.ts';
 import type { Listener } from './listen.ts';
+import type { OutputLists } from './lists.ts';
 import { Segment } from './segment.ts';
 
 /** Limits and defaults of one engine's TCP. Sizes in bytes, times in ms. */
@@ -123,7 +123,11 @@ export class Tcp {
     this.minis = new BlockPool(arena, 'mini blocks', limits.miniBlocks + 1, MINI_WORDS);
     this.table = new FlowTable(arena, 'flow table', limits.connections + limits.miniBlocks);
     this.chunks = new ChunkPool(arena, 'chunks', limits.chunks);
-    this.wheel = new TimerWheel(arena, 'timer wheel', nowMs, { next: TCB.T_NEXT, prev: TCB.T_PREV, at: TCB.T_AT });
+    this.wheel = new TimerWheel(arena, 'timer wheel', nowMs, {
+      next: TCB.T_NEXT,
+      prev: TCB.T_PREV,
+      at: TCB.T_AT,
+    });
     this.events = new Events(2048);
     this.key0 = secret[0];
     this.key1 = secret[1];

@@ -173,8 +173,13 @@ export function parseMac(text: string): Uint8Array {
 }
 
 export function formatMac(bytes: ArrayLike<number>, at = 0): string {
-  return Array.from({ length: 6 }, (_, i) => bytes[at + i].toString(16).padStart(2, '0')).join(':');
+  let text = HEX[bytes[at]];
+  for (let i = at + 1; i < at + 6; i++) text += `:${HEX[bytes[i]]}`;
+  return text;
 }
+
+/** Each byte in two digits. */
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 /** The first two bytes, uint16: hot code holds a hardware address as this and `macLow`. */
 export function macHigh(bytes: Uint8Array): number {

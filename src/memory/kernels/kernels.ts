@@ -19,7 +19,8 @@ let module: WebAssembly.Module | null = null;
 /** @param memory Shared, of at most 2 GiB; the kernels work on it. */
 export function instantiateKernels(memory: WebAssembly.Memory): Kernels {
   module ??= new WebAssembly.Module(decodeBase64(KERNELS_WASM_BASE64));
-  const { sum, copy, copySum } = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as Kernels;
+  const { sum, copy, copySum } = new WebAssembly.Instance(module, { env: { memory } })
+    .exports as unknown as Kernels;
   return { sum, copy, copySum };
 }
 

@@ -1,0 +1,146 @@
+/** The options that say where packets come from, shared by all commands that run a stack. */
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { type Command, InvalidArgumentError } from 'commander';
+import { Stack } from '../api/stack.ts';
+import { capture } from '../device/capture.ts';
+import type { Port } from '../device/port.ts';
+import type { TcpLimits } from '../tcp/tcp.ts';
+import { parseCidr } from '../wire/address.ts';
+
+export interface DeviceOptions {
+  readonly device: string;
+  readonly address: string[];
+  readonly host?: string[];
+  readonly gateway?: string[];
+  readonly mtu?: number;
+  readonly offload: boolean;
+  readonly pcap?: string;
+}
+
+const DEVICE = /^(tun|tap):([A-Za-z0-9_.-]{1,15})$/;
+/** Where our side is when nobody says: the host gets .1 and ::1 of the same networks. */
+const ADDRESSES_DEFAULT = ['10.77.0.2/24', 'fd77::2/64'];
+
+/** Adds `--device` and what belongs to it. */
+export function withDevice(command: Command, fallback: string): Command {
+  return command
+    .option(
+      '--device <device>',
+      'tun:NAME, tap:NAME (need root, or `unshare -Urn`), or cable (in memory)',
+      device,
+      fallback,
+    )
+    .option(
+      '--address <cidr>',
+      `address of the stack with its prefix; repeatable (default: ${ADDRESSES_DEFAULT.join(', ')})`,
+      list(cidr),
+      [],
+    )
+    .option(
+      '--host <cidr>',
+      "address of the host's end of a TUN or TAP; repeatable (default: the first free one of each network)",
+      list(cidr),
+    )
+    .option('--gateway <address>', 'default router, one for IPv4 and one for IPv6', list(String))
+    .option('--mtu <bytes>', 'largest IP packet', integer(576, 65_535))
+    .option('--no-offload', 'leave checksums and segmentation to the stack')
+    .option('--pcap <file>', 'record every frame, in pcapng, for Wireshark');
+}
+
+export function addressesOf(options: DeviceOptions): string[] {
+  return options.address.length > 0 ? options.address : ADDRESSES_DEFAULT;
+}
+
+export interface OpenedStack {
+  readonly stack: Stack;
+  /** Closes the stack, then the capture file. */
+  close(): Promise<void>;
+}
+
+/** Opens the stack on its TUN or TAP. @throws errors that say what to do */
+export async function openDevice(options: DeviceOptions): Promise<OpenedStack> {
+  return openStack({ device: options.device as `tun:${string}` }, options, addressesOf(options));
+}
+
+export async function openStack(
+  where: { device: Port | `tun:${string}` | `tap:${string}` },
+  options: DeviceOptions,
+  addresses: string[],
+  limits?: Partial<TcpLimits>,
+): Promise<OpenedStack> {
+  const file = options.pcap === undefined ? -1 : openSync(options.pcap, 'w');
+  const { gateway4, gateway6 } = gateways(options.gateway ?? []);
+  try {
+    const stack = await Stack.open({
+      ...where,
+      addresses,
+      offload: options.offload,
+      ...(limits !== undefined && { limits }),
+      ...(options.host !== undefined && { hostAddresses: options.host }),
+      ...(options.mtu !== undefined && { mtu: options.mtu }),
+      ...(gateway4 !== undefined && { gateway4 }),
+      ...(gateway6 !== undefined && { gateway6 }),
+      ...(file >= 0 && {
+        wrapPort: (port: Port) =>
+          capture(
+            port,
+            (bytes) => void writeSync(file, bytes),
+            () => Date.now() * 1000,
+          ),
+      }),
+    });
+    return {
+      stack,
+      async close() {
+        await stack.close();
+        if (file >= 0) closeSync(file);
+      },
+    };
+  } catch (error) {
+    if (file >= 0) closeSync(file);
+    throw error;
+  }
+}
+
+function gateways(given: string[]): { gateway4?: string; gateway6?: string } {
+  const gateway4 = given.find((g) => !g.includes(':'));
+  const gateway6 = given.find((g) => g.includes(':'));
+  return { ...(gateway4 !== undefined && { gateway4 }), ...(gateway6 !== undefined && { gateway6 }) };
+}
+
+function device(text: string): string {
+  if (text === 'cable' || DEVICE.test(text)) return text;
+  throw new InvalidArgumentError(
+    'It is tun:NAME, tap:NAME (a name of 1 to 15 letters, digits, "_", "-" or "."), or cable.',
+  );
+}
+
+function cidr(text: string): string {
+  try {
+    parseCidr(text);
+    return text;
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+}
+
+/** A repeatable option. */
+function list(parse: (text: string) => string): (text: string, before: string[] | undefined) => string[] {
+  return (text, before) => [...(before ?? []), parse(text)];
+}
+
+export function integer(low: number, high: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < low || value > high)
+      throw new InvalidArgumentError(`It is a whole number from ${low} to ${high}.`);
+    return value;
+  };
+}
+
+/** Resolves on Ctrl-C or SIGTERM. */
+export function interrupted(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => resolve());
+  });
+}
