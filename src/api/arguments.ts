@@ -8,7 +8,9 @@ type Callback = (...args: never[]) => void;
  * `connect(options[, cb])`, `connect(port[, host][, cb])`, `listen(port[, host][, backlog][, cb])` and what is
  * between them.
  */
-export function normalizeArguments<O extends object>(args: readonly unknown[]): [Partial<O>, Callback | undefined] {
+export function normalizeArguments<O extends object>(
+  args: readonly unknown[],
+): [Partial<O>, Callback | undefined] {
   const last = args.at(-1);
   const callback = typeof last === 'function' ? (last as Callback) : undefined;
   const [first, second, third] = callback === undefined ? args : args.slice(0, -1);

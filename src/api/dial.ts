@@ -1,6 +1,11 @@
 /** One `connect()` of a socket: looks its host up and tries the addresses in turn, as `node:net` does. */
-import { type LookupAddress, type LookupOptions, lookup as dnsLookup } from 'node:dns';
-import { getDefaultAutoSelectFamily, getDefaultAutoSelectFamilyAttemptTimeout, isIP, type LookupFunction } from 'node:net';
+import { lookup as dnsLookup, type LookupAddress, type LookupOptions } from 'node:dns';
+import {
+  getDefaultAutoSelectFamily,
+  getDefaultAutoSelectFamilyAttemptTimeout,
+  isIP,
+  type LookupFunction,
+} from 'node:net';
 import { type ErrorTarget, systemError } from './errors.ts';
 
 export interface DialOptions {
@@ -60,9 +65,15 @@ export class Dial {
     clearTimeout(this.#timer);
     const { address, family } = this.#addresses[this.#next - 1];
     const { port } = this.#options;
-    const error = systemError(code, 'connect', this.#target(address), cause === undefined ? undefined : { cause });
+    const error = systemError(
+      code,
+      'connect',
+      this.#target(address),
+      cause === undefined ? undefined : { cause },
+    );
     this.#errors.push(error);
-    if (this.#addresses.length > 1) this.#dialler.emit('connectionAttemptFailed', address, port, family, error);
+    if (this.#addresses.length > 1)
+      this.#dialler.emit('connectionAttemptFailed', address, port, family, error);
     this.#tryNext();
   }
 

@@ -72,8 +72,10 @@ export function bindNet(stack: SocketStack): StackNet {
     Socket: StackSocket,
     connect: stackConnect,
     createConnection: stackConnect,
-    createServer: (options?: ServerOptions | ((socket: Socket) => void), listener?: (socket: Socket) => void) =>
-      new StackServer(options, listener),
+    createServer: (
+      options?: ServerOptions | ((socket: Socket) => void),
+      listener?: (socket: Socket) => void,
+    ) => new StackServer(options, listener),
     isIP,
     isIPv4,
     isIPv6,

@@ -13,7 +13,7 @@ import type { Idle } from './run.ts';
 
 export interface StackOptions {
   /** `tun:NAME` or `tap:NAME`, made here and gone with the stack; or a port, such as a cable's end, with its arena. */
-  readonly device: string | Port;
+  readonly device: `tun:${string}` | `tap:${string}` | Port;
   /** Ours, as CIDR: `10.0.0.2/24`, `fd00::2/64`. */
   readonly addresses: readonly string[];
   /** Default routers. */
@@ -63,10 +63,19 @@ const cidr = z.string().superRefine((text, context) => {
   }
 });
 const count = z.int().positive();
-const time = z.int().nonnegative().max(2 ** 30);
-const buffer = z.int().min(2048, 'a buffer takes 2048 bytes or more').max(2 ** 30);
+const time = z
+  .int()
+  .nonnegative()
+  .max(2 ** 30);
+const buffer = z
+  .int()
+  .min(2048, 'a buffer takes 2048 bytes or more')
+  .max(2 ** 30);
 const port = z.int().min(1).max(65_535);
-const callback = z.custom<(...args: never[]) => unknown>((value) => typeof value === 'function', 'takes a function');
+const callback = z.custom<(...args: never[]) => unknown>(
+  (value) => typeof value === 'function',
+  'takes a function',
+);
 
 const limits = z
   .strictObject({
@@ -105,11 +114,12 @@ const schema = z.strictObject({
   onHandlerError: callback.optional(),
 });
 
-/** Linux takes 15 characters, none of them `/` or a space. */
-const DEVICE = /^(tun|tap):([^/\s:]{1,15})$/;
+const DEVICE = /^(tun|tap):([A-Za-z0-9_.-]{1,15})$/;
 
 function isPort(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'rxSync' in value && 'txSync' in value && 'arena' in value;
+  return (
+    typeof value === 'object' && value !== null && 'rxSync' in value && 'txSync' in value && 'arena' in value
+  );
 }
 
 /** @throws StackOptionsError naming the field */
@@ -119,10 +129,22 @@ export function settle(given: StackOptions): Settings {
     const { path, message } = result.error.issues[0];
     throw new StackOptionsError(path.join('.') || 'options', message);
   }
-  const { device, addresses, gateway4, gateway6, hostAddresses, mtu, offload = true, idle = 'adaptive' } = result.data;
+  const {
+    device,
+    addresses,
+    gateway4,
+    gateway6,
+    hostAddresses,
+    mtu,
+    offload = true,
+    idle = 'adaptive',
+  } = result.data;
   const limits = { ...TCP_LIMITS_DEFAULT, ...defined(result.data.limits ?? {}) };
   if (limits.ephemeralPortMin > limits.ephemeralPortMax) {
-    throw new StackOptionsError('limits.ephemeralPortMin', `${limits.ephemeralPortMin} is above ephemeralPortMax`);
+    throw new StackOptionsError(
+      'limits.ephemeralPortMin',
+      `${limits.ephemeralPortMin} is above ephemeralPortMax`,
+    );
   }
   if (limits.rtoMin_ms > limits.rtoMax_ms) {
     throw new StackOptionsError('limits.rtoMin_ms', `${limits.rtoMin_ms} is above rtoMax_ms`);
@@ -160,7 +182,9 @@ export function hostAddressesFor(addresses: readonly string[]): string[] {
     if (network.length === bits) continue;
     // In a /31 or /127 the network's own number is an address as well (RFC 3021, RFC 6164).
     const first = network.length === bits - 1 ? 0 : 1;
-    const host = [first, first + 1].map((n) => formatCidr(nth(network, n))).find((candidate) => !ours.has(candidate));
+    const host = [first, first + 1]
+      .map((n) => formatCidr(nth(network, n)))
+      .find((candidate) => !ours.has(candidate));
     if (host !== undefined) hosts.add(host);
   }
   return [...hosts];
@@ -169,32 +193,37 @@ export function hostAddressesFor(addresses: readonly string[]): string[] {
 /** The n-th address of a network; n is small. */
 function nth(network: Cidr, n: number): Cidr {
   if (network.family === 4) return { ...network, address: (network.address & ipv4Mask(network.length)) + n };
-  const words = network.address.map((word, i) => word & ipv4Mask(Math.min(32, Math.max(0, network.length - 32 * i))));
+  const words = network.address.map(
+    (word, i) => word & ipv4Mask(Math.min(32, Math.max(0, network.length - 32 * i))),
+  );
   words[3] += n;
   return { ...network, address: words };
 }
 
 /** A chunk of memory/chunks.ts. */
 const CHUNK_BYTES = 2112;
-/** Rings and 64 KiB frames of a TUN or TAP; untouched pages cost nothing. */
-const DEVICE_BYTES = 32 << 20;
-/** Timer wheel, scratch, alignment, and room for a program's own `arena.carve`. */
+/** Rings, timer wheel, scratch, alignment, and room for a program's own `arena.carve`; untouched pages cost nothing. */
 const HEADROOM_BYTES = 4 << 20;
 
-/** The arena that a stack on a device of the kernel's needs, bytes. @throws StackOptionsError past 2 GiB */
-export function arenaBytes(limits: TcpLimits): number {
+/**
+ * The arena that a stack on a device of the kernel's needs, bytes.
+ * @param deviceBytes What the device carves.
+ * @throws StackOptionsError past 2 GiB
+ */
+export function arenaBytes(limits: TcpLimits, deviceBytes: number): number {
   const flows = 2 * 2 ** Math.ceil(Math.log2(limits.connections + limits.miniBlocks));
   const parts = {
     connections: limits.connections * (BLOCK_WORDS + 1) * 4,
     miniBlocks: (limits.miniBlocks + 1) * (MINI_WORDS + 1) * 4,
     chunks: limits.chunks * CHUNK_BYTES,
   };
-  const bytes = parts.connections + parts.miniBlocks + parts.chunks + flows * 8 + DEVICE_BYTES + HEADROOM_BYTES;
+  const rest = flows * 8 + deviceBytes + HEADROOM_BYTES;
+  const bytes = parts.connections + parts.miniBlocks + parts.chunks + rest;
   if (bytes <= ARENA_BYTES_MAX) return bytes;
-  const [largest] = Object.entries(parts).sort((a, b) => b[1] - a[1])[0];
-  const each = Object.entries(parts).map(([name, size]) => `${name} ${mib(size)}`);
+  const sizes = Object.entries(parts).sort((a, b) => b[1] - a[1]);
+  const each = sizes.map(([name, size]) => `${name} ${mib(size)}`);
   const message = `an arena has 2048 MiB, and these limits need ${mib(bytes)} (${each.join(', ')}): lower them`;
-  throw new StackOptionsError(`limits.${largest}`, message);
+  throw new StackOptionsError(`limits.${sizes[0][0]}`, message);
 }
 
 function mib(bytes: number): string {

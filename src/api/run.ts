@@ -15,7 +15,7 @@ import type { Engine } from '../engine/engine.ts';
 /** `poll` spins while anything is open, `event` sleeps as soon as there is nothing to do, `adaptive` spins a little. */
 export type Idle = 'adaptive' | 'poll' | 'event';
 
-/** Waits for file descriptors off the main thread; os/poll.ts's Poller. At most one `wait` is outstanding. */
+/** os/poll.ts's Poller: waits for file descriptors off the main thread, and keeps the process alive meanwhile. */
 export interface Waiter {
   wait(timeout_ms: number): Promise<void>;
   wake(): void;
@@ -24,8 +24,10 @@ export interface Waiter {
 
 /** Spinning as long as a wake-up through the poller's thread takes costs at most twice the best that could be done. */
 const SPIN_MS = 0.1;
-/** The poller's thread looks up this often; nothing depends on it. */
-const WAIT_MS = 1000;
+/** The longest that a Poller takes; deadlines have a timer here. */
+const WAIT_MS = 60_000;
+/** While nothing keeps the process, descriptors are looked at this often, since waiting for them would keep it. */
+const GLANCE_MS = 10;
 /** setTimeout's longest. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
@@ -50,18 +52,26 @@ export class Runner {
   #timer: NodeJS.Timeout | null = null;
   /** When #timer fires, by performance.now(). */
   #timerAt = Number.POSITIVE_INFINITY;
+  #held = false;
   #turning = false;
   #waiting = false;
   #stopped = false;
   #workedAt = 0;
 
   /** @param needed Whether the process must stay for this stack's sake. */
-  constructor(engine: Engine, ports: readonly Port[], idle: Idle, waiter: Waiter | null, needed: () => boolean) {
+  constructor(
+    engine: Engine,
+    ports: readonly Port[],
+    idle: Idle,
+    waiter: Waiter | null,
+    needed: () => boolean,
+  ) {
     this.#engine = engine;
     this.#ports = ports;
     this.#waiter = waiter;
     this.#needed = needed;
-    this.#spin_ms = idle === 'poll' ? Number.POSITIVE_INFINITY : idle === 'adaptive' && waiter !== null ? SPIN_MS : 0;
+    this.#spin_ms =
+      idle === 'poll' ? Number.POSITIVE_INFINITY : idle === 'adaptive' && waiter !== null ? SPIN_MS : 0;
     const wake = (): void => this.#wake();
     engine.onWork = wake;
     for (const port of ports) port.onArrival = wake;
@@ -70,9 +80,16 @@ export class Runner {
 
   /** To be called when what `needed` says may have changed. */
   update(): void {
-    if (this.#stopped) return;
-    if (this.#needed()) this.#hold.ref();
-    else this.#hold.unref();
+    if (this.#stopped || this.#needed() === this.#held) return;
+    this.#held = !this.#held;
+    if (this.#held) {
+      this.#hold.ref();
+      // Asleep, it may have no wait under way.
+      this.#wake();
+    } else {
+      this.#hold.unref();
+      if (this.#waiting) this.#waiter!.wake();
+    }
   }
 
   /** No breath is taken from now on. Idempotent. */
@@ -95,27 +112,28 @@ export class Runner {
     if (this.#stopped) return;
     const now = performance.now();
     this.breaths++;
-    if (this.#engine.breath(now) > 0) this.#workedAt = now;
+    const worked = this.#engine.breath(now) > 0;
     if (this.#stopped) return;
-    if (now === this.#workedAt || (now - this.#workedAt < this.#spin_ms && this.#needed())) setImmediate(this.#turn);
-    else this.#sleep(now);
+    if (worked) this.#workedAt = now;
+    const spinning = now - this.#workedAt < this.#spin_ms && this.#needed();
+    const delay_ms = worked || spinning ? 0 : this.#engine.nextDeadline();
+    if (delay_ms === 0) setImmediate(this.#turn);
+    else this.#sleep(now, delay_ms);
   }
 
-  #sleep(now: number): void {
-    const delay_ms = this.#engine.nextDeadline();
-    if (delay_ms === 0) {
-      setImmediate(this.#turn);
-      return;
-    }
+  #sleep(now: number, deadline_ms: number): void {
     this.#turning = false;
     this.update();
+    if (this.#turning) return;
+    const glances = this.#waiter !== null && !this.#held;
+    const delay_ms = glances ? Math.min(deadline_ms, GLANCE_MS) : deadline_ms;
     // A timer that fires early only costs a breath; most deadlines move back and back.
     if (now + delay_ms < this.#timerAt) {
       if (this.#timer !== null) clearTimeout(this.#timer);
       this.#timer = setTimeout(this.#onTimer, Math.min(delay_ms, TIMEOUT_MS_MAX)).unref();
       this.#timerAt = now + delay_ms;
     }
-    if (this.#waiter !== null && !this.#waiting) void this.#wait(this.#waiter);
+    if (this.#waiter !== null && this.#held && !this.#waiting) void this.#wait(this.#waiter);
   }
 
   async #wait(waiter: Waiter): Promise<void> {

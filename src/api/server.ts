@@ -84,10 +84,14 @@ export class Server extends EventEmitter {
   listen(...args: unknown[]): this {
     const [options, listener] = normalizeArguments<ListenOptions>(args);
     if (this.listening || this.#resolving) {
-      throw codedError('ERR_SERVER_ALREADY_LISTEN', 'Listen method has been called more than once without closing.');
+      throw codedError(
+        'ERR_SERVER_ALREADY_LISTEN',
+        'Listen method has been called more than once without closing.',
+      );
     }
     refuseKernelEnds(options);
-    const port = options.port === undefined || options.port === null ? 0 : checkPort(options.port, 'options.port');
+    const port =
+      options.port === undefined || options.port === null ? 0 : checkPort(options.port, 'options.port');
     this.#table = tableOf(this.#options);
     if (listener !== undefined) this.once('listening', listener as () => void);
     const { host, backlog, signal } = options;
@@ -121,12 +125,19 @@ export class Server extends EventEmitter {
     const table = this.#table!;
     const any = host === undefined || host === '' || host === '::' || host === '0.0.0.0';
     const address = host === undefined || host === '' ? wildcard(table) : host;
-    const options = { ...(any ? {} : { address }), backlog: backlog ?? BACKLOG, noDelay: this.#options.noDelay ?? false };
+    const options = {
+      ...(any ? {} : { address }),
+      backlog: backlog ?? BACKLOG,
+      noDelay: this.#options.noDelay ?? false,
+    };
     try {
-      this.#id = port === 0 ? this.#listenAnywhere(table, options) : table.listen({ ...options, port }, this.#accept);
+      this.#id =
+        port === 0 ? this.#listenAnywhere(table, options) : table.listen({ ...options, port }, this.#accept);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? 'EINVAL';
-      process.nextTick(() => this.emit('error', systemError(code, 'listen', { address, port }, { cause: error })));
+      process.nextTick(() =>
+        this.emit('error', systemError(code, 'listen', { address, port }, { cause: error })),
+      );
       return;
     }
     this.#address = { address, family: isIP(address) === 4 ? 'IPv4' : 'IPv6', port: table.port(this.#id) };
@@ -155,7 +166,10 @@ export class Server extends EventEmitter {
       return;
     }
     this.#connections++;
-    this.emit('connection', acceptSocket(table, conn, this.#options, this.#owner, this.#options.pauseOnConnect === true));
+    this.emit(
+      'connection',
+      acceptSocket(table, conn, this.#options, this.#owner, this.#options.pauseOnConnect === true),
+    );
   }
 
   #drop(table: SocketTable, conn: Conn): void {
@@ -169,7 +183,9 @@ export class Server extends EventEmitter {
   close(listener?: Listener): this {
     const wasOpen = this.listening || this.#resolving;
     if (listener !== undefined) {
-      this.once('close', () => listener(wasOpen ? undefined : codedError('ERR_SERVER_NOT_RUNNING', 'Server is not running.')));
+      this.once('close', () =>
+        listener(wasOpen ? undefined : codedError('ERR_SERVER_NOT_RUNNING', 'Server is not running.')),
+      );
     }
     this.#resolving = false;
     if (this.listening) {

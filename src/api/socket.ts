@@ -8,8 +8,8 @@
  * A write is done when the engine has taken it, as with a kernel's send buffer.
  */
 import { AsyncResource } from 'node:async_hooks';
-import { Duplex, type DuplexOptions } from 'node:stream';
 import type { AddressInfo } from 'node:net';
+import { Duplex, type DuplexOptions } from 'node:stream';
 import type { Endpoint } from '../engine/engine.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import type { TcpInfo } from '../tcp/info.ts';
@@ -47,7 +47,13 @@ export interface Owner {
 const KEEP_IDLE_MS = 7_200_000;
 
 let handlersOf: (table: SocketTable) => Handlers;
-let acceptConn: (table: SocketTable, conn: Conn, options: SocketOptions, owner: Owner, paused: boolean) => Socket;
+let acceptConn: (
+  table: SocketTable,
+  conn: Conn,
+  options: SocketOptions,
+  owner: Owner,
+  paused: boolean,
+) => Socket;
 
 export class Socket extends Duplex {
   connecting = false;
@@ -90,9 +96,18 @@ export class Socket extends Duplex {
         if (socket === undefined) table.accept(conn);
         else socket.#run(Socket.#opened, 0);
       },
-      data: (conn, at, length) => table.get(conn)?.#received(at, length) ?? length,
-      end: (conn) => table.get(conn)?.#run(Socket.#peerEnded, 0),
-      writable: (conn) => table.get(conn)?.#run(Socket.#flush, 0),
+      data: (conn, at, length) => {
+        const socket = table.get(conn);
+        return socket === undefined ? length : socket.#received(at, length);
+      },
+      end: (conn) => {
+        const socket = table.get(conn);
+        if (socket !== undefined) socket.#run(Socket.#peerEnded, 0);
+      },
+      writable: (conn) => {
+        const socket = table.get(conn);
+        if (socket !== undefined) socket.#run(Socket.#flush, 0);
+      },
       close: (conn, reason) => {
         const socket = table.get(conn);
         if (socket === undefined) table.lingered(conn);
@@ -136,18 +151,22 @@ export class Socket extends Duplex {
     const port = checkPort(options.port, 'options.port');
     if (options.localPort !== undefined) checkPort(options.localPort, 'options.localPort');
     this.#table = tableOf({ stack: options.stack ?? this.#options.stack });
-    if (this.#conn !== 0 || this.connecting) throw codedError('EISCONN', 'connect: this socket is connected already');
+    if (this.#conn !== 0 || this.connecting)
+      throw codedError('EISCONN', 'connect: this socket is connected already');
     this.#renew();
     if (listener !== undefined) this.once('connect', listener as () => void);
     this.connecting = true;
     this.#hold(this.#refed);
     this.#touch();
-    this.#dial = new Dial({ ...options, port }, {
-      attempt: (address) => this.#attempt(address, { ...options, port }),
-      abandon: () => this.#detach(true),
-      fail: (error) => this.destroy(error),
-      emit: (event, ...rest) => void this.emit(event, ...rest),
-    });
+    this.#dial = new Dial(
+      { ...options, port },
+      {
+        attempt: (address) => this.#attempt(address, { ...options, port }),
+        abandon: () => this.#detach(true),
+        fail: (error) => this.destroy(error),
+        emit: (event, ...rest) => void this.emit(event, ...rest),
+      },
+    );
     return this;
   }
 
@@ -285,7 +304,11 @@ export class Socket extends Duplex {
   #wait(rest: Uint8Array[], taken: number, done: Done): void {
     if (taken < 0) {
       this.#takenNow = 0;
-      done(this.#conn === 0 ? codedError('ERR_SOCKET_CLOSED', 'Socket is closed') : systemError('EPIPE', 'write'));
+      done(
+        this.#conn === 0
+          ? codedError('ERR_SOCKET_CLOSED', 'Socket is closed')
+          : systemError('EPIPE', 'write'),
+      );
       return;
     }
     this.#rest = rest;
@@ -328,7 +351,8 @@ export class Socket extends Duplex {
     socket.#endpoint ??= table.engine.endpoint(socket.#conn);
     table.set(socket.#conn, undefined);
     socket.#conn = 0;
-    if (socket.connecting) socket.#dial!.attemptFailed(reason === CLOSED_CLEAN ? 'ECONNABORTED' : CLOSED_CODES[reason]);
+    if (socket.connecting)
+      socket.#dial!.attemptFailed(reason === CLOSED_CLEAN ? 'ECONNABORTED' : CLOSED_CODES[reason]);
     else {
       socket.#hold(false);
       if (reason !== CLOSED_CLEAN) socket.destroy(systemError(CLOSED_CODES[reason], 'read'));
@@ -350,7 +374,8 @@ export class Socket extends Duplex {
     this.#rest = [];
     done(error);
     written?.(error ?? codedError('ERR_STREAM_DESTROYED', 'Cannot call write after a stream was destroyed'));
-    process.nextTick(emitClose, this, error !== null);
+    // A turn later, as libuv's handles: whoever awaited 'error' has time to wait for 'close'.
+    setImmediate(emitClose, this, error !== null);
     this.#owner?.gone();
     this.#owner = null;
   }
@@ -407,7 +432,8 @@ export class Socket extends Duplex {
   /** 'timeout' is emitted after `ms` without traffic; 0: never. */
   setTimeout(ms: number, listener?: () => void): this {
     if (this.destroyed) return this;
-    if (typeof ms !== 'number') throw codedError('ERR_INVALID_ARG_TYPE', 'The "msecs" argument must be of type number', TypeError);
+    if (typeof ms !== 'number')
+      throw codedError('ERR_INVALID_ARG_TYPE', 'The "msecs" argument must be of type number', TypeError);
     if (!(ms >= 0 && Number.isFinite(ms))) {
       const message = `The value of "msecs" is out of range. It must be a non-negative finite number. Received ${ms}`;
       throw codedError('ERR_OUT_OF_RANGE', message, RangeError);
@@ -496,7 +522,8 @@ export class Socket extends Duplex {
   }
 
   #ends(): Endpoint | null {
-    if (this.#endpoint === null && this.#conn !== 0) this.#endpoint = this.#table!.engine.endpoint(this.#conn);
+    if (this.#endpoint === null && this.#conn !== 0)
+      this.#endpoint = this.#table!.engine.endpoint(this.#conn);
     return this.#endpoint;
   }
 
@@ -538,12 +565,13 @@ function emitClose(socket: Socket, hadError: boolean): void {
   socket.emit('close', hadError);
 }
 
-/** The peer has ended: unless half-open is allowed, so have we, and a write is a mistake with its own words. */
+/** The peer has ended, and unless half-open is allowed so do we now: a write after that has its own words. */
 function onEnd(this: Socket): void {
   if (!this.allowHalfOpen) this.write = writeAfterEnd;
 }
 
 function writeAfterEnd(this: Socket, ...args: unknown[]): boolean {
+  if (!this.writableEnded) return Reflect.apply(Socket.prototype.write, this, args);
   const done = args.findLast((argument) => typeof argument === 'function') as Done | undefined;
   const error = codedError('EPIPE', 'This socket has been ended by the other party');
   if (done !== undefined) process.nextTick(done, error);

@@ -27,5 +27,8 @@ export function stackClosed(stack: SocketStack): void {
 export function tableOf(choice: StackChoice): SocketTable {
   const stack = choice.stack ?? open.at(-1);
   if (stack !== undefined) return stack.sockets;
-  throw codedError('ERR_MILLRACE_NO_STACK', 'no stack is open: await Stack.open(…) first, or pass options.stack');
+  throw codedError(
+    'ERR_MILLRACE_NO_STACK',
+    'no stack is open: await Stack.open(…) first, or pass options.stack',
+  );
 }
