@@ -1,0 +1,47 @@
+/** The forms in which `node:net`'s functions take their arguments, brought into one: options and a callback. */
+import { inspect } from 'node:util';
+import { codedError } from './errors.ts';
+
+type Callback = (...args: never[]) => void;
+
+/**
+ * `connect(options[, cb])`, `connect(port[, host][, cb])`, `listen(port[, host][, backlog][, cb])` and what is
+ * between them.
+ */
+export function normalizeArguments<O extends object>(
+  args: readonly unknown[],
+): [Partial<O>, Callback | undefined] {
+  const last = args.at(-1);
+  const callback = typeof last === 'function' ? (last as Callback) : undefined;
+  const [first, second, third] = callback === undefined ? args : args.slice(0, -1);
+  if (typeof first === 'object' && first !== null) return [first as Partial<O>, callback];
+  const options: Record<string, unknown> = {};
+  if (typeof first === 'string' && !isPort(first)) options.path = first;
+  else if (first !== undefined && first !== null) options.port = first;
+  if (typeof second === 'string') options.host = second;
+  const backlog = typeof second === 'number' ? second : third;
+  if (typeof backlog === 'number') options.backlog = backlog;
+  return [options as Partial<O>, callback];
+}
+
+function isPort(text: string): boolean {
+  return text.trim() !== '' && Number(text) >= 0;
+}
+
+/** @throws ERR_SOCKET_BAD_PORT, with Node's words */
+export function checkPort(value: unknown, name: string): number {
+  const isNumber = typeof value === 'number' || (typeof value === 'string' && value.trim() !== '');
+  const port = Number(value);
+  if (isNumber && Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  const message = `${name} should be >= 0 and < 65536. Received type ${typeof value} (${inspect(value)}).`;
+  throw codedError('ERR_SOCKET_BAD_PORT', message, RangeError);
+}
+
+/** A stack has no pipes and no descriptors of the kernel's. node:http says `path: null`. @throws ERR_INVALID_ARG_VALUE */
+export function refuseKernelEnds(options: object): void {
+  for (const name of ['path', 'fd', 'handle', '_handle']) {
+    if ((options as Record<string, unknown>)[name] == null) continue;
+    const message = `options.${name} names something of the kernel's, which this stack doesn't have: use node:net`;
+    throw codedError('ERR_INVALID_ARG_VALUE', message, TypeError);
+  }
+}
