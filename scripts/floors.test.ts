@@ -56,7 +56,7 @@ test.each([
   ['cli/main.ts', '../attic/a.ts', 'no floor'],
   ['attic/a.ts', './b.ts', 'no floor'],
   ['stray.ts', './memory/arena.ts', 'no floor'],
-  ['index.ts', './tcp/tcp.ts', 'imports only from'],
+  ['index.ts', './ip/ip.ts', 'imports only from'],
 ])('%s may not import %s', (path, specifier, why) => {
   expect(check(path, specifier)).toEqual([expect.stringContaining(why)]);
 });
