@@ -147,7 +147,7 @@ export class Stack implements SocketStack, AsyncDisposable {
     stackClosed(this);
     const { engine, sockets } = this;
     for (const server of sockets.servers) server.close();
-    for (const listener of engine.tcp.listeners) if (listener !== null) engine.unlisten(listener.id);
+    for (const listener of engine.tcp.listeners) engine.unlisten(listener.id);
     for (const socket of sockets.sockets) {
       if (socket.connecting) socket.destroy();
       else socket.destroySoon();
