@@ -83,7 +83,13 @@ export class Stack implements SocketStack, AsyncDisposable {
     const { addresses, gateways, limits, mtu } = settings;
     const { arena } = port;
     const secret = randomFillSync(new Int32Array(4));
-    this.engine = new Engine({ arena, limits, secret, now: performance.now() });
+    this.engine = new Engine({
+      arena,
+      limits,
+      secret,
+      now: performance.now(),
+      clock: () => performance.now(),
+    });
     addInterface(this.engine, port, { addresses, ...gateways, ...(mtu === undefined ? {} : { mtu }) });
     this.engine.onHandlerError = onHandlerError ?? ((error) => void process.nextTick(rethrow, error));
     this.sockets = new SocketTable(this.engine);

@@ -6,6 +6,7 @@ import { capture } from '../device/capture.ts';
 import type { Port } from '../device/port.ts';
 import type { TcpLimits } from '../tcp/tcp.ts';
 import { parseCidr } from '../wire/address.ts';
+import { say } from './output.ts';
 
 export interface DeviceOptions {
   readonly device: string;
@@ -81,14 +82,11 @@ export async function openStack(
       ...(gateway4 !== undefined && { gateway4 }),
       ...(gateway6 !== undefined && { gateway6 }),
       ...(file >= 0 && {
-        wrapPort: (port: Port) =>
-          capture(
-            port,
-            (bytes) => void writeSync(file, bytes),
-            () => Date.now() * 1000,
-          ),
+        wrapPort: (port: Port) => capture(port, recorder(file), () => Date.now() * 1000),
       }),
     });
+    // A command runs until it is told to end.
+    stack.ref();
     return {
       stack,
       async close() {
@@ -100,6 +98,20 @@ export async function openStack(
     if (file >= 0) closeSync(file);
     throw error;
   }
+}
+
+/** Writes to a file until that fails, as when the disk is full; the stack goes on without. */
+function recorder(file: number): (bytes: Uint8Array) => void {
+  let failed = false;
+  return (bytes) => {
+    if (failed) return;
+    try {
+      for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
+    } catch (error) {
+      failed = true;
+      say(`millrace: the capture ends here: ${(error as Error).message}`);
+    }
+  };
 }
 
 function gateways(given: string[]): { gateway4?: string; gateway6?: string } {

@@ -9,7 +9,7 @@ const text = fc.string({ unit: 'grapheme', maxLength: 40 });
 
 test('what is written can be read', () => {
   const written = fc.record({
-    frame: fc.uint8Array({ maxLength: 200 }),
+    frame: fc.uint8Array({ maxLength: 200, size: 'max' }),
     direction: fc.constantFrom('rx' as const, 'tx' as const),
     timeUs: fc.nat(2 ** 52),
     comment: fc.option(text, { nil: undefined }),

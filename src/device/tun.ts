@@ -1,147 +1,128 @@
 /**
- * TUN (IP packets) and TAP (Ethernet frames): the host's stack is at the other end. Frames cross by read(2) and
- * write(2) straight from the slots' buffers, behind a virtio header, so that checksums and the cutting of
- * super-segments are left to whoever needs them: a 64 KiB segment passes as one.
- *
- *     slot ──► headroom │ virtio header 10 B │ frame …
- *                                            └─ DESC_AT
+ * TUN and TAP: a network interface of the host whose far end is this port. One read(2) or write(2) is one frame,
+ * straight from or to the arena, with a virtio header in front by which checksums and segmentation are left undone
+ * between the host and us: a super-segment of 64 KiB crosses as one frame.
  */
-import { randomFillSync } from 'node:crypto';
-import type { Arena } from '../memory/arena.ts';
+import { randomBytes } from 'node:crypto';
+import { closeSync } from 'node:fs';
+import { type Arena, ArenaFullError } from '../memory/arena.ts';
 import {
   DESC_AT,
   DESC_AUX,
   DESC_FLAGS,
   DESC_LENGTH,
-  FRAME_CHECKSUM_FILL,
-  FRAME_CHECKSUM_GOOD,
+  DESC_WORDS,
+  FRAME_MORE,
   FRAME_SEGMENT,
   Ring,
 } from '../memory/ring.ts';
-import { interfaceAddAddress, interfaceSetMtu, interfaceSetUp } from '../os/interface.ts';
-import { EAGAIN, EINTR, type Libc, libc, SystemError } from '../os/libc.ts';
-import { INTERFACE_NAME, isForbidden, isTaken, openTunTap, type TunTap } from '../os/tuntap.ts';
-import { parseCidr } from '../wire/address.ts';
+import { EAGAIN, EBADFD, EINTR, errorCode, SystemError } from '../os/errno.ts';
+import { addAddress, setInterface } from '../os/interface.ts';
+import { type Libc, libc } from '../os/libc.ts';
+import { createTun, type TunDevice, type TunKind, tunAdvice } from '../os/tuntap.ts';
+import { macHigh, macIsMulticast, parseCidr } from '../wire/address.ts';
 import { type Capabilities, type Port, type PortCounters, PortError } from './port.ts';
-
-const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
-const CHECKSUM_FILL = FRAME_CHECKSUM_FILL;
-const CHECKSUM_GOOD = FRAME_CHECKSUM_GOOD;
-const SEGMENT = FRAME_SEGMENT;
-
-// struct virtio_net_hdr, host byte order: flags u8, gso_type u8, hdr_len, gso_size, csum_start, csum_offset u16.
-const VNET_BYTES = 10;
-const VNET_F_NEEDS_CSUM = 1;
-const VNET_F_DATA_VALID = 2;
-const GSO_NONE = 0;
-const GSO_TCPV4 = 1;
-const GSO_TCPV6 = 4;
-
-const ETHER_BYTES = 14;
-/** A super-segment's IP packet has at most 65,535 bytes. */
-const SUPER_BYTES = 65_535;
-/** Room before a frame: the virtio header, and IP headers at an even address. */
-const HEADROOM = 64;
-const SLOTS_OFFLOAD = 64;
-const SLOTS_PLAIN = 256;
+import {
+  VIRTIO_HEADER_BYTES,
+  VIRTIO_MALFORMED,
+  virtioDecode,
+  virtioEncode,
+  virtioSegmentBytes,
+} from './virtio-header.ts';
 
 export interface TunOptions {
-  readonly kind: 'tun' | 'tap';
+  /** Of the host's interface: 1 to 15 letters, digits, `.`, `_` and `-`. */
   readonly name: string;
-  /** Largest IP packet, bytes; 1500 unless told. */
+  /** `tun`: IP packets. `tap`: Ethernet frames. */
+  readonly kind: TunKind;
+  /** Largest IP packet, bytes, of both sides; 1500 unless told. */
   readonly mtu?: number;
-  /** Leave checksums and segmentation to the kernel, both ways; on unless told. */
+  /** Leave checksums and segmentation undone; on unless told, off when the kernel can't. */
   readonly offload?: boolean;
-  /** Slots of each ring, a power of two. */
+  /** Slots of each ring, a power of two; 64 with offload, whose buffers are of 64 KiB, otherwise 256. */
   readonly slots?: number;
-  /** CIDR addresses that the host gets on its side. */
+  /** For the host's side, with prefix lengths: `10.0.0.1/24`, `fd00::1/64`. */
   readonly hostAddresses?: readonly string[];
-  /** TAP: our hardware address, 6 bytes; random and locally administered unless told. */
+  /** For 'tap': our own hardware address, 6 bytes; a random, locally administered one unless told. */
   readonly mac?: Uint8Array;
 }
 
-/** How many bytes of arena a device takes at most. */
-export function tunArenaBytes(offload: boolean, mtu: number): number {
-  return offload ? 2 * SLOTS_OFFLOAD * strideOf(true, mtu) : 2 * SLOTS_PLAIN * strideOf(false, mtu);
-}
+/** RFC 791 3.2 */
+const MTU_MIN = 68;
+const MTU_DEFAULT = 1500;
+/** The length field of IP. */
+const IP_BYTES_MAX = 65_535;
+const ETHER_BYTES = 14;
+/** An Ethernet header with a VLAN tag. Room for it is more than any frame takes, so a full buffer is a cut one. */
+const LINK_BYTES_MAX = 18;
+const LINE = 64;
+const DESC_BYTES = DESC_WORDS * 4;
+/** Before a frame. The IP header is at a multiple of 16, so that an Ethernet header starts 2 B into a line. */
+const HEADROOM_MAX = LINE + 2;
 
-function strideOf(offload: boolean, mtu: number): number {
-  const bytes = HEADROOM + ETHER_BYTES + (offload ? SUPER_BYTES : mtu);
-  // A whole number of cache lines, an odd one, so that frames don't share cache sets.
-  const lines = Math.ceil(bytes / 64);
-  return (lines | 1) * 64;
-}
+// V8 folds a module's own constants, not imported ones.
+const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
+const HEADER_BYTES = VIRTIO_HEADER_BYTES;
+const MALFORMED = VIRTIO_MALFORMED;
+const MORE = FRAME_MORE;
+const SEGMENT = FRAME_SEGMENT;
 
 /**
- * Makes a TUN or TAP device with its host side configured and up. It is gone when the port is closed, or when the
- * process ends, however that happens.
- * @throws PortError ERR_PORT_NAME, EPERM, EBUSY, ENOENT and others, each with what to do
+ * Creates the interface, gives it its addresses and brings it up. It goes with `close`, or when the process ends,
+ * however it ends. Carves both rings and their buffers from the arena, for good.
+ *
+ * Buffers swapped into the port's rings need VIRTIO_HEADER_BYTES of their own before the frame.
+ *
+ * @throws PortError `EPERM`, `EACCES`, `ENOENT` (no /dev/net/tun), `EBUSY` (name taken), `EINVAL` (bad option),
+ *   `ERR_UNSUPPORTED_PLATFORM`, `ERR_NO_FFI`, and what else the kernel says; its message tells what to do
+ * @throws ArenaFullError
  */
 export function openTun(arena: Arena, options: TunOptions): Port {
-  const { kind, name, mtu = 1500, offload = true, hostAddresses = [] } = options;
-  if (!INTERFACE_NAME.test(name)) {
-    throw new PortError(
-      'ERR_PORT_NAME',
-      `${name}: an interface name has 1 to 15 letters, digits, "_", "-" or "."`,
-    );
-  }
-  const tuntap = open(kind, name, offload);
+  const { name, kind, mtu = MTU_DEFAULT, offload = true, slots, hostAddresses = [] } = options;
+  const mac = checkOptions(options, mtu);
+  const what = `${kind} device ${name}`;
+  let device: TunDevice;
   try {
-    for (const cidr of hostAddresses) addHostAddress(name, cidr);
-    interfaceSetMtu(name, mtu);
-    interfaceSetUp(name, true);
-    return new TunPort(arena, tuntap, options, mtu);
+    device = createTun(name, kind, HEADER_BYTES, offload);
   } catch (error) {
-    libc().close(tuntap.fd);
-    if (error instanceof SystemError)
-      throw new PortError(error.code, `${kind}:${name} can't be configured: ${error.message}`, {
-        cause: error,
-      });
-    throw error;
+    throw asPortError(error, what, tunAdvice(errorCode(error)));
+  }
+  try {
+    setInterface(name, { mtu, up: true });
+    for (const address of hostAddresses) addAddress(name, address);
+    const capabilities: Capabilities = {
+      link: kind === 'tap' ? 'ether' : 'ip',
+      mtu,
+      mac,
+      txChecksum: device.offload,
+      rxChecksum: device.offload,
+      segmentBytesMax: device.offload ? IP_BYTES_MAX + (kind === 'tap' ? ETHER_BYTES : 0) : 0,
+    };
+    const count = slots ?? slotsDefault(device.offload);
+    return new TunPort(arena, `${kind}:${name}`, device.fd, capabilities, count);
+  } catch (error) {
+    closeSync(device.fd);
+    throw asPortError(error, what, '');
   }
 }
 
-function open(kind: 'tun' | 'tap', name: string, offload: boolean): TunTap {
-  try {
-    return openTunTap(kind, name, offload);
-  } catch (error) {
-    if (!(error instanceof SystemError)) throw error;
-    const port = `${kind}:${name}`;
-    if (isForbidden(error)) {
-      throw new PortError(
-        'EPERM',
-        `${port} needs the right to make devices: run as root, or in a namespace of your own (unshare -Urn)`,
-        { cause: error },
-      );
-    }
-    if (isTaken(error)) {
-      throw new PortError('EBUSY', `${name} is in use by another program; end it, or take another name`, {
-        cause: error,
-      });
-    }
-    if (error.code === 'ENOENT' || error.code === 'ENODEV') {
-      throw new PortError(
-        error.code,
-        `${port} needs /dev/net/tun: load the module tun, or give the container the device`,
-        { cause: error },
-      );
-    }
-    if (error.code === 'EINVAL') {
-      throw new PortError('EINVAL', `${name} exists and is no ${kind} device; take another name`, {
-        cause: error,
-      });
-    }
-    throw new PortError(error.code, `${port} can't be opened: ${error.message}`, { cause: error });
-  }
+/** How many bytes of arena a device carves, at most. */
+export function tunArenaBytes(offload: boolean, mtu: number, slots: number = slotsDefault(offload)): number {
+  const ring = Math.ceil((slots * DESC_BYTES) / LINE) * LINE;
+  return 2 * (ring + slots * strideOf(frameBytesOf(offload, mtu)));
 }
 
-function addHostAddress(name: string, text: string): void {
-  const cidr = parseCidr(text);
-  const words = cidr.family === 4 ? [cidr.address] : Array.from(cidr.address);
-  const bytes = new Uint8Array(words.length * 4);
-  const view = new DataView(bytes.buffer);
-  for (const [i, word] of words.entries()) view.setInt32(4 * i, word, false);
-  interfaceAddAddress(name, bytes, cidr.length);
+function slotsDefault(offload: boolean): number {
+  return offload ? 64 : 256;
+}
+
+function frameBytesOf(offload: boolean, mtu: number): number {
+  return (offload ? IP_BYTES_MAX : mtu) + LINK_BYTES_MAX;
+}
+
+/** From buffer to buffer: an odd number of lines, so that the frames' headers don't share cache sets. */
+function strideOf(frameBytes: number): number {
+  return (Math.ceil((HEADROOM_MAX + frameBytes) / LINE) | 1) * LINE;
 }
 
 class TunPort implements Port {
@@ -161,143 +142,179 @@ class TunPort implements Port {
   readonly frameBytes: number;
   readonly fd: number;
   onArrival: () => void = () => {};
-  readonly #c: Libc;
-  readonly #m: Int32Array;
-  readonly #view: DataView;
-  /** Address of the arena's first byte. */
+  readonly #libc: Libc;
+  /** Where the arena's offset 0 is in memory. Holds as long as `arena` does. */
   readonly #base: number;
   readonly #ether: boolean;
-  /** Next rx slot to read into; next tx slot to write. Free-running. */
-  #filled = 0;
-  #sent = 0;
+  /** First tx slot not taken yet. */
+  #taken = 0;
+  /** Inside a frame of several descriptors, all of which are dropped. */
+  #chained = false;
   #closed = false;
 
-  constructor(arena: Arena, tuntap: TunTap, options: TunOptions, mtu: number) {
-    const { kind } = options;
-    const { offload } = tuntap;
-    const stride = strideOf(offload, mtu);
-    const slots = options.slots ?? (offload ? SLOTS_OFFLOAD : SLOTS_PLAIN);
-    this.name = `${kind}:${tuntap.name}`;
+  constructor(arena: Arena, name: string, fd: number, capabilities: Capabilities, slots: number) {
+    this.name = name;
     this.arena = arena;
-    this.fd = tuntap.fd;
-    this.#ether = kind === 'tap';
-    this.frameBytes = stride - HEADROOM;
-    this.capabilities = {
-      link: kind === 'tap' ? 'ether' : 'ip',
-      mtu,
-      mac: kind === 'tap' ? (options.mac ?? randomMac()) : null,
-      txChecksum: offload,
-      rxChecksum: offload,
-      segmentBytesMax: offload ? SUPER_BYTES + (kind === 'tap' ? ETHER_BYTES : 0) : 0,
-    };
-    this.#c = libc();
-    this.#m = arena.i32;
-    this.#view = arena.view;
-    this.#base = this.#c.addressOf(arena.u8);
-    this.rx = new Ring(arena, `${this.name} rx`, slots);
-    this.tx = new Ring(arena, `${this.name} tx`, slots);
-    const frames = arena.carve(`${this.name} frames`, 2 * slots * stride);
+    this.fd = fd;
+    this.capabilities = capabilities;
+    this.#libc = libc();
+    this.#base = this.#libc.addressOf(arena.u8);
+    this.#ether = capabilities.link === 'ether';
+    this.rx = new Ring(arena, `${name} rx`, slots);
+    this.tx = new Ring(arena, `${name} tx`, slots);
+    this.frameBytes = frameBytesOf(capabilities.segmentBytesMax > 0, capabilities.mtu);
+    const headroom = this.#ether ? HEADROOM_MAX : HEADROOM_MAX - 2;
+    const stride = strideOf(this.frameBytes);
+    const frames = arena.carve(`${name} frames`, 2 * slots * stride);
     for (let i = 0; i < slots; i++) {
-      this.#m[this.rx.slot(i) + AT] = frames + i * stride + HEADROOM;
-      this.#m[this.tx.slot(i) + AT] = frames + (slots + i) * stride + HEADROOM;
+      this.rx.m[this.rx.slot(i) + AT] = frames + i * stride + headroom;
+      this.tx.m[this.tx.slot(i) + AT] = frames + (slots + i) * stride + headroom;
     }
     this.tx.tail = slots;
   }
 
+  /** @throws PortError ENODEV when the interface was removed */
   rxSync(): number {
+    const { rx, fd, counters } = this;
     if (this.#closed) return 0;
-    const m = this.#m;
-    const rx = this.rx;
-    const end = (rx.head + rx.slots) | 0;
-    while (this.#filled !== end) {
-      const d = rx.slot(this.#filled);
-      const at = m[d + AT];
-      const n = this.#c.read(this.fd, this.#base + at - VNET_BYTES, VNET_BYTES + this.frameBytes);
+    const { m } = rx;
+    const { view } = this.arena;
+    const room = this.frameBytes + HEADER_BYTES;
+    const free = (rx.slots - rx.available) | 0;
+    let tail = rx.tail;
+    let bytes = 0;
+    let dropped = 0;
+    // A frame that is dropped leaves its slot free, but counts as taken: a flood of them ends, too.
+    for (let i = 0; i < free; i++) {
+      const slot = rx.slot(tail);
+      const at = m[slot + AT];
+      const n = this.#libc.read(fd, this.#base + at - HEADER_BYTES, room);
       if (n < 0) {
-        if (this.#c.errno() === EINTR) continue;
+        this.#refused('read');
         break;
       }
-      if (!this.#accept(d, at, n - VNET_BYTES)) continue;
-      this.#filled = (this.#filled + 1) | 0;
+      const length = n - HEADER_BYTES;
+      const flags = length > 0 && n < room ? virtioDecode(view, at, length) : MALFORMED;
+      if (flags === MALFORMED) {
+        dropped++;
+        continue;
+      }
+      m[slot + LENGTH] = length;
+      m[slot + FLAGS] = flags;
+      m[slot + AUX] = (flags & SEGMENT) !== 0 ? virtioSegmentBytes(view, at) : 0;
+      bytes += length;
+      tail = (tail + 1) | 0;
     }
-    rx.tail = this.#filled;
+    counters.rxFrames += (tail - rx.tail) | 0;
+    counters.rxBytes += bytes;
+    counters.rxDropped += dropped;
+    rx.tail = tail;
     return rx.available;
   }
 
-  /** Turns the virtio header into the descriptor's flags. @returns false when the frame is no use. */
-  #accept(d: number, at: number, length: number): boolean {
-    if (length <= 0 || length > this.frameBytes) {
-      this.counters.rxDropped++;
-      return false;
-    }
-    const m = this.#m;
-    const view = this.#view;
-    const flags = view.getUint8(at - VNET_BYTES);
-    m[d + LENGTH] = length;
-    // A checksum that is still to be filled in has never been on a wire.
-    m[d + FLAGS] = (flags & (VNET_F_NEEDS_CSUM | VNET_F_DATA_VALID)) !== 0 ? CHECKSUM_GOOD : 0;
-    m[d + AUX] =
-      view.getUint8(at - VNET_BYTES + 1) === GSO_NONE ? 0 : view.getUint16(at - VNET_BYTES + 4, true);
-    this.counters.rxFrames++;
-    this.counters.rxBytes += length;
-    return true;
-  }
-
+  /** @throws PortError ENODEV when the interface was removed */
   txSync(): number {
-    const tx = this.tx;
-    while (this.#sent !== tx.head && !this.#closed) {
-      const d = tx.slot(this.#sent);
-      const at = this.#m[d + AT];
-      const length = this.#m[d + LENGTH];
-      this.#describe(d, at);
-      const n = this.#c.write(this.fd, this.#base + at - VNET_BYTES, VNET_BYTES + length);
-      if (n < 0) {
-        const errno = this.#c.errno();
-        if (errno === EINTR) continue;
-        if (errno === EAGAIN) break;
-        // The interface is down, or the kernel found the frame wrong: lost, as on a cable that is out.
-        this.counters.txDropped++;
-      } else {
-        this.counters.txFrames++;
-        this.counters.txBytes += length;
+    const { tx, fd, counters, frameBytes } = this;
+    if (this.#closed) return 0;
+    const { m } = tx;
+    const { view } = this.arena;
+    let taken = this.#taken;
+    let frames = 0;
+    let bytes = 0;
+    for (; taken !== tx.head; taken = (taken + 1) | 0) {
+      const slot = tx.slot(taken);
+      const at = m[slot + AT];
+      const length = m[slot + LENGTH];
+      const flags = m[slot + FLAGS];
+      const whole = !this.#chained && (flags & MORE) === 0;
+      this.#chained = (flags & MORE) !== 0;
+      const good = whole && length > 0 && length <= frameBytes;
+      if (!good || !virtioEncode(view, at, length, flags, m[slot + AUX], this.#ether)) {
+        counters.txDropped++;
+        continue;
       }
-      this.#sent = (this.#sent + 1) | 0;
+      if (this.#libc.write(fd, this.#base + at - HEADER_BYTES, length + HEADER_BYTES) < 0) {
+        // EAGAIN: the host's queue is full, the rest waits for the next sync.
+        if (this.#refused('write')) break;
+        counters.txDropped++;
+        continue;
+      }
+      frames++;
+      bytes += length;
     }
-    tx.tail = (this.#sent + tx.slots) | 0;
+    counters.txFrames += frames;
+    counters.txBytes += bytes;
+    this.#taken = taken;
+    tx.tail = (taken + tx.slots) | 0;
     return tx.available;
   }
 
-  /** Writes the virtio header that says what the kernel is to complete. */
-  #describe(d: number, at: number): void {
-    const view = this.#view;
-    const flags = this.#m[d + FLAGS];
-    const header = at - VNET_BYTES;
-    view.setInt32(header, 0, true);
-    view.setInt32(header + 4, 0, true);
-    view.setInt16(header + 8, 0, true);
-    if ((flags & (CHECKSUM_FILL | SEGMENT)) === 0) return;
-    const ip = this.#ether ? ETHER_BYTES : 0;
-    const v4 = view.getUint8(at + ip) >> 4 === 4;
-    const l4 = ip + (v4 ? (view.getUint8(at + ip) & 15) << 2 : 40);
-    const tcp = view.getUint8(at + ip + (v4 ? 9 : 6)) === 6;
-    view.setUint8(header, VNET_F_NEEDS_CSUM);
-    view.setUint16(header + 6, l4, true);
-    view.setUint16(header + 8, tcp ? 16 : 6, true);
-    if ((flags & SEGMENT) === 0) return;
-    view.setUint8(header + 1, v4 ? GSO_TCPV4 : GSO_TCPV6);
-    view.setUint16(header + 2, l4 + ((view.getUint8(at + l4 + 12) >> 4) << 2), true);
-    view.setUint16(header + 4, this.#m[d + AUX], true);
-  }
-
+  /** The interface disappears from the host. A Poller that watches `fd` must be closed before. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#c.close(this.fd);
+    closeSync(this.fd);
+  }
+
+  /** After a failed call. @returns whether to try again at the next sync; otherwise (EIO: it's down) the frame is lost */
+  #refused(call: string): boolean {
+    const errno = this.#libc.errno();
+    if (errno === EBADFD) {
+      const cause = new SystemError(errno, call);
+      throw new PortError(
+        'ENODEV',
+        `the interface of ${this.name} was removed: close the port and open another`,
+        { cause },
+      );
+    }
+    return errno === EAGAIN || errno === EINTR;
   }
 }
 
+/** @returns the port's hardware address. @throws PortError EINVAL */
+function checkOptions({ name, kind, hostAddresses = [], mac }: TunOptions, mtu: number): Uint8Array | null {
+  if (!/^[\w.-]{1,15}$/.test(name) || name === '.' || name === '..') {
+    throw new PortError(
+      'EINVAL',
+      `${JSON.stringify(name)} is no interface name: 1 to 15 letters, digits, . _ -`,
+    );
+  }
+  const mtuMax = IP_BYTES_MAX - (kind === 'tap' ? ETHER_BYTES : 0);
+  if (!Number.isInteger(mtu) || mtu < MTU_MIN || mtu > mtuMax) {
+    throw new PortError('EINVAL', `the mtu of ${name} must be ${MTU_MIN} to ${mtuMax} bytes, not ${mtu}`);
+  }
+  for (const address of hostAddresses) checkCidr(address);
+  if (kind === 'tun') return null;
+  const own = mac ?? randomMac();
+  if (own.length !== 6 || macIsMulticast(macHigh(own))) {
+    throw new PortError(
+      'EINVAL',
+      `the hardware address of ${name} must be 6 bytes, of one host and not of a group`,
+    );
+  }
+  return own;
+}
+
+function checkCidr(text: string): void {
+  try {
+    parseCidr(text);
+  } catch (cause) {
+    throw new PortError('EINVAL', `a host address is wrong: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** IEEE 802c: locally administered, individual. */
 function randomMac(): Uint8Array {
-  const mac = randomFillSync(new Uint8Array(6));
-  mac[0] = (mac[0] & 0xfc) | 2;
+  const mac = new Uint8Array(randomBytes(6));
+  mac[0] = (mac[0] & ~1) | 2;
   return mac;
+}
+
+/** What the kernel or the C library refused; other errors pass as they are. */
+function asPortError(error: unknown, what: string, advice: string): unknown {
+  const code = errorCode(error);
+  if (!(error instanceof Error) || code === '' || error instanceof ArenaFullError) return error;
+  return new PortError(code, `${what}: ${error.message}${advice === '' ? '' : `; ${advice}`}`, {
+    cause: error,
+  });
 }

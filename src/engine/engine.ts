@@ -39,6 +39,8 @@ const PROTOCOL_TCP = 6;
 
 /** Frames taken from an interface in one breath. */
 const BURST = 64;
+/** Output leaves some slots to control segments, so a ring must have more. */
+const TX_SLOTS_MIN = 16;
 /** Timers run in one breath. */
 const TIMERS = 1024;
 
@@ -49,6 +51,11 @@ export interface EngineOptions {
   readonly secret: Int32Array;
   /** The clock's present reading, ms. */
   readonly now: number;
+  /**
+   * Reads the clock that `breath` is given, for calls that come between breaths: what they start to time would
+   * otherwise count from the last breath. Leave it out where time is virtual and stands still between breaths.
+   */
+  readonly clock?: () => number;
 }
 
 export interface ListenOptions {
@@ -90,6 +97,7 @@ export class Engine {
   onHandlerError: (error: unknown, conn: Conn) => void = () => {};
   readonly #handlers = new HandlerSets();
   readonly #touch = new Touch();
+  readonly #clock: (() => number) | null;
   #breathing = false;
 
   constructor(options: EngineOptions) {
@@ -97,6 +105,7 @@ export class Engine {
     const nowMs = Math.floor(now) | 0;
     const limits = { ...TCP_LIMITS_DEFAULT, ...options.limits };
     this.arena = arena;
+    this.#clock = options.clock ?? null;
     this.ip = new Ip(arena, { seed: secret[2] ^ secret[3], now_ms: nowMs });
     this.tcp = new Tcp(arena, this.ip, limits, secret, nowMs);
     this.ip.onError = (error) => tcpIcmpError(this.tcp, error);
@@ -104,6 +113,11 @@ export class Engine {
 
   /** Gives the engine a port and its addresses. The port is closed by whoever opened it. */
   addInterface(port: Port, options: InterfaceOptions): Interface {
+    if (port.tx.slots < TX_SLOTS_MIN)
+      throw new EngineError(
+        'ERR_PORT_SLOTS',
+        `port ${port.name} has ${port.tx.slots} tx slots and needs ${TX_SLOTS_MIN}`,
+      );
     const iface = this.ip.addInterface(port, options);
     this.tcp.lists[iface.index] = new OutputLists();
     return iface;
@@ -148,6 +162,7 @@ export class Engine {
    */
   connect(options: ConnectOptions, handlers: Handlers): Conn {
     const remote = parseIp(options.address);
+    this.#readClock();
     const local = options.localAddress === undefined ? undefined : this.#ownAddress(options.localAddress);
     const where = `${options.address} port ${options.port}`;
     const t = tcpOpen(this.tcp, {
@@ -326,9 +341,7 @@ export class Engine {
    */
   breath(now: number): number {
     const { tcp, ip } = this;
-    tcp.nowMs = Math.floor(now) | 0;
-    tcp.nowUs = Math.floor(now * 1000) | 0;
-    ip.now_ms = tcp.nowMs;
+    this.#setTime(now);
     this.#breathing = true;
     const sentBefore = tcp.counters.segmentsOut;
 
@@ -408,7 +421,18 @@ export class Engine {
     }
   }
 
+  #setTime(now: number): void {
+    this.tcp.nowMs = Math.floor(now) | 0;
+    this.tcp.nowUs = Math.floor(now * 1000) | 0;
+    this.ip.now_ms = this.tcp.nowMs;
+  }
+
+  #readClock(): void {
+    if (!this.#breathing && this.#clock !== null) this.#setTime(this.#clock());
+  }
+
   #find(conn: Conn): number {
+    this.#readClock();
     const t = this.tcp.blocks.find(conn);
     if (t !== 0 && this.tcp.m[t + ST] !== FREE) return t;
     this.staleHandles++;

@@ -1,104 +1,167 @@
-/** Configuring the host's network interfaces: addresses by rtnetlink, the rest by ioctl. No external program. */
-import { libc, SystemError } from './libc.ts';
+/** The host's side of network interfaces: addresses, routes, MTU, up and down; what `ip` does, by rtnetlink. */
+import {
+  type Cidr,
+  formatCidr,
+  formatMac,
+  parseCidr,
+  parseIpv4,
+  parseIpv6,
+  parseMac,
+} from '../wire/address.ts';
+import { concat } from '../wire/plain.ts';
+import { attribute, NLM_F_CREATE, NLM_F_EXCL, netlinkRequest, readAttributes, u32 } from './netlink.ts';
+
+const RTM_NEWLINK = 16;
+const RTM_GETLINK = 18;
+const RTM_NEWADDR = 20;
+const RTM_NEWROUTE = 24;
+
+/** struct ifinfomsg: family u8, pad u8, type u16, index i32, flags u32, change u32. */
+const IFINFO_BYTES = 16;
+const IFLA_ADDRESS = 1;
+const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
+const IFF_UP = 1;
+
+/** struct ifaddrmsg: family u8, prefix length u8, flags u8, scope u8, index u32. */
+const IFADDR_BYTES = 8;
+const IFA_ADDRESS = 1;
+const IFA_LOCAL = 2;
+const IFA_BROADCAST = 4;
+const IFA_FLAGS = 8;
+const IFA_F_NODAD = 2;
+
+/** struct rtmsg: family, dst length, src length, tos, table, protocol, scope, type: u8; flags u32. */
+const RT_BYTES = 12;
+const RTA_DST = 1;
+const RTA_OIF = 4;
+const RTA_GATEWAY = 5;
+const RT_TABLE_MAIN = 254;
+const RTPROT_STATIC = 4;
+const RT_SCOPE_UNIVERSE = 0;
+const RT_SCOPE_LINK = 253;
+const RTN_UNICAST = 1;
 
 const AF_INET = 2;
 const AF_INET6 = 10;
-const AF_NETLINK = 16;
-const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
-const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
-const SIOCGIFFLAGS = 0x8913;
-const SIOCSIFFLAGS = 0x8914;
-const SIOCSIFMTU = 0x8922;
-const SIOCGIFINDEX = 0x8933;
-const IFF_UP = 1;
-const IFREQ_BYTES = 40;
-const IFREQ_DATA = 16;
 
-const RTM_NEWADDR = 20;
-const NLM_REQUEST_ACK_CREATE = 0x1 | 0x4 | 0x400;
-const IFA_ADDRESS = 1;
-const IFA_LOCAL = 2;
-const IFA_FLAGS = 8;
-/** Usable at once, without duplicate address detection: nobody else can be on a device that we made. */
-const IFA_F_NODAD = 2;
-const SCRATCH_BYTES = 4096;
-
-let scratch: { at: number; view: DataView } | null = null;
-
-function scratchPage(): { at: number; view: DataView } {
-  scratch ??= libc().allocate(SCRATCH_BYTES);
-  new Uint8Array(scratch.view.buffer).fill(0);
-  return scratch;
+export interface InterfaceInfo {
+  readonly index: number;
+  readonly up: boolean;
+  /** Bytes. */
+  readonly mtu: number;
+  /** '' when it has none (TUN). */
+  readonly mac: string;
 }
 
-/** One ioctl on an interface by name; `fill` writes the request's union, which is returned after the call. */
-function interfaceIoctl(
-  name: string,
-  request: number,
-  what: string,
-  fill?: (data: DataView) => void,
-): DataView {
-  const c = libc();
-  const page = scratchPage();
-  const data = new DataView(page.view.buffer, page.view.byteOffset + IFREQ_DATA, IFREQ_BYTES - IFREQ_DATA);
-  for (let i = 0; i < name.length; i++) page.view.setUint8(i, name.charCodeAt(i));
-  fill?.(data);
-  const fd = c.socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0);
-  if (fd < 0) throw new SystemError('socket', c.errno());
-  const result = c.ioctl(fd, request, page.at);
-  const errno = c.errno();
-  c.close(fd);
-  if (result < 0) throw new SystemError(what, errno, name);
-  return data;
-}
-
-export function interfaceIndex(name: string): number {
-  return interfaceIoctl(name, SIOCGIFINDEX, 'SIOCGIFINDEX').getInt32(0, true);
-}
-
-/** @param up false takes it down. */
-export function interfaceSetUp(name: string, up: boolean): void {
-  const flags = interfaceIoctl(name, SIOCGIFFLAGS, 'SIOCGIFFLAGS').getInt16(0, true);
-  const wanted = up ? flags | IFF_UP : flags & ~IFF_UP;
-  interfaceIoctl(name, SIOCSIFFLAGS, 'SIOCSIFFLAGS', (data) => data.setInt16(0, wanted, true));
-}
-
-export function interfaceSetMtu(name: string, mtu: number): void {
-  interfaceIoctl(name, SIOCSIFMTU, 'SIOCSIFMTU', (data) => data.setInt32(0, mtu, true));
-}
-
-/** @param address 4 or 16 bytes in network order. */
-export function interfaceAddAddress(name: string, address: Uint8Array, prefixLength: number): void {
-  const index = interfaceIndex(name);
-  const c = libc();
-  const { at, view } = scratchPage();
-  let length = 16;
-  view.setUint16(4, RTM_NEWADDR, true);
-  view.setUint16(6, NLM_REQUEST_ACK_CREATE, true);
-  view.setUint32(8, 1, true);
-  view.setUint8(length, address.length === 4 ? AF_INET : AF_INET6);
-  view.setUint8(length + 1, prefixLength);
-  view.setInt32(length + 4, index, true);
-  length += 8;
-  const attribute = (type: number, bytes: Uint8Array): void => {
-    view.setUint16(length, 4 + bytes.length, true);
-    view.setUint16(length + 2, type, true);
-    for (const [i, byte] of bytes.entries()) view.setUint8(length + 4 + i, byte);
-    length += (4 + bytes.length + 3) & ~3;
+/** @throws SystemError, ENODEV when there is no such interface */
+export function interfaceInfo(name: string): InterfaceInfo {
+  const answer = netlinkRequest(`look up ${name}`, RTM_GETLINK, 0, linkBody(name), true);
+  const view = new DataView(answer.buffer, answer.byteOffset, answer.length);
+  const attributes = readAttributes(answer.subarray(IFINFO_BYTES));
+  const mtu = attributes.get(IFLA_MTU);
+  const mac = attributes.get(IFLA_ADDRESS);
+  return {
+    index: view.getInt32(4, true),
+    up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    mtu: mtu === undefined ? 0 : new DataView(mtu.buffer, mtu.byteOffset).getUint32(0, true),
+    mac: mac?.length === 6 ? formatMac(mac) : '',
   };
-  attribute(IFA_LOCAL, address);
-  attribute(IFA_ADDRESS, address);
-  if (address.length === 16) attribute(IFA_FLAGS, Uint8Array.of(IFA_F_NODAD, 0, 0, 0));
-  view.setUint32(0, length, true);
+}
 
-  const fd = c.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, 0);
-  if (fd < 0) throw new SystemError('socket', c.errno(), 'netlink');
-  try {
-    if (c.send(fd, at, length, 0) < 0) throw new SystemError('send', c.errno(), 'netlink');
-    if (c.recv(fd, at, SCRATCH_BYTES, 0) < 20) throw new SystemError('recv', c.errno(), 'netlink');
-  } finally {
-    c.close(fd);
+export interface InterfaceSettings {
+  readonly up?: boolean;
+  /** Bytes. */
+  readonly mtu?: number;
+  /** The interface must be down for most drivers. */
+  readonly mac?: string;
+}
+
+/** Changes what is given, at once or not at all. @throws SystemError */
+export function setInterface(name: string, { up, mtu, mac }: InterfaceSettings): void {
+  const attributes: Uint8Array[] = [];
+  if (mtu !== undefined) attributes.push(attribute(IFLA_MTU, u32(mtu)));
+  if (mac !== undefined) attributes.push(attribute(IFLA_ADDRESS, parseMac(mac)));
+  const body = linkBody(name, ...attributes);
+  if (up !== undefined) {
+    const view = new DataView(body.buffer);
+    view.setUint32(8, up ? IFF_UP : 0, true);
+    view.setUint32(12, IFF_UP, true);
   }
-  const error = view.getInt32(16, true);
-  if (error !== 0) throw new SystemError('RTM_NEWADDR', -error, name);
+  const changes = JSON.stringify({ up, mtu, mac });
+  netlinkRequest(`set ${name} to ${changes}`, RTM_NEWLINK, 0, body);
+}
+
+/**
+ * Gives the host an address on the interface, and by it a route to the prefix. An IPv6 address is usable at once:
+ * nobody else can have it on a link whose other end is us, so there is no duplicate detection (RFC 4862 5.4).
+ * @param cidr The address with its prefix length: `10.0.0.1/24`, `fd00::1/64`.
+ * @throws SystemError, AddressError
+ */
+export function addAddress(name: string, cidr: string): void {
+  const parsed = parseCidr(cidr);
+  const body = new Uint8Array(IFADDR_BYTES);
+  body[0] = parsed.family === 4 ? AF_INET : AF_INET6;
+  body[1] = parsed.length;
+  new DataView(body.buffer).setUint32(4, interfaceInfo(name).index, true);
+  const address = addressBytes(parsed);
+  const attributes = [attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)];
+  if (parsed.family === 6) attributes.push(attribute(IFA_FLAGS, u32(IFA_F_NODAD)));
+  // A /31 and a /32 have no broadcast address (RFC 3021).
+  else if (parsed.length < 31) attributes.push(attribute(IFA_BROADCAST, broadcastBytes(parsed)));
+  netlinkRequest(
+    `add ${cidr} to ${name}`,
+    RTM_NEWADDR,
+    NLM_F_CREATE | NLM_F_EXCL,
+    concat(body, ...attributes),
+  );
+}
+
+/**
+ * Routes a network through the interface; it goes when the interface goes.
+ * @param network Without host bits; `0.0.0.0/0` and `::/0` are the default.
+ * @param gateway The next hop, unless the network is on the link itself.
+ * @throws SystemError, AddressError
+ */
+export function addRoute(name: string, network: string, gateway?: string): void {
+  const parsed = parseCidr(network);
+  const v4 = parsed.family === 4;
+  const body = new Uint8Array(RT_BYTES);
+  body[0] = v4 ? AF_INET : AF_INET6;
+  body[1] = parsed.length;
+  body[4] = RT_TABLE_MAIN;
+  body[5] = RTPROT_STATIC;
+  body[6] = v4 && gateway === undefined ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+  body[7] = RTN_UNICAST;
+  const attributes = [
+    attribute(RTA_DST, addressBytes(parsed)),
+    attribute(RTA_OIF, u32(interfaceInfo(name).index)),
+  ];
+  if (gateway !== undefined) {
+    const hop = v4 ? bigEndian([parseIpv4(gateway)]) : bigEndian(parseIpv6(gateway));
+    attributes.push(attribute(RTA_GATEWAY, hop));
+  }
+  const what = `route ${formatCidr(parsed)} to ${name}${gateway === undefined ? '' : ` via ${gateway}`}`;
+  netlinkRequest(what, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, concat(body, ...attributes));
+}
+
+/** An ifinfomsg that means the interface by its name. */
+function linkBody(name: string, ...attributes: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const text = new TextEncoder().encode(`${name}\0`);
+  return concat(new Uint8Array(IFINFO_BYTES), attribute(IFLA_IFNAME, text), ...attributes);
+}
+
+function addressBytes(cidr: Cidr): Uint8Array {
+  return bigEndian(cidr.family === 4 ? [cidr.address] : cidr.address);
+}
+
+function broadcastBytes(cidr: Cidr & { family: 4 }): Uint8Array {
+  return bigEndian([cidr.address | (-1 >>> cidr.length)]);
+}
+
+function bigEndian(words: ArrayLike<number>): Uint8Array {
+  const bytes = new Uint8Array(words.length * 4);
+  const view = new DataView(bytes.buffer);
+  for (let i = 0; i < words.length; i++) view.setInt32(i * 4, words[i], false);
+  return bytes;
 }

@@ -1,171 +1,160 @@
-/** What this machine allows, each by trying it: the facts behind `millrace doctor`. */
+/** What this machine allows, for a person to read: the `doctor` command. Changes nothing. */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { closeSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
-import { errnoName, libc } from './libc.ts';
+import { errorCode } from './errno.ts';
+import { check, libc, NativeMemory, syscallNumbers } from './libc.ts';
+import { tryTun, tunAdvice } from './tuntap.ts';
 
 export interface Finding {
   readonly name: string;
   readonly ok: boolean;
+  /** What was found. */
   readonly detail: string;
-  /** What to do when it isn't ok. */
+  /** What to do when it isn't ok, or ''. */
   readonly advice: string;
 }
 
-const AF_XDP = 44;
-const AF_PACKET = 17;
-const SOCK_RAW = 3;
 const CAP_NET_ADMIN = 12;
 const CAP_NET_RAW = 13;
-const CAP_BPF = 39;
-const SYSCALL = { x64: { bpf: 321, io_uring_setup: 425 }, arm64: { bpf: 280, io_uring_setup: 425 } } as const;
+const CAP_IPC_LOCK = 14;
+const AF_PACKET = 17;
+const AF_XDP = 44;
+const SOCK_RAW_CLOEXEC = 0x80003;
 const BPF_MAP_CREATE = 0;
 const BPF_MAP_TYPE_ARRAY = 2;
-const ATTR_BYTES = 152;
+/** struct io_uring_params. */
+const IO_URING_PARAMS_BYTES = 120;
+/** An AF_XDP area of a few thousand frames is locked memory, unlimited for who has CAP_IPC_LOCK. */
+const MEMLOCK_BYTES_MIN = 64 * 2 ** 20;
 
 export function probe(): Finding[] {
-  const linux = process.platform === 'linux' && (process.arch === 'x64' || process.arch === 'arm64');
-  const findings: Finding[] = [
-    {
-      name: 'Linux',
-      ok: linux,
-      detail: `${process.platform} ${release()} on ${process.arch}`,
-      advice: 'Kernel devices need Linux on x64 or arm64; in-memory devices work everywhere.',
-    },
-  ];
-  if (!linux) return findings;
-  const capabilities = effectiveCapabilities();
-  const has = (bit: number): boolean => (capabilities & (1n << BigInt(bit))) !== 0n;
-  findings.push(
-    finding(
-      'koffi',
-      attempt(() => libc() !== null),
-      'loads the C library',
-      'npm install koffi',
+  const platform = probePlatform();
+  if (!platform.ok) return [platform];
+  return [
+    platform,
+    probeCapabilities(),
+    attempt('TUN/TAP', 'usable', tryTun, tunAdvice),
+    attempt(
+      'AF_PACKET',
+      'a socket can be made',
+      () => trySocket(AF_PACKET),
+      () => 'grant CAP_NET_RAW (run as root)',
     ),
-    finding(
-      'root or CAP_NET_ADMIN',
-      has(CAP_NET_ADMIN) || 'not in this namespace',
-      'may make and configure devices',
-      'Run as root, or in a namespace of your own: unshare -Urn.',
-    ),
-    finding(
-      'CAP_NET_RAW',
-      has(CAP_NET_RAW) || 'not in this namespace',
-      'may open packet sockets',
-      'Run as root, or in a namespace of your own: unshare -Urn.',
-    ),
-    finding(
-      '/dev/net/tun',
-      readable('/dev/net/tun'),
-      'TUN and TAP devices',
-      'modprobe tun; in a container, pass --device /dev/net/tun.',
-    ),
-  );
-  if (!findings[1].ok) return findings;
-  findings.push(
-    finding('AF_PACKET', socketOpens(AF_PACKET), 'packet sockets', 'Needs CAP_NET_RAW.'),
-    finding(
+    attempt(
       'AF_XDP',
-      socketOpens(AF_XDP),
-      'packet rings shared with the driver',
-      'Needs CAP_NET_RAW and a kernel with CONFIG_XDP_SOCKETS.',
+      'a socket can be made',
+      () => trySocket(AF_XDP),
+      () => 'grant CAP_NET_RAW (run as root); needs Linux 4.18 with CONFIG_XDP_SOCKETS',
     ),
-    finding(
-      'bpf()',
-      bpfWorks(),
-      `programs that steer packets${has(CAP_BPF) ? '' : ' (without CAP_BPF: only if unprivileged BPF is on)'}`,
-      'Run as root (CAP_BPF, CAP_NET_ADMIN); a user namespace is not enough.',
-    ),
-    finding(
-      'io_uring',
-      ioUringWorks(),
-      'batched reads and writes',
-      'sysctl kernel.io_uring_disabled=0; some container runtimes filter the call.',
-    ),
-    finding(
-      'user namespaces',
-      userNamespaceWorks(),
-      'a rootless namespace with devices of its own (unshare -Urn)',
-      'sysctl kernel.unprivileged_userns_clone=1 or user.max_user_namespaces; AppArmor may forbid it too.',
-    ),
-    memoryLock(),
-  );
-  return findings;
+    attempt('bpf()', 'allowed', tryBpf, () => 'run as root of the host: a user namespace is not enough'),
+    probeIoUring(),
+    probeUserNamespaces(),
+    probeMemlock(),
+  ];
 }
 
-/** @param result true, or why not. */
-function finding(name: string, result: true | string, what: string, advice: string): Finding {
-  return { name, ok: result === true, detail: result === true ? what : `${what}: ${result}`, advice };
-}
-
-function attempt(what: () => boolean): true | string {
+function probePlatform(): Finding {
+  const name = 'platform';
+  const detail = `${process.platform} ${release()} on ${process.arch}, Node ${process.version}`;
   try {
-    return what() || 'no';
+    syscallNumbers();
+    libc();
+    return { name, ok: true, detail, advice: '' };
   } catch (error) {
-    return (error as Error).message;
+    return { name, ok: false, detail, advice: (error as Error).message };
   }
 }
 
-function effectiveCapabilities(): bigint {
-  const match = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'));
-  return match === null ? 0n : BigInt(`0x${match[1]}`);
+function probeCapabilities(): Finding {
+  const missing = [
+    ...(hasCapability(CAP_NET_ADMIN) ? [] : ['CAP_NET_ADMIN']),
+    ...(hasCapability(CAP_NET_RAW) ? [] : ['CAP_NET_RAW']),
+  ];
+  const ok = missing.length === 0;
+  const detail = [`uid ${process.geteuid?.()}`, ...missing.map((capability) => `no ${capability}`)].join(
+    ', ',
+  );
+  return { name: 'capabilities', ok, detail, advice: ok ? '' : tunAdvice('EPERM') };
 }
 
-function readable(path: string): true | string {
-  return attempt(() => {
-    accessSync(path, constants.R_OK | constants.W_OK);
-    return true;
-  });
+/** Of the effective ones. */
+function hasCapability(bit: number): boolean {
+  const hex = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText('/proc/self/status'))?.[1] ?? '0';
+  return ((BigInt(`0x${hex}`) >> BigInt(bit)) & 1n) === 1n;
 }
 
-function socketOpens(domain: number): true | string {
-  const c = libc();
-  const fd = c.socket(domain, SOCK_RAW, 0);
-  if (fd < 0) return errnoName(c.errno());
-  c.close(fd);
-  return true;
+function trySocket(family: number): void {
+  closeSync(check(libc().socket(family, SOCK_RAW_CLOEXEC, 0), 'socket'));
 }
 
-function bpfWorks(): true | string {
-  const c = libc();
-  const { at, view } = c.allocate(ATTR_BYTES);
-  // map_type, key_size, value_size, max_entries
-  for (const [i, value] of [BPF_MAP_TYPE_ARRAY, 4, 4, 1].entries()) view.setUint32(4 * i, value, true);
-  return closeOrErrno(c.syscall(numbers().bpf, BPF_MAP_CREATE, at, ATTR_BYTES, 0, 0));
+function tryBpf(): void {
+  using memory = new NativeMemory(64);
+  // union bpf_attr of BPF_MAP_CREATE: type, key bytes, value bytes, entries
+  [BPF_MAP_TYPE_ARRAY, 4, 4, 1].forEach((word, i) => void memory.view.setUint32(i * 4, word, true));
+  closeSync(
+    check(libc().syscall(syscallNumbers().bpf, BPF_MAP_CREATE, memory.address, 64), 'bpf BPF_MAP_CREATE'),
+  );
 }
 
-function ioUringWorks(): true | string {
-  const { at } = libc().allocate(128);
-  return closeOrErrno(libc().syscall(numbers().io_uring_setup, 1, at, 0, 0, 0));
+function probeIoUring(): Finding {
+  const disabled = readText('/proc/sys/kernel/io_uring_disabled').trim();
+  const sysctl = disabled === '' ? '' : `, kernel.io_uring_disabled=${disabled}`;
+  const advice = () =>
+    disabled === '' || disabled === '0'
+      ? 'allow io_uring_setup in the seccomp profile of the container; needs Linux 5.1'
+      : 'sysctl kernel.io_uring_disabled=0 (or 1, for root alone)';
+  return attempt('io_uring', `allowed${sysctl}`, tryIoUring, advice);
 }
 
-function numbers(): { bpf: number; io_uring_setup: number } {
-  return SYSCALL[process.arch as 'x64' | 'arm64'];
+function tryIoUring(): void {
+  using memory = new NativeMemory(IO_URING_PARAMS_BYTES);
+  closeSync(check(libc().syscall(syscallNumbers().ioUringSetup, 1, memory.address, 0), 'io_uring_setup'));
 }
 
-function closeOrErrno(fd: number): true | string {
-  const c = libc();
-  if (fd < 0) return errnoName(c.errno());
-  c.close(fd);
-  return true;
-}
-
-function userNamespaceWorks(): true | string {
-  const { status, error, stderr } = spawnSync('unshare', ['-Urn', 'true'], { encoding: 'utf8' });
-  if (error !== undefined) return error.message;
-  return status === 0 || stderr.trim() || 'refused';
-}
-
-/** AF_XDP's frames count against it, on kernels before 5.11, or where a hard limit is set. */
-function memoryLock(): Finding {
-  const limit =
-    /^Max locked memory\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1] ?? 'unknown';
-  const ok = limit === 'unlimited' || Number(limit) >= 64 << 20 || process.getuid?.() === 0;
+/** A process of several threads can't enter a user namespace, so a child tries. */
+function probeUserNamespaces(): Finding {
+  const name = 'user namespaces';
+  const child = spawnSync('unshare', ['-Urn', 'true'], { encoding: 'utf8', timeout: 5000 });
+  if (child.status === 0) return { name, ok: true, detail: 'unshare -Urn works', advice: '' };
+  if (errorCode(child.error) === 'ENOENT') {
+    return { name, ok: false, detail: 'no unshare program', advice: 'install util-linux' };
+  }
   return {
-    name: 'memory lock limit',
-    ok,
-    detail: limit === 'unlimited' ? limit : `${limit} bytes`,
-    advice: 'ulimit -l unlimited, or LimitMEMLOCK=infinity in a systemd unit: AF_XDP locks its frames.',
+    name,
+    ok: false,
+    detail:
+      (child.stderr ?? '').trim() ||
+      child.error?.message ||
+      `unshare ended with ${child.status ?? child.signal}`,
+    advice:
+      'sysctl user.max_user_namespaces above 0, and where they exist kernel.unprivileged_userns_clone=1 and ' +
+      'kernel.apparmor_restrict_unprivileged_userns=0; or run as root',
   };
+}
+
+function probeMemlock(): Finding {
+  const name = 'memlock';
+  const soft = /^Max locked memory\s+(\S+)/m.exec(readText('/proc/self/limits'))?.[1] ?? 'unknown';
+  const ok = hasCapability(CAP_IPC_LOCK) || soft === 'unlimited' || Number(soft) >= MEMLOCK_BYTES_MIN;
+  const detail = soft === 'unlimited' || soft === 'unknown' ? soft : `${soft} bytes`;
+  return { name, ok, detail, advice: ok ? '' : 'ulimit -l unlimited (matters for AF_XDP and io_uring only)' };
+}
+
+function attempt(name: string, good: string, act: () => void, advice: (code: string) => string): Finding {
+  try {
+    act();
+    return { name, ok: true, detail: good, advice: '' };
+  } catch (error) {
+    return { name, ok: false, detail: (error as Error).message, advice: advice(errorCode(error)) };
+  }
+}
+
+/** '' when it can't be read. */
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
 }

@@ -153,6 +153,8 @@ export const TCB = {
   /** The peer's FIN came out of order: 1, and its sequence number. */
   FIN_AHEAD: 80,
   FIN_AHEAD_SEQ: 81,
+  /** Last ACK in answer to an unacceptable segment, ms. */
+  CHALLENGE_AT: 82,
 } as const;
 
 /** Words before word 0. */

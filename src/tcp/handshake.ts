@@ -15,7 +15,7 @@ import { flowLookup, flowReplace, keyFromPacket, packetHash } from './lookup.ts'
 import { CLOSED_REFUSED } from './reasons.ts';
 import { resetFor, sendBareAck } from './reply.ts';
 import { ACK, RST, type Segment, SYN } from './segment.ts';
-import type { Tcp } from './tcp.ts';
+import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
 import { rttSample, rtxStart, timerBy } from './timers.ts';
 
@@ -312,6 +312,7 @@ function start(
   m[t + LIMITED] = iss;
   m[t + RCV_AT] = tcp.nowMs;
   m[t + SND_AT] = tcp.nowMs;
+  m[t + TCB.CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
   congestionStart(m, t);
 }
 

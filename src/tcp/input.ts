@@ -14,7 +14,7 @@ import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd } from './reassembly.ts';
 import { resetFor, sendBareAck, sendReset } from './reply.ts';
 import { ACK, FIN, RST, type Segment, SYN, segmentParse, URG } from './segment.ts';
-import { CHALLENGE_ACKS_PER_SECOND, type Tcp } from './tcp.ts';
+import { CHALLENGE_INTERVAL, CHALLENGES_PER_SECOND, type Tcp } from './tcp.ts';
 import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
 
 const {
@@ -30,7 +30,7 @@ const {
   MSS,
   QUICK_ACKS,
 } = TCB;
-const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER } = TCB;
+const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER, CHALLENGE_AT } = TCB;
 const { TS, ACK_NOW, ACK_DELAYED, MINI, DETACHED, FIN_RECEIVED } = FLAG;
 const {
   SYN_SENT,
@@ -121,8 +121,8 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       challengeOrAck(tcp, t);
       return;
     }
-    if (((s.seq - m[t + LAST_ACK]) | 0) <= 0) m[t + TS_RECENT] = s.tsVal;
   }
+  const coversLastAck = ((s.seq - m[t + LAST_ACK]) | 0) <= 0;
 
   if (special !== F_ACK) {
     if ((special & F_RST) !== 0) {
@@ -147,6 +147,8 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
     if (!trim(tcp, t, s, offset)) return;
   }
   m[t + RCV_AT] = tcp.nowMs;
+  // RFC 7323 4.3 (3), of acceptable segments only, lest a stranger's timestamp shut the peer's out.
+  if (coversLastAck && (flags & TS) !== 0) m[t + TS_RECENT] = s.tsVal;
 
   if (m[t + ST] === SYN_RECEIVED && !synReceivedAck(tcp, t, s)) return;
   if (!acceptAck(tcp, t, s)) return;
@@ -215,19 +217,29 @@ export function ackNow(tcp: Tcp, t: number): void {
   listPush(tcp.m, tcp.lists[tcp.m[t + IFACE]], L_ACK, t);
 }
 
-/** An ACK for something suspicious, within the rate of RFC 5961 7, so that two ends can't make each other talk. */
+/** An ACK for something suspicious, rarely enough that two ends can't make each other talk. */
 function challengeOrAck(tcp: Tcp, t: number): void {
-  if (((tcp.nowMs - tcp.challengeSecond) | 0) >= 1000) {
-    tcp.challengeSecond = tcp.nowMs;
-    tcp.challengeCount = 0;
-  }
-  if (++tcp.challengeCount > CHALLENGE_ACKS_PER_SECOND) {
+  const m = tcp.m;
+  const mini = (m[t + FLAGS] & MINI) !== 0;
+  if (mini ? !challengeAllowed(tcp) : ((tcp.nowMs - m[t + CHALLENGE_AT]) | 0) < CHALLENGE_INTERVAL) {
     tcp.counters.challengeAcksLimited++;
     return;
   }
   tcp.counters.challengeAcks++;
-  if ((tcp.m[t + FLAGS] & MINI) !== 0) sendBareAck(tcp, t);
-  else ackNow(tcp, t);
+  if (mini) {
+    sendBareAck(tcp, t);
+    return;
+  }
+  m[t + CHALLENGE_AT] = tcp.nowMs;
+  ackNow(tcp, t);
+}
+
+function challengeAllowed(tcp: Tcp): boolean {
+  if (((tcp.nowMs - tcp.challengeSecond) | 0) >= 1000) {
+    tcp.challengeSecond = tcp.nowMs;
+    tcp.challengeCount = 0;
+  }
+  return ++tcp.challengeCount <= CHALLENGES_PER_SECOND;
 }
 
 /** New data within the window. */

@@ -48,8 +48,8 @@ export function listenerAdd(tcp: Tcp, options: ListenOptions): Listener | null {
   for (const other of others) {
     if (String(other.options.address) === String(options.address)) return null;
   }
-  let id = tcp.listeners.indexOf(null);
-  if (id < 0) id = tcp.listeners.length;
+  // Ids aren't used again: half-open connections may still carry a removed listener's.
+  const id = tcp.listeners.length;
   const listener = new Listener(id, options);
   tcp.listeners[id] = listener;
   // Listeners for one address come before those for all.

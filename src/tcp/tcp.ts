@@ -61,8 +61,13 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   congestion: 'cubic',
 };
 
-/** Challenge ACKs per second over all connections (RFC 5961 7). */
-export const CHALLENGE_ACKS_PER_SECOND = 100;
+/**
+ * ACKs in answer to unacceptable segments (RFC 5961 7): one per connection in this time, ms, as Linux does. A limit
+ * over all connections would let a stranger count them (CVE-2016-5696), and starve keep-alives of their answers.
+ */
+export const CHALLENGE_INTERVAL = 500;
+/** Those of half-open connections and TIME-WAIT, which keep no time: a second's, over all. */
+export const CHALLENGES_PER_SECOND = 1000;
 
 export const CONGESTION_CONTROLS: readonly CongestionControl[] = [reno, cubic];
 
