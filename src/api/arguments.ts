@@ -37,6 +37,18 @@ export function checkPort(value: unknown, name: string): number {
   throw codedError('ERR_SOCKET_BAD_PORT', message, RangeError);
 }
 
+/** @throws ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE, with Node's words */
+export function checkTimeout(ms: unknown): void {
+  if (typeof ms !== 'number') {
+    const message = `The "msecs" argument must be of type number. Received type ${typeof ms}`;
+    throw codedError('ERR_INVALID_ARG_TYPE', message, TypeError);
+  }
+  if (!(ms >= 0 && Number.isFinite(ms))) {
+    const message = `The value of "msecs" is out of range. It must be a non-negative finite number. Received ${ms}`;
+    throw codedError('ERR_OUT_OF_RANGE', message, RangeError);
+  }
+}
+
 /** A stack has no pipes and no descriptors of the kernel's. node:http says `path: null`. @throws ERR_INVALID_ARG_VALUE */
 export function refuseKernelEnds(options: object): void {
   for (const name of ['path', 'fd', 'handle', '_handle']) {

@@ -14,9 +14,10 @@ import type { Endpoint } from '../engine/engine.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import type { TcpInfo } from '../tcp/info.ts';
 import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
-import { checkPort, normalizeArguments, refuseKernelEnds } from './arguments.ts';
+import { checkPort, checkTimeout, normalizeArguments, refuseKernelEnds } from './arguments.ts';
 import { Dial, type DialOptions } from './dial.ts';
 import { codedError, systemError } from './errors.ts';
+import { type Done, Outgoing } from './outgoing.ts';
 import type { SocketTable } from './socket-table.ts';
 import { type StackChoice, tableOf } from './stacks.ts';
 
@@ -35,8 +36,6 @@ export interface ConnectOptions extends SocketOptions, DialOptions {
   /** As `setTimeout`'s, for `connect` and `createConnection`. */
   readonly timeout?: number | undefined;
 }
-
-type Done = (error?: Error | null) => void;
 
 /** What told the server that a connection of its is gone. */
 export interface Owner {
@@ -79,13 +78,7 @@ export class Socket extends Duplex {
   #idle: NodeJS.Timeout | null = null;
   #endpoint: Endpoint | null = null;
   #bytesRead = 0;
-  /** Taken by the engine, ever, and of the write in progress. */
-  #bytesTaken = 0;
-  #takenNow = 0;
-  /** Writes that the engine hadn't room for: from byte #restAt of #rest's first; their callback. */
-  #rest: Uint8Array[] = [];
-  #restAt = 0;
-  #written: Done | null = null;
+  #outgoing = new Outgoing();
   /** end() came while connecting. */
   #finished: Done | null = null;
 
@@ -106,7 +99,7 @@ export class Socket extends Duplex {
       },
       writable: (conn) => {
         const socket = table.get(conn);
-        if (socket !== undefined) socket.#run(Socket.#flush, 0);
+        if (socket !== undefined) socket.#run(Socket.#send, 0);
       },
       close: (conn, reason) => {
         const socket = table.get(conn);
@@ -176,8 +169,7 @@ export class Socket extends Duplex {
     this.#stopped = false;
     if (!this.destroyed) return;
     this.#bytesRead = 0;
-    this.#bytesTaken = 0;
-    this.#takenNow = 0;
+    this.#outgoing = new Outgoing();
     this.#resetting = false;
     if (this.write !== Socket.prototype.write) this.write = Socket.prototype.write;
     (this as unknown as { _undestroy(): void })._undestroy();
@@ -223,7 +215,7 @@ export class Socket extends Duplex {
       socket.emit('ready');
     } finally {
       if (!socket.isPaused()) socket.read(0);
-      if (socket.#written !== null) Socket.#flush(socket);
+      Socket.#send(socket);
       const done = socket.#finished;
       if (done !== null) {
         socket.#finished = null;
@@ -264,74 +256,28 @@ export class Socket extends Duplex {
   // ── Sending ─────────────────────────────────────────────────────────────────────────────────────────────
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: Done): void {
-    const taken = this.#send(chunk, 0);
-    if (taken === chunk.length) this.#sent(done);
-    else this.#wait([chunk], taken, done);
+    this.#outgoing.begin([chunk], done);
+    Socket.#send(this);
   }
 
   override _writev(chunks: { chunk: Uint8Array; encoding: BufferEncoding }[], done: Done): void {
-    for (let i = 0; i < chunks.length; i++) {
-      const taken = this.#send(chunks[i].chunk, 0);
-      if (taken === chunks[i].chunk.length) continue;
-      this.#wait(
-        chunks.slice(i).map(({ chunk }) => chunk),
-        taken,
-        done,
-      );
-      return;
-    }
-    this.#sent(done);
+    this.#outgoing.begin(
+      chunks.map(({ chunk }) => chunk),
+      done,
+    );
+    Socket.#send(this);
   }
 
-  /** @returns how many bytes the engine took; -1 when it takes no more. */
-  #send(chunk: Uint8Array, from: number): number {
-    if (this.connecting) return 0;
-    if (this.#conn === 0) return -1;
-    const taken = this.#table!.engine.write(this.#conn, chunk, from);
-    if (taken > 0) {
-      this.#bytesTaken += taken;
-      this.#takenNow += taken;
-    }
-    return taken;
-  }
-
-  #sent(done: Done): void {
-    this.#touch();
-    this.#takenNow = 0;
-    done();
-  }
-
-  #wait(rest: Uint8Array[], taken: number, done: Done): void {
-    if (taken < 0) {
-      this.#takenNow = 0;
-      done(
-        this.#conn === 0
-          ? codedError('ERR_SOCKET_CLOSED', 'Socket is closed')
-          : systemError('EPIPE', 'write'),
-      );
-      return;
-    }
-    this.#rest = rest;
-    this.#restAt = taken;
-    this.#written = done;
-  }
-
-  /** There is room again. */
-  static #flush(socket: Socket): void {
-    const done = socket.#written;
-    if (done === null) return;
-    const rest = socket.#rest;
-    socket.#written = null;
+  /** Gives the engine what waits, if anything does: now, when it has room again, when it is connected. */
+  static #send(socket: Socket): void {
+    const outgoing = socket.#outgoing;
+    if (socket.connecting || !outgoing.waits) return;
     socket.#touch();
-    for (let i = 0; i < rest.length; i++) {
-      const from = i === 0 ? socket.#restAt : 0;
-      const taken = socket.#send(rest[i], from);
-      if (taken === rest[i].length - from) continue;
-      socket.#wait(i === 0 ? rest : rest.slice(i), taken < 0 ? taken : from + taken, done);
-      return;
-    }
-    socket.#rest = [];
-    socket.#sent(done);
+    const closed = socket.#conn === 0;
+    const done = closed ? undefined : outgoing.flush(socket.#table!.engine, socket.#conn);
+    if (done === null) return;
+    if (done !== undefined) done();
+    else outgoing.end()!(closed ? socketClosed() : systemError('EPIPE', 'write'));
   }
 
   override _final(done: Done): void {
@@ -368,10 +314,8 @@ export class Socket extends Duplex {
     this.#detach(this.#resetting);
     this.#hold(false);
     this.#endpoint = null;
-    const written = this.#written;
-    this.#written = null;
+    const written = this.#outgoing.end();
     this.#finished = null;
-    this.#rest = [];
     done(error);
     written?.(error ?? codedError('ERR_STREAM_DESTROYED', 'Cannot call write after a stream was destroyed'));
     // A turn later, as libuv's handles: whoever awaited 'error' has time to wait for 'close'.
@@ -405,7 +349,7 @@ export class Socket extends Duplex {
   resetAndDestroy(): this {
     if (this.connecting) this.once('connect', () => this.#reset());
     else if (this.#conn !== 0) this.#reset();
-    else this.destroy(codedError('ERR_SOCKET_CLOSED', 'Socket is closed'));
+    else this.destroy(socketClosed());
     return this;
   }
 
@@ -432,12 +376,7 @@ export class Socket extends Duplex {
   /** 'timeout' is emitted after `ms` without traffic; 0: never. */
   setTimeout(ms: number, listener?: () => void): this {
     if (this.destroyed) return this;
-    if (typeof ms !== 'number')
-      throw codedError('ERR_INVALID_ARG_TYPE', 'The "msecs" argument must be of type number', TypeError);
-    if (!(ms >= 0 && Number.isFinite(ms))) {
-      const message = `The value of "msecs" is out of range. It must be a non-negative finite number. Received ${ms}`;
-      throw codedError('ERR_OUT_OF_RANGE', message, RangeError);
-    }
+    checkTimeout(ms);
     this.timeout = ms;
     if (this.#idle !== null) clearTimeout(this.#idle);
     this.#idle = ms === 0 ? null : setTimeout(() => this.emit('timeout'), ms).unref();
@@ -478,7 +417,7 @@ export class Socket extends Duplex {
 
   /** With what waits to be taken by the engine. */
   get bytesWritten(): number {
-    return this.#bytesTaken - this.#takenNow + this.writableLength;
+    return this.#outgoing.bytesDone + this.writableLength;
   }
 
   get bufferSize(): number {
@@ -555,6 +494,10 @@ export { acceptConn as acceptSocket, handlersOf as socketHandlers };
 
 export function rethrow(error: unknown): never {
   throw error;
+}
+
+function socketClosed(): Error {
+  return codedError('ERR_SOCKET_CLOSED', 'Socket is closed');
 }
 
 function familyName(ends: Endpoint | null): 'IPv4' | 'IPv6' | undefined {
