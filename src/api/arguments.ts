@@ -49,11 +49,18 @@ export function checkTimeout(ms: unknown): void {
   }
 }
 
-/** A stack has no pipes and no descriptors of the kernel's. node:http says `path: null`. @throws ERR_INVALID_ARG_VALUE */
-export function refuseKernelEnds(options: object): void {
+/**
+ * Options of node:net that would be silently without effect here. node:http says `path: null`, which is none.
+ * @throws ERR_INVALID_ARG_VALUE
+ */
+export function refuseUnsupported(options: object): void {
+  const given = options as Record<string, unknown>;
   for (const name of ['path', 'fd', 'handle', '_handle']) {
-    if ((options as Record<string, unknown>)[name] == null) continue;
+    if (given[name] == null) continue;
     const message = `options.${name} names something of the kernel's, which this stack doesn't have: use node:net`;
     throw codedError('ERR_INVALID_ARG_VALUE', message, TypeError);
+  }
+  if (given.onread != null) {
+    throw codedError('ERR_INVALID_ARG_VALUE', "options.onread isn't supported: use 'data' events", TypeError);
   }
 }

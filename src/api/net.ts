@@ -2,8 +2,8 @@
  * `millrace/net`: `node:net` over a stack of one's own. Names, events and errors are Node's; each function takes
  * the stack from `options.stack`, or else uses the one opened last. What differs:
  *
- * - no IPC: `path`, `fd` and handles are refused with ERR_INVALID_ARG_VALUE;
- * - a server for all addresses takes IPv4 and IPv6, and names an IPv4 peer as such (`10.0.0.1`, not `::ffff:10.0.0.1`);
+ * - no IPC: `path`, `fd` and handles are refused with ERR_INVALID_ARG_VALUE, and so is `onread`;
+ * - a server for all addresses, `0.0.0.0` included, takes IPv4 and IPv6, and names an IPv4 peer as such (`10.0.0.1`, not `::ffff:10.0.0.1`);
  * - there is no loopback: a stack can't connect to itself.
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net';
@@ -12,7 +12,17 @@ import { Server, type ServerOptions } from './server.ts';
 import { type ConnectOptions, Socket, type SocketOptions } from './socket.ts';
 import type { SocketStack } from './stacks.ts';
 
-export { BlockList, isIP, isIPv4, isIPv6, SocketAddress } from 'node:net';
+export {
+  BlockList,
+  getDefaultAutoSelectFamily,
+  getDefaultAutoSelectFamilyAttemptTimeout,
+  isIP,
+  isIPv4,
+  isIPv6,
+  SocketAddress,
+  setDefaultAutoSelectFamily,
+  setDefaultAutoSelectFamilyAttemptTimeout,
+} from 'node:net';
 export type { DropInfo, ListenOptions, ServerOptions } from './server.ts';
 export type { ConnectOptions, SocketOptions } from './socket.ts';
 export { Server, Socket };

@@ -22,7 +22,11 @@ export interface Waiter {
   close(): void;
 }
 
-/** Spinning as long as a wake-up through the poller's thread takes costs at most twice the best that could be done. */
+/**
+ * Spinning as long as a wake-up through the poller's thread takes (some 90 us) costs at most twice the best that could
+ * be done. A round trip of another process over TUN: 113 us without spinning, 17 with it while requests follow each
+ * other, 29 with `poll`.
+ */
 const SPIN_MS = 0.1;
 /** The longest that a Poller takes; deadlines have a timer here. */
 const WAIT_MS = 60_000;

@@ -4,7 +4,7 @@ import { lookup } from 'node:dns';
 import { EventEmitter } from 'node:events';
 import { type AddressInfo, isIP } from 'node:net';
 import type { Conn } from '../engine/handlers.ts';
-import { checkPort, normalizeArguments, refuseKernelEnds } from './arguments.ts';
+import { checkPort, normalizeArguments, refuseUnsupported } from './arguments.ts';
 import { codedError, systemError } from './errors.ts';
 import { acceptSocket, type Owner, rethrow, type Socket, type SocketOptions } from './socket.ts';
 import type { SocketTable } from './socket-table.ts';
@@ -89,7 +89,7 @@ export class Server extends EventEmitter {
         'Listen method has been called more than once without closing.',
       );
     }
-    refuseKernelEnds(options);
+    refuseUnsupported(options);
     const port =
       options.port === undefined || options.port === null ? 0 : checkPort(options.port, 'options.port');
     this.#table = tableOf(this.#options);

@@ -14,7 +14,7 @@ import type { Endpoint } from '../engine/engine.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import type { TcpInfo } from '../tcp/info.ts';
 import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
-import { checkPort, checkTimeout, normalizeArguments, refuseKernelEnds } from './arguments.ts';
+import { checkPort, checkTimeout, normalizeArguments, refuseUnsupported } from './arguments.ts';
 import { Dial, type DialOptions } from './dial.ts';
 import { codedError, systemError } from './errors.ts';
 import { type Done, Outgoing } from './outgoing.ts';
@@ -140,7 +140,7 @@ export class Socket extends Duplex {
   connect(port: number | string, listener?: () => void): this;
   connect(...args: unknown[]): this {
     const [options, listener] = normalizeArguments<ConnectOptions>(args);
-    refuseKernelEnds(options);
+    refuseUnsupported(options);
     const port = checkPort(options.port, 'options.port');
     if (options.localPort !== undefined) checkPort(options.localPort, 'options.localPort');
     this.#table = tableOf({ stack: options.stack ?? this.#options.stack });

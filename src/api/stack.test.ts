@@ -121,6 +121,25 @@ describe('the default stack', () => {
   });
 });
 
+it("refuses what is the kernel's, and what would have no effect", async () => {
+  pair = await openPair();
+  const { net } = pair.client;
+  for (const options of [{ path: '/tmp/socket' }, { fd: 3 }, { port: 1, onread: {} }]) {
+    const refused = expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' });
+    expect(() => net.connect(options as never)).toThrow(refused);
+    expect(() => net.createServer().listen(options as never)).toThrow(refused);
+  }
+});
+
+it('has no loopback, and says so as a host that is not reached', async () => {
+  pair = await openPair();
+  for (const host of ['127.0.0.1', CLIENT, '::1']) {
+    const error = await once<NodeJS.ErrnoException>(pair.client.net.connect(7, host), 'error');
+    expect([error.code, error.syscall]).toEqual(['EHOSTUNREACH', 'connect']);
+    expect((error.cause as Error).message).toContain('no route');
+  }
+});
+
 describe('close', () => {
   it('delivers what was written, and ends in order', async () => {
     pair = await openPair();

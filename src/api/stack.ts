@@ -73,7 +73,8 @@ export class Stack implements SocketStack, AsyncDisposable {
     try {
       return new Stack(options.wrapPort?.(device) ?? device, settings, options);
     } catch (error) {
-      device.close();
+      // A port that was given stays its giver's until there is a stack.
+      if (device !== settings.device) device.close();
       throw error;
     }
   }
