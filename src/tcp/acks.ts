@@ -76,7 +76,8 @@ export function acceptAck(tcp: Tcp, t: number, s: Segment): boolean {
 
   if (acked > 0) return newAck(tcp, t, s, acked);
   if (m[t + KEEP_PROBES] !== 0) m[t + KEEP_PROBES] = 0;
-  if (acked === 0 && m[t + SND_UNA] !== m[t + SND_NXT]) {
+  // Answers to window probes aren't duplicates: nothing was lost.
+  if (acked === 0 && m[t + SND_UNA] !== m[t + SND_NXT] && (m[t + FLAGS] & PERSIST) === 0) {
     // RFC 5681 2's duplicate ACK; with SACK, one that brings news (RFC 6675 2).
     const duplicate =
       (m[t + FLAGS] & SACK) !== 0

@@ -126,7 +126,9 @@ function initialSequence(tcp: Tcp, t: number): void {
     h.word(m[t + TCB.LADDR]);
   }
   const hash = h.finish();
-  const iss = (Math.imul(tcp.nowMs, 250) + hash) | 0;
+  let iss = (Math.imul(tcp.nowMs, 250) + hash) | 0;
+  // RFC 9293 3.6.1: above all that the connection before used, should it have sent faster than that clock runs.
+  if (tcp.reusing !== 0 && ((iss - tcp.reusedSndNxt) | 0) <= 0) iss = (tcp.reusedSndNxt + 0x10001) | 0;
   m[t + SND_UNA] = iss;
   m[t + SND_NXT] = (iss + 1) | 0;
   // Per four-tuple as well, so that a reused tuple's timestamps go on (RFC 7323 7.1).

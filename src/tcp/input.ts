@@ -84,7 +84,11 @@ export function tcpInput(tcp: Tcp): void {
   if (tcp.m[t + ST] === TIME_WAIT) {
     const verdict = timeWaitSegment(tcp, t, s);
     if (verdict === TIME_WAIT_ACK) challengeOrAck(tcp, t);
-    else if (verdict !== TIME_WAIT_DROP) unknownInput(tcp, s);
+    else if (verdict !== TIME_WAIT_DROP) {
+      tcp.reusing = 1;
+      unknownInput(tcp, s);
+      tcp.reusing = 0;
+    }
     return;
   }
   const full = synReceivedInput(tcp, t, s);

@@ -320,7 +320,10 @@ function resend(tcp: Tcp, iface: Interface, t: number, slot: number, seq: number
   if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
 }
 
-/** A window probe with one byte, or a keep-alive. @returns false for want of a slot. */
+/**
+ * A window probe, or a keep-alive. The probe is one byte, or what the window allows where silly window avoidance
+ * held it back: this is its override timer too (RFC 9293 3.8.6.2.1). @returns false for want of a slot.
+ */
 function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
   const m = tcp.m;
   const slot = txSlot(iface);
@@ -328,8 +331,17 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
   m[t + FLAGS] &= ~PROBE;
   if ((m[t + FLAGS] & PERSIST) !== 0 && m[t + SNDQ + QUEUE_LENGTH] > 0) {
     const una = m[t + SND_UNA];
-    sendData(tcp, iface, t, slot, una, 0, 1, F_PSH);
-    if (m[t + SND_NXT] === una) m[t + SND_NXT] = (una + 1) | 0;
+    const queued = m[t + SNDQ + QUEUE_LENGTH];
+    let n = queued < m[t + MSS] ? queued : m[t + MSS];
+    if (n > m[t + SND_WND]) n = m[t + SND_WND];
+    if (n < 1) n = 1;
+    sendData(tcp, iface, t, slot, una, 0, n, F_PSH);
+    const fresh = (una + n - m[t + SND_NXT]) | 0;
+    if (fresh > 0) {
+      m[t + SND_NXT] = (una + n) | 0;
+      m[t + BYTES_OUT] = (m[t + BYTES_OUT] + fresh) | 0;
+      tcp.counters.bytesOut += fresh;
+    }
   } else if ((m[t + FLAGS] & PERSIST) === 0) {
     // RFC 9293 3.8.4: one below what the peer expects, so that it must answer.
     sendData(tcp, iface, t, slot, (m[t + SND_UNA] - 1) | 0, 0, 0, 0);

@@ -113,6 +113,9 @@ export class Tcp {
   portCounter = 0;
   /** Handles of connections whose send() found no chunk. */
   starved: number[] = [];
+  /** While a SYN that reuses a TIME-WAIT is handled: 1, and that connection's SND.NXT. */
+  reusing = 0;
+  reusedSndNxt = 0;
   /** The block whose program is being offered this much of its receive queue; 0: none. */
   offering = 0;
   offeredBytes = 0;

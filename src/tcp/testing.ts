@@ -364,6 +364,7 @@ export class Peer {
   arrived(raw: Sent): void {
     const syn = raw.flags.includes('S');
     if (syn && !raw.flags.includes('R')) {
+      if (this.irs !== (raw.seq | 0)) this.rcvNxt = 0;
       this.irs = raw.seq | 0;
       this.known = true;
       this.#engineTs = raw.options.timestamps !== undefined;

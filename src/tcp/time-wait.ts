@@ -10,7 +10,7 @@ import type { Segment } from './segment.ts';
 import { FIN, RST, SYN } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 
-const { STATE: ST, FLAGS, HASH, T_NEXT, T_PREV, T_AT, RCV_NXT, TS_RECENT, NEXT_OUT, HANDLE } = TCB;
+const { STATE: ST, FLAGS, HASH, T_NEXT, T_PREV, T_AT, RCV_NXT, SND_NXT, TS_RECENT, NEXT_OUT, HANDLE } = TCB;
 const { MINI, TS, V6 } = FLAG;
 
 /** The answer to a segment in TIME-WAIT. */
@@ -93,6 +93,7 @@ export function timeWaitSegment(tcp: Tcp, w: number, s: Segment): number {
     // RFC 6191 2: a later timestamp, or else a sequence number beyond the old connection's.
     if (newer || (!old && ((s.seq - m[w + RCV_NXT]) | 0) > 0)) {
       tcp.counters.timeWaitReused++;
+      tcp.reusedSndNxt = m[w + SND_NXT];
       timeWaitRemove(tcp, w);
       return TIME_WAIT_REUSE;
     }
