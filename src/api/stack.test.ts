@@ -193,7 +193,7 @@ describe('close', () => {
     await sleep(5);
     await pair.server.close({ grace_ms: 30 });
     expect(reasons).toEqual([CLOSED_CODES[CLOSED_ABORTED]]);
-    expect(engine.tcp.listeners.every((listener) => listener === null)).toBe(true);
+    expect(engine.tcp.listeners.every((listener) => listener.removed)).toBe(true);
     socket.destroy();
   });
 
