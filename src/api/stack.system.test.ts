@@ -1,6 +1,6 @@
 /** A stack on a TUN or TAP, against the kernel's own TCP, in a namespace of its own. */
 import { expect, it } from 'vitest';
-import { describeInNamespace } from '../../test/describe.ts';
+import { describeWithTun } from '../../test/describe.ts';
 import { Namespace } from '../../test/netns.ts';
 
 const INDEX = new URL('../index.ts', import.meta.url).href;
@@ -18,7 +18,7 @@ async function program(body: string): Promise<unknown> {
   }
 }
 
-describeInNamespace('a stack on the kernel', () => {
+describeWithTun('a stack on the kernel', () => {
   it.each([
     ['tun', 'offload: true'],
     ['tun', 'offload: false'],
