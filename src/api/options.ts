@@ -35,6 +35,11 @@ export interface StackOptions {
   readonly wrapPort?: ((port: Port) => Port) | undefined;
   /** A handler of `stack.engine` threw, and its connection is aborted. Unless told, it is an uncaught exception. */
   readonly onHandlerError?: ((error: unknown, conn: Conn) => void) | undefined;
+  /**
+   * The device failed for good, as when its interface was removed (PortError ENODEV): the stack is closed, and its
+   * sockets end with this error. Unless told, it is an uncaught exception.
+   */
+  readonly onDeviceError?: ((error: unknown) => void) | undefined;
 }
 
 /** A TUN or TAP device to be made. */
@@ -112,6 +117,7 @@ const schema = z.strictObject({
   idle: z.enum(['adaptive', 'poll', 'event']).optional(),
   wrapPort: callback.optional(),
   onHandlerError: callback.optional(),
+  onDeviceError: callback.optional(),
 });
 
 const DEVICE = /^(tun|tap):([A-Za-z0-9_.-]{1,15})$/;

@@ -42,6 +42,7 @@ export class Runner {
   readonly #ports: readonly Port[];
   readonly #waiter: Waiter | null;
   readonly #needed: () => boolean;
+  readonly #failed: (error: unknown) => void;
   /** How long to turn on without work, ms. In-memory ports tell of arrivals, so that spinning gains nothing there. */
   readonly #spin_ms: number;
   /** Turns run in the context of whoever opened the stack, not of whoever's write happened to wake it. */
@@ -62,14 +63,19 @@ export class Runner {
   #stopped = false;
   #workedAt = 0;
 
-  /** @param needed Whether the process must stay for this stack's sake. */
+  /**
+   * @param needed Whether the process must stay for this stack's sake.
+   * @param failed The device is gone, and the loop has stopped.
+   */
   constructor(
     engine: Engine,
     ports: readonly Port[],
     idle: Idle,
     waiter: Waiter | null,
     needed: () => boolean,
+    failed: (error: unknown) => void,
   ) {
+    this.#failed = failed;
     this.#engine = engine;
     this.#ports = ports;
     this.#waiter = waiter;
@@ -116,7 +122,13 @@ export class Runner {
     if (this.#stopped) return;
     const now = performance.now();
     this.breaths++;
-    const worked = this.#engine.breath(now) > 0;
+    let worked = false;
+    try {
+      worked = this.#engine.breath(now) > 0;
+    } catch (error) {
+      this.stop();
+      this.#failed(error);
+    }
     if (this.#stopped) return;
     if (worked) this.#workedAt = now;
     const spinning = now - this.#workedAt < this.#spin_ms && this.#needed();

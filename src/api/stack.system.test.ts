@@ -93,4 +93,25 @@ describeInNamespace('a stack on the kernel', () => {
     `);
     expect(result).toEqual(['ECONNREFUSED', true]);
   });
+
+  it('ends its sockets, and itself, when its interface is removed', async () => {
+    const result = await program(`
+      import { execFileSync } from 'node:child_process';
+      const told = [];
+      const stack = await Stack.open({
+        device: 'tun:api0', addresses: ['10.77.0.2/24'], onDeviceError: (error) => told.push('device', error.code),
+      });
+      const server = stack.net.createServer((socket) => {
+        socket.on('error', (error) => told.push('socket', error.code));
+        execFileSync('ip', ['link', 'delete', 'api0']);
+      }).listen(7);
+      server.on('close', () => told.push('server'));
+      net.connect(7, '10.77.0.2').on('error', () => {}).on('close', () => {});
+      process.on('exit', () => console.log(JSON.stringify(told)));
+      await once(server, 'close');
+      await stack.close();
+      process.exit();
+    `);
+    expect(result).toEqual(['device', 'ENODEV', 'socket', 'ENODEV', 'server']);
+  });
 });

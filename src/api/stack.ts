@@ -58,6 +58,7 @@ export class Stack implements SocketStack, AsyncDisposable {
   readonly sockets: SocketTable;
   readonly #port: Port;
   readonly #runner: Runner;
+  readonly #onDeviceError: (error: unknown) => void;
   #refed = false;
   #closing: Promise<void> | null = null;
 
@@ -80,7 +81,7 @@ export class Stack implements SocketStack, AsyncDisposable {
   }
 
   /** Use `Stack.open`. */
-  private constructor(port: Port, settings: Settings, { onHandlerError }: StackOptions) {
+  private constructor(port: Port, settings: Settings, { onHandlerError, onDeviceError }: StackOptions) {
     const { addresses, gateways, limits, mtu } = settings;
     const { arena } = port;
     const secret = randomFillSync(new Int32Array(4));
@@ -97,7 +98,15 @@ export class Stack implements SocketStack, AsyncDisposable {
     this.net = bindNet(this);
     this.#port = port;
     const poller = port.fd >= 0 ? new Poller([port.fd]) : null;
-    this.#runner = new Runner(this.engine, [port], settings.idle, poller, () => this.sockets.needed);
+    this.#onDeviceError = onDeviceError ?? ((error) => void process.nextTick(rethrow, error));
+    this.#runner = new Runner(
+      this.engine,
+      [port],
+      settings.idle,
+      poller,
+      () => this.sockets.needed,
+      (error) => this.#abandon(error),
+    );
     this.sockets.onNeed = () => this.#runner.update();
     stackOpened(this);
   }
@@ -144,11 +153,22 @@ export class Stack implements SocketStack, AsyncDisposable {
     return this.close();
   }
 
+  /** The device is gone: nothing can be sent any more, not even that it's over. */
+  #abandon(error: unknown): void {
+    stackClosed(this);
+    this.#closing ??= Promise.resolve();
+    for (const server of this.sockets.servers) server.close();
+    for (const socket of this.sockets.sockets) socket.destroy(error as Error);
+    this.unref();
+    this.#port.close();
+    this.#onDeviceError(error);
+  }
+
   async #close(grace_ms: number): Promise<void> {
     stackClosed(this);
     const { engine, sockets } = this;
     for (const server of sockets.servers) server.close();
-    for (const listener of engine.tcp.listeners) if (listener !== null) engine.unlisten(listener.id);
+    for (const listener of engine.tcp.listeners) engine.unlisten(listener.id);
     for (const socket of sockets.sockets) {
       if (socket.connecting) socket.destroy();
       else socket.destroySoon();

@@ -17,4 +17,5 @@ const program = new Command('millrace')
   .addCommand(pingCommand)
   .addCommand(doctorCommand);
 
+process.on('uncaughtException', exitWithError);
 await program.parseAsync().catch(exitWithError);

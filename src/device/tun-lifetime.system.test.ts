@@ -3,11 +3,13 @@ import { readdirSync } from 'node:fs';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Child } from '../../test/child.ts';
 import { Arena } from '../memory/arena.ts';
+import { DESC_AT, type Ring } from '../memory/ring.ts';
 import { interfaceInfo } from '../os/interface.ts';
 import { enterNewNetwork } from '../os/netns.ts';
 import type { Port } from './port.ts';
 import { eventually, openTestTun, queue } from './tun.testing.ts';
 import { openTun, tunArenaBytes } from './tun.ts';
+import { VIRTIO_HEADER_BYTES } from './virtio-header.ts';
 
 const reason = process.geteuid?.() === 0 ? '' : ' (skipped: needs root, or unshare -Urn)';
 
@@ -165,8 +167,23 @@ describe.skipIf(reason !== '')(`a TUN device comes and goes with its port${reaso
         const port = openTun(arena, { name: 'mr0', kind, ...options });
         const carved = arena.regions.reduce((sum, region) => sum + Math.ceil(region.bytes / 64) * 64, 0);
         expect(carved).toBe(bytes);
+        expectApart(port);
         port.close();
       }
     }
   });
 });
+
+/** Every buffer, with the virtio header before it, is inside the carved frames and touches no other. */
+function expectApart({ arena, rx, tx, frameBytes, capabilities }: Port): void {
+  const frames = arena.regions[arena.regions.length - 1];
+  const startsOf = (ring: Ring) =>
+    Array.from({ length: ring.slots }, (_, i) => ring.m[ring.slot(i) + DESC_AT]);
+  const starts = [...startsOf(rx), ...startsOf(tx)].sort((a, b) => a - b);
+  const edge = [...starts, frames.at + frames.bytes + VIRTIO_HEADER_BYTES];
+  expect(edge[0] - VIRTIO_HEADER_BYTES).toBeGreaterThanOrEqual(frames.at);
+  for (const [i, at] of starts.entries()) {
+    expect(edge[i + 1] - VIRTIO_HEADER_BYTES).toBeGreaterThanOrEqual(at + frameBytes);
+    expect((at + (capabilities.link === 'ether' ? 14 : 0)) % 16, 'the IP header is aligned').toBe(0);
+  }
+}

@@ -7,13 +7,21 @@ import {
   EVENT_DRAINED,
   EVENT_END,
   EVENT_OPEN,
+  EVENT_REASSEMBLE,
   EVENT_RESUME,
   EVENT_WORDS,
   EVENT_WRITABLE,
   eventPush,
 } from '../tcp/events.ts';
 import { CLOSED_CLEAN } from '../tcp/reasons.ts';
-import { receiveClear, receiveEnd, receiveOffer, receiveResume, receiveUnread } from '../tcp/receive.ts';
+import {
+  receiveClear,
+  receiveEnd,
+  receiveOffer,
+  receiveReassemble,
+  receiveResume,
+  receiveUnread,
+} from '../tcp/receive.ts';
 import type { Tcp } from '../tcp/tcp.ts';
 import type { Conn, Handlers } from './handlers.ts';
 
@@ -22,7 +30,8 @@ const { CLOSED, FREE, UNREAD } = STATE;
 const { END_TOLD, DETACHED, WANT_DRAINED } = FLAG;
 const WORDS = EVENT_WORDS;
 const [OPEN, DATA, END] = [EVENT_OPEN, EVENT_DATA, EVENT_END];
-const [WRITABLE, DRAINED, RESUME, CLOSE] = [EVENT_WRITABLE, EVENT_DRAINED, EVENT_RESUME, EVENT_CLOSE];
+const [RESUME, REASSEMBLE] = [EVENT_RESUME, EVENT_REASSEMBLE];
+const [WRITABLE, DRAINED, CLOSE] = [EVENT_WRITABLE, EVENT_DRAINED, EVENT_CLOSE];
 
 const ignore = (): void => {};
 const discard = (_conn: Conn, _at: number, length: number): number => length;
@@ -82,6 +91,7 @@ export function dispatchEvents(
     try {
       for (; i < end; i++) dispatch(tcp, handlers, i * WORDS);
     } catch (error) {
+      tcp.offering = 0;
       const t = events.words[i * WORDS];
       const conn = tcp.m[t + HANDLE];
       // A throwing close handler leaves nothing to abort.
@@ -117,13 +127,23 @@ function dispatch(tcp: Tcp, handlers: HandlerSets, i: number): void {
     case DRAINED:
       if (m[t + ST] !== CLOSED) set.drained(m[t + HANDLE]);
       return;
+    case REASSEMBLE:
+      receiveReassemble(tcp, t, words[i + 2], set);
+      return;
     case RESUME:
       receiveResume(tcp, t, set);
-      if (m[t + ST] === UNREAD && (m[t + FLAGS] & END_TOLD) !== 0) ended(tcp, t, set.close, CLOSED_CLEAN);
+      if (m[t + ST] === UNREAD && (m[t + FLAGS] & END_TOLD) !== 0) {
+        // All is read. As an event of its own, so that nothing told of this connection can come after it.
+        eventPush(tcp, t, CLOSE, CLOSED_CLEAN, 0);
+        m[t + ST] = CLOSED;
+      }
       return;
     case CLOSE:
-      if (words[i + 2] === CLOSED_CLEAN && receiveUnread(tcp, t)) m[t + ST] = UNREAD;
-      else ended(tcp, t, set.close, words[i + 2]);
+      if (words[i + 2] === CLOSED_CLEAN && receiveUnread(tcp, t)) {
+        m[t + ST] = UNREAD;
+        // A resume() while it was closed found nothing to do.
+        eventPush(tcp, t, RESUME, 0, 0);
+      } else ended(tcp, t, set.close, words[i + 2]);
       return;
   }
 }

@@ -18,7 +18,7 @@ import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { type TcpInfo, tcpInfo } from '../tcp/info.ts';
 import { tcpInput } from '../tcp/input.ts';
 import { listenerAdd, listenerRemove } from '../tcp/listen.ts';
-import { OutputLists } from '../tcp/lists.ts';
+import { LIST_UNRESOLVED, OutputLists, unresolvedDelay } from '../tcp/lists.ts';
 import { tcpOutput } from '../tcp/output.ts';
 import { tcpSend, tcpSendBytes } from '../tcp/send.ts';
 import { TCP_LIMITS_DEFAULT, Tcp, type TcpLimits } from '../tcp/tcp.ts';
@@ -367,7 +367,10 @@ export class Engine {
     const { tcp, ip } = this;
     if (tcp.events.count > 0) return 0;
     let next = Number.POSITIVE_INFINITY;
-    for (const lists of tcp.lists) if ((lists.head[0] | lists.head[1] | lists.head[2]) !== 0) next = 1;
+    for (const lists of tcp.lists) {
+      if ((lists.head[0] | lists.head[1] | lists.head[2]) !== 0) next = 1;
+      if (lists.head[LIST_UNRESOLVED] !== 0) next = Math.min(next, unresolvedDelay(lists, tcp.nowMs));
+    }
     const wheel = tcp.wheel.nextDeadline();
     if (wheel >= 0 && wheel < next) next = wheel;
     if (tcp.timeWaitOldest !== 0) {

@@ -1,3 +1,5 @@
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { closeSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -35,12 +37,16 @@ describe.skipIf(reason !== '')(`interfaces${reason}`, () => {
     setInterface('mr0', { up: true });
   });
 
-  test('addresses of both families are there at once', () => {
+  test('addresses of both families are there, and usable, at once', async () => {
     addAddress('mr0', '10.9.0.1/24');
     addAddress('mr0', '10.9.8.1/31');
     addAddress('mr0', 'fd09::1/64');
     const found = networkInterfaces().mr0?.map((each) => each.cidr);
     expect(found).toEqual(expect.arrayContaining(['10.9.0.1/24', '10.9.8.1/31', 'fd09::1/64']));
+    // Nobody can bind to an address whose uniqueness is still being found out.
+    const socket = createSocket('udp6').bind(0, 'fd09::1');
+    await once(socket, 'listening');
+    socket.close();
   });
 
   test('routes lead there, on the link or by a gateway', () => {

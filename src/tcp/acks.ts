@@ -8,7 +8,7 @@ import { congestionAcked } from './congestion/control.ts';
 import { EVENT_DRAINED, EVENT_WRITABLE, eventPush } from './events.ts';
 import { ackNow } from './input.ts';
 import { LIST_DATA, listPush } from './lists.ts';
-import { duplicateAck, recoveryAcked } from './recovery.ts';
+import { duplicateAck, enterLoss, recoveryAcked } from './recovery.ts';
 import { sackAdd } from './sack.ts';
 import { FIN, type Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
@@ -71,7 +71,7 @@ export function acceptAck(tcp: Tcp, t: number, s: Segment): boolean {
     m[t + SND_WND] = window;
     m[t + SND_WL1] = s.seq;
     m[t + SND_WL2] = s.ack;
-    if (window !== windowBefore) windowChanged(tcp, t, windowBefore);
+    if (window !== windowBefore) windowChanged(tcp, t, windowBefore, acked);
   }
 
   if (acked > 0) return newAck(tcp, t, s, acked);
@@ -97,7 +97,7 @@ function acceptSacks(tcp: Tcp, t: number): number {
   return fresh;
 }
 
-function windowChanged(tcp: Tcp, t: number, before: number): void {
+function windowChanged(tcp: Tcp, t: number, before: number, acked: number): void {
   const m = tcp.m;
   const window = m[t + SND_WND];
   if (window > m[t + MAX_WND]) m[t + MAX_WND] = window;
@@ -105,10 +105,11 @@ function windowChanged(tcp: Tcp, t: number, before: number): void {
   if ((m[t + FLAGS] & PERSIST) !== 0) {
     m[t + FLAGS] &= ~PERSIST;
     m[t + BACKOFF] = 0;
-    // A probe's byte that was not acknowledged was refused, so it counts as unsent.
-    if (((m[t + SND_NXT] - m[t + SND_UNA]) | 0) === 1 && (m[t + FLAGS] & FIN_SENT) === 0)
-      m[t + SND_NXT] = m[t + SND_UNA];
-    else if (m[t + SND_NXT] !== m[t + SND_UNA]) rtxStart(tcp, t);
+    // A probe's byte that was not acknowledged was refused, or its ACK is under way: it goes out again.
+    if (acked === 0 && m[t + SND_NXT] !== m[t + SND_UNA]) {
+      enterLoss(tcp, t);
+      rtxStart(tcp, t);
+    }
   }
   if (m[t + SNDQ + QUEUE_LENGTH] > 0) listPush(m, tcp.lists[m[t + IFACE]], L_DATA, t);
 }

@@ -51,7 +51,7 @@ export const TCB = {
   /** Right edge of the window that the peer was told (RCV.NXT + RCV.WND at that time). */
   RCV_ADV: 6,
   SND_UNA: 7,
-  /** Highest sent + 1; never moves back but for a refused window probe. */
+  /** Highest sent + 1; never moves back. */
   SND_NXT: 8,
   /** Bytes, scaled. */
   SND_WND: 9,
@@ -155,6 +155,8 @@ export const TCB = {
   FIN_AHEAD_SEQ: 81,
   /** Last ACK in answer to an unacceptable segment, ms. */
   CHALLENGE_AT: 82,
+  /** 1: all data before the peer's FIN was offered to the program; `end` is due once the receive queue is read. */
+  END_DUE: 83,
 } as const;
 
 /** Words before word 0. */

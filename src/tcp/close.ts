@@ -99,7 +99,9 @@ export function tcpClose(tcp: Tcp, t: number): void {
     m[t + FLAGS] |= DETACHED;
     return;
   }
-  if (m[t + RCVQ + QUEUE_LENGTH] > 0 || m[t + OOO] !== 0) {
+  // What the program is looking at just now counts as read; if it isn't, receiveResume aborts.
+  const unread = m[t + RCVQ + QUEUE_LENGTH] - (tcp.offering === t ? tcp.offeredBytes : 0);
+  if (unread > 0 || m[t + OOO] !== 0) {
     tcpAbort(tcp, t);
     return;
   }
@@ -116,9 +118,10 @@ function tcpDiscardUnread(tcp: Tcp, t: number): void {
   eventPush(tcp, t, EVENT_CLOSE, CLOSED_CLEAN, 0);
 }
 
-/** ABORT: RST, and everything queued is lost. */
+/** ABORT: RST, and everything queued is lost. The program hears nothing more but `close`. */
 export function tcpAbort(tcp: Tcp, t: number): void {
   const state = tcp.m[t + ST];
+  tcp.m[t + FLAGS] |= DETACHED;
   if (state === STATE.CLOSED) return;
   if (state === STATE.UNREAD) {
     tcpDiscardUnread(tcp, t);

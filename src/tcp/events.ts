@@ -16,10 +16,12 @@ export const EVENT_DATA = 2;
 export const EVENT_END = 3;
 export const EVENT_WRITABLE = 4;
 export const EVENT_DRAINED = 5;
-/** The gap before out-of-order data has closed, or the program wants to read on: offer the receive queue. */
+/** The program wants to read on: offer the receive queue. */
 export const EVENT_RESUME = 6;
 /** The last: the block is released after its handler returned. AT is the CLOSED_* reason. */
 export const EVENT_CLOSE = 7;
+/** The gap before out-of-order data may have closed. AT is RCV.NXT when that was seen. */
+export const EVENT_REASSEMBLE = 8;
 
 const CLOSE = EVENT_CLOSE;
 const WORDS = EVENT_WORDS;

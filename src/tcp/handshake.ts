@@ -17,7 +17,7 @@ import { resetFor, sendBareAck } from './reply.ts';
 import { ACK, RST, type Segment, SYN } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
-import { rttSample, rtxStart, timerBy } from './timers.ts';
+import { rttSample, timerBy } from './timers.ts';
 
 const {
   STATE: ST,
@@ -61,7 +61,7 @@ const {
   RCV_AT,
   SND_AT,
 } = TCB;
-const { RADDR, RADDR6, SNDQ, RTT_AT, RTT_SEQ, BACKOFF } = TCB;
+const { RADDR, RADDR6, SNDQ, RTT_AT, BACKOFF } = TCB;
 const { TS, SACK, V6, MINI, LISTED, RTX, PROBE, TIMING, FIN_QUEUED } = FLAG;
 /** Half-open blocks count their SYN-ACKs where full ones keep a deadline. */
 const RETRIES = RTX_AT;
@@ -193,8 +193,7 @@ export function synReceivedTimeout(tcp: Tcp, t: number): void {
 
 function halfOpenRemove(tcp: Tcp, t: number): void {
   const m = tcp.m;
-  const listener = tcp.listeners[m[t + LISTENER] - 1];
-  if (listener !== null && listener !== undefined) listener.halfOpen--;
+  tcp.listeners[m[t + LISTENER] - 1].halfOpen--;
   tcp.wheel.disarm(t);
   tcp.table.remove(m[t + HASH], t);
   blockRelease(tcp, t);
@@ -244,7 +243,7 @@ export function synReceivedInput(tcp: Tcp, t: number, s: Segment): number {
 function promote(tcp: Tcp, t: number, s: Segment): number {
   const m = tcp.m;
   const listener = tcp.listeners[m[t + LISTENER] - 1];
-  if (listener === null || listener === undefined) {
+  if (listener.removed) {
     resetFor(tcp, tcp.ip.packet, s);
     halfOpenRemove(tcp, t);
     return 0;
@@ -404,11 +403,9 @@ export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   initialSequence(tcp, t);
   m[t + PEER_MSS] = o.version === 4 ? MSS_DEFAULT_4 : MSS_DEFAULT_6;
   start(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.handlers);
-  m[t + FLAGS] |= PROBE | TIMING;
-  m[t + RTT_SEQ] = m[t + SND_NXT];
-  m[t + RTT_AT] = tcp.nowUs;
+  // Timed from the breath that tries to send it: between breaths the clock stands still.
+  m[t + FLAGS] |= PROBE;
   tcp.counters.activeOpens++;
-  rtxStart(tcp, t);
   listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
   return t;
 }

@@ -6,12 +6,12 @@
 import { acceptAck } from './acks.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish } from './close.ts';
-import { EVENT_DATA, EVENT_END, EVENT_RESUME, eventPush } from './events.ts';
+import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
 import { listenInput, synReceivedAck, synReceivedInput, synSentInput } from './handshake.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
-import { reassemblyAdd } from './reassembly.ts';
+import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
 import { resetFor, sendBareAck, sendReset } from './reply.ts';
 import { ACK, FIN, RST, type Segment, SYN, segmentParse, URG } from './segment.ts';
 import { CHALLENGE_INTERVAL, CHALLENGES_PER_SECOND, type Tcp } from './tcp.ts';
@@ -45,7 +45,7 @@ const {
 } = STATE;
 /** Local copies: imported bindings aren't folded. */
 const [F_FIN, F_SYN, F_RST, F_ACK, F_URG] = [FIN, SYN, RST, ACK, URG];
-const [E_DATA, E_END, E_RESUME] = [EVENT_DATA, EVENT_END, EVENT_RESUME];
+const [E_DATA, E_END, E_REASSEMBLE] = [EVENT_DATA, EVENT_END, EVENT_REASSEMBLE];
 const L_ACK = LIST_ACK;
 
 /** Handles the TCP segment of `tcp.ip.packet`. */
@@ -122,7 +122,6 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       return;
     }
   }
-  const coversLastAck = ((s.seq - m[t + LAST_ACK]) | 0) <= 0;
 
   if (special !== F_ACK) {
     if ((special & F_RST) !== 0) {
@@ -142,16 +141,17 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
     }
   }
 
-  const offset = (s.seq - m[t + RCV_NXT]) | 0;
+  const seq = s.seq;
+  const offset = (seq - m[t + RCV_NXT]) | 0;
   if (offset !== 0 || s.length > ((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0)) {
     if (!trim(tcp, t, s, offset)) return;
   }
   m[t + RCV_AT] = tcp.nowMs;
-  // RFC 7323 4.3 (3), of acceptable segments only, lest a stranger's timestamp shut the peer's out.
-  if (coversLastAck && (flags & TS) !== 0) m[t + TS_RECENT] = s.tsVal;
 
   if (m[t + ST] === SYN_RECEIVED && !synReceivedAck(tcp, t, s)) return;
   if (!acceptAck(tcp, t, s)) return;
+  // Only now (RFC 7323 5.3, R2 before R3): a stranger's guess must not shut out what the peer sends.
+  if ((flags & TS) !== 0 && ((seq - m[t + LAST_ACK]) | 0) <= 0) m[t + TS_RECENT] = s.tsVal;
 
   if ((s.flags & F_URG) !== 0) tcp.counters.urgent++;
   if (s.length > 0) receiveData(tcp, t, s);
@@ -275,8 +275,8 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
   tcp.counters.bytesIn += s.length;
   eventPush(tcp, t, E_DATA, s.dataAt, s.length);
   if (m[t + OOO] !== 0) {
-    // The gap may be closed; found out in order with the data events of this batch.
-    eventPush(tcp, t, E_RESUME, 0, 0);
+    // The gap may be closed; found out when this batch's data before it has been told.
+    eventPush(tcp, t, E_REASSEMBLE, m[t + RCV_NXT], 0);
     ackNow(tcp, t);
     return;
   }
@@ -302,6 +302,8 @@ function finInput(tcp: Tcp, t: number, s: Segment): void {
   if (((at - m[t + RCV_NXT]) | 0) > 0 && (m[t + FLAGS] & FIN_RECEIVED) === 0) {
     m[t + FIN_AHEAD] = 1;
     m[t + FIN_AHEAD_SEQ] = at;
+    // A gap, also when the segment was nothing but FIN (RFC 5681 4.2).
+    ackNow(tcp, t);
   }
 }
 
@@ -312,6 +314,8 @@ export function finReceived(tcp: Tcp, t: number): void {
   m[t + RCV_NXT] = (m[t + RCV_NXT] + 1) | 0;
   if (((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) < 0) m[t + RCV_ADV] = m[t + RCV_NXT];
   m[t + FLAGS] |= FIN_RECEIVED;
+  // Whatever is still kept lies before the FIN, and came a second time.
+  if (m[t + OOO] !== 0) reassemblyClear(tcp, t);
   eventPush(tcp, t, E_END, 0, 0);
   ackNow(tcp, t);
   switch (m[t + ST]) {

@@ -24,6 +24,8 @@ export class Listener {
   /** FLAG bits that its connections start with. */
   readonly flags: number;
   halfOpen = 0;
+  /** Accepts no more; keeps its id until nothing is half open. */
+  removed = false;
   accepted = 0;
   /** SYNs dropped at the backlog's limit. */
   dropped = 0;
@@ -48,8 +50,8 @@ export function listenerAdd(tcp: Tcp, options: ListenOptions): Listener | null {
   for (const other of others) {
     if (String(other.options.address) === String(options.address)) return null;
   }
-  // Ids aren't used again: half-open connections may still carry a removed listener's.
-  const id = tcp.listeners.length;
+  let id = tcp.listeners.findIndex((other) => other.removed && other.halfOpen === 0);
+  if (id < 0) id = tcp.listeners.length;
   const listener = new Listener(id, options);
   tcp.listeners[id] = listener;
   // Listeners for one address come before those for all.
@@ -62,8 +64,8 @@ export function listenerAdd(tcp: Tcp, options: ListenOptions): Listener | null {
 /** Half-open connections of a removed listener are refused when their ACK comes. */
 export function listenerRemove(tcp: Tcp, id: number): void {
   const listener = tcp.listeners[id];
-  if (listener === null || listener === undefined) return;
-  tcp.listeners[id] = null;
+  if (listener === undefined || listener.removed) return;
+  listener.removed = true;
   const rest = (tcp.listenersByPort.get(listener.options.port) ?? []).filter((l) => l !== listener);
   if (rest.length === 0) tcp.listenersByPort.delete(listener.options.port);
   else tcp.listenersByPort.set(listener.options.port, rest);

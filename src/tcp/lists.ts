@@ -18,8 +18,23 @@ const LISTS = 4;
 export class OutputLists {
   readonly head: Int32Array = new Int32Array(LISTS);
   readonly tail: Int32Array = new Int32Array(LISTS);
-  /** The neighbour cache's version when LIST_UNRESOLVED was last tried. */
+  /** The neighbour cache's version when LIST_UNRESOLVED was last tried, and when that was, ms. */
   resolvedVersion = 0;
+  resolvedAt = 0;
+}
+
+/** A next hop that gave no answer is asked for again, but not by every breath. */
+const UNRESOLVED_RETRY_MS = 1000;
+
+/** Whether those that wait for their next hop should try now: the cache has moved, or it is time to ask again. */
+export function unresolvedDue(lists: OutputLists, version: number, nowMs: number): boolean {
+  return lists.resolvedVersion !== version || unresolvedDelay(lists, nowMs) === 0;
+}
+
+/** ms until it is time, 0 to 1000. */
+export function unresolvedDelay(lists: OutputLists, nowMs: number): number {
+  const left = (lists.resolvedAt + UNRESOLVED_RETRY_MS - nowMs) | 0;
+  return left > 0 && left <= UNRESOLVED_RETRY_MS ? left : 0;
 }
 
 /** Appends a block unless it is on a list already. */

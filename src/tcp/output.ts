@@ -20,6 +20,7 @@ import {
   listPush,
   listPushFront,
   type OutputLists,
+  unresolvedDue,
 } from './lists.ts';
 import { nextHop } from './next-hop.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
@@ -58,7 +59,7 @@ const {
   IFACE,
   TS_OFFSET,
 } = TCB;
-const { DSACK_START, DSACK_END, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
+const { DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
 const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, UNREAD, LAST_ACK: LAST_ACK_STATE } = STATE;
@@ -86,8 +87,9 @@ const SLOTS_RESERVED = 8;
 export function tcpOutput(tcp: Tcp, iface: Interface): void {
   const m = tcp.m;
   const lists = tcp.lists[iface.index];
-  if (lists.head[LIST_UNRESOLVED] !== 0 && lists.resolvedVersion !== iface.neighbours.version) {
+  if (lists.head[LIST_UNRESOLVED] !== 0 && unresolvedDue(lists, iface.neighbours.version, tcp.nowMs)) {
     lists.resolvedVersion = iface.neighbours.version;
+    lists.resolvedAt = tcp.nowMs;
     retryUnresolved(m, lists);
   }
   for (let list = LIST_CONTROL; list <= LIST_DATA; list++) {
@@ -120,6 +122,8 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
     blockRelease(tcp, t);
     return DONE;
   }
+  // An attempt's time runs from its first breath, found next hop or not.
+  if (state === SYN_SENT && (m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
   const hop = nextHop(tcp, t);
   if (hop <= 0) {
     if (hop < 0 && state === SYN_SENT) {
@@ -169,6 +173,12 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
     0,
   );
   m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
+  if (state === SYN_SENT && m[t + BACKOFF] === 0) {
+    m[t + FLAGS] |= TIMING;
+    m[t + RTT_SEQ] = m[t + SND_NXT];
+    m[t + RTT_AT] = tcp.nowUs;
+    rtxStart(tcp, t);
+  }
   return DONE;
 }
 

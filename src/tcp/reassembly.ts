@@ -79,7 +79,7 @@ function dropped(tcp: Tcp): boolean {
 
 /** Out-of-order data may not take the last quarter of the chunks: in-order data gets the connection further. */
 function takeChunk(tcp: Tcp): number {
-  return tcp.chunks.free > tcp.chunks.count >> 2 ? tcp.chunks.take() : 0;
+  return tcp.chunks.free - tcp.chunksPromised > tcp.chunks.count >> 2 ? tcp.chunks.take() : 0;
 }
 
 function insert(tcp: Tcp, link: number, seq: number, at: number, length: number): number {

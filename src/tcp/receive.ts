@@ -4,12 +4,13 @@
  */
 import { queueAppend, queueClear, queueDrop, queuePeek, queuePeekAt } from '../memory/byte-queue.ts';
 import { FLAG, STATE, TCB } from './block.ts';
+import { tcpAbort } from './close.ts';
 import { finReceived } from './input.ts';
 import { windowUpdate } from './output.ts';
 import { reassemblyDeliver } from './reassembly.ts';
 import type { Tcp } from './tcp.ts';
 
-const { STATE: ST, FLAGS, RCVQ, OOO, FIN_AHEAD, FIN_AHEAD_SEQ, RCV_NXT, HANDLE } = TCB;
+const { STATE: ST, FLAGS, RCVQ, OOO, FIN_AHEAD, FIN_AHEAD_SEQ, RCV_NXT, BYTES_IN, HANDLE, END_DUE } = TCB;
 const { PAUSED, DETACHED, FIN_RECEIVED, END_TOLD } = FLAG;
 const { CLOSED, FREE } = STATE;
 const QUEUE_LENGTH = RCVQ + 2;
@@ -23,15 +24,27 @@ export interface Reader {
 /** Offers `length` bytes at `at`, which RCV.NXT has passed, and queues what the program leaves. */
 export function receiveOffer(tcp: Tcp, t: number, at: number, length: number, reader: Reader): void {
   const m = tcp.m;
-  if ((m[t + FLAGS] & DETACHED) !== 0) return;
+  if ((m[t + FLAGS] & DETACHED) !== 0) {
+    refuse(tcp, t);
+    return;
+  }
   if (m[t + QUEUE_LENGTH] > 0 || (m[t + FLAGS] & PAUSED) !== 0) {
     keep(tcp, t, at, length);
     return;
   }
   const consumed = reader.data(m[t + HANDLE], at, length);
   if (consumed >= length) return;
+  if ((m[t + FLAGS] & DETACHED) !== 0) {
+    refuse(tcp, t);
+    return;
+  }
   m[t + FLAGS] |= PAUSED;
   keep(tcp, t, at + consumed, length - consumed);
+}
+
+/** The program has let go of a connection before it read all: RST tells the peer (RFC 2525 2.17). */
+function refuse(tcp: Tcp, t: number): void {
+  if (tcp.m[t + ST] !== CLOSED) tcpAbort(tcp, t);
 }
 
 function keep(tcp: Tcp, t: number, at: number, length: number): void {
@@ -43,36 +56,57 @@ function keep(tcp: Tcp, t: number, at: number, length: number): void {
   }
 }
 
-/** The program reads on, or a gap has closed: offers the queue from its head, then the end. */
-export function receiveResume(tcp: Tcp, t: number, reader: Reader): void {
+/**
+ * The gap before out-of-order data may have closed, up to `next`: joins what follows. When RCV.NXT is past `next`,
+ * data that came behind it in the same batch is still to be told, and the event that came with that one does it.
+ */
+export function receiveReassemble(tcp: Tcp, t: number, next: number, reader: Reader): void {
   const m = tcp.m;
-  if (m[t + OOO] !== 0) reassemblyDeliver(tcp, t);
-  if (m[t + FIN_AHEAD] !== 0 && m[t + FIN_AHEAD_SEQ] === m[t + RCV_NXT] && m[t + ST] !== CLOSED) {
+  if (m[t + RCV_NXT] !== next || m[t + ST] === CLOSED) return;
+  if (m[t + OOO] !== 0) {
+    const joined = reassemblyDeliver(tcp, t);
+    m[t + BYTES_IN] = (m[t + BYTES_IN] + joined) | 0;
+    tcp.counters.bytesIn += joined;
+  }
+  if (m[t + FIN_AHEAD] !== 0 && m[t + FIN_AHEAD_SEQ] === m[t + RCV_NXT]) {
     m[t + FIN_AHEAD] = 0;
     finReceived(tcp, t);
   }
+  receiveResume(tcp, t, reader);
+}
+
+/** The program reads on: offers the queue from its head, then the end. */
+export function receiveResume(tcp: Tcp, t: number, reader: Reader): void {
+  const m = tcp.m;
   if ((m[t + FLAGS] & PAUSED) !== 0) return;
   const conn = m[t + HANDLE];
   for (let n = queuePeek(tcp.chunks, t + RCVQ); n > 0; n = queuePeek(tcp.chunks, t + RCVQ)) {
+    tcp.offering = t;
+    tcp.offeredBytes = n;
     const consumed = reader.data(conn, queuePeekAt(tcp.chunks, t + RCVQ), n);
+    tcp.offering = 0;
     // The handler may have ended the connection, and its queue with it.
-    if (m[t + HANDLE] !== conn || m[t + QUEUE_LENGTH] === 0) return;
+    if (m[t + QUEUE_LENGTH] === 0) return;
     queueDrop(tcp.chunks, t + RCVQ, consumed < n ? consumed : n);
+    if ((m[t + FLAGS] & DETACHED) !== 0) {
+      if (m[t + QUEUE_LENGTH] > 0) refuse(tcp, t);
+      return;
+    }
     if (consumed < n) {
       m[t + FLAGS] |= PAUSED;
       break;
     }
   }
   if (m[t + ST] !== CLOSED) windowUpdate(tcp, t);
-  if (m[t + QUEUE_LENGTH] === 0) receiveEnd(tcp, t, reader);
+  if (m[t + END_DUE] !== 0) receiveEnd(tcp, t, reader);
 }
 
-/** Tells the end of the peer's data, once, when all before it is consumed. */
+/** All data before the peer's FIN was offered. Tells the end, once, when it is consumed too. */
 export function receiveEnd(tcp: Tcp, t: number, reader: Reader): void {
   const m = tcp.m;
-  const flags = m[t + FLAGS];
-  if ((flags & (FIN_RECEIVED | END_TOLD | DETACHED)) !== FIN_RECEIVED || m[t + QUEUE_LENGTH] > 0) return;
-  m[t + FLAGS] = flags | END_TOLD;
+  m[t + END_DUE] = 1;
+  if ((m[t + FLAGS] & (END_TOLD | DETACHED)) !== 0 || m[t + QUEUE_LENGTH] > 0) return;
+  m[t + FLAGS] |= END_TOLD;
   reader.end(m[t + HANDLE]);
 }
 

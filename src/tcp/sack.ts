@@ -18,7 +18,7 @@ export function sackAdd(tcp: Tcp, t: number, start: number, end: number): number
   if (((end - start) | 0) <= 0 || ((start - m[t + SND_UNA]) | 0) < 0 || ((end - m[t + SND_NXT]) | 0) > 0)
     return 0;
   if (m[t + SACKED] === 0) {
-    m[t + SACKED] = tcp.chunks.take();
+    m[t + SACKED] = tcp.chunks.free > tcp.chunksPromised ? tcp.chunks.take() : 0;
     if (m[t + SACKED] === 0) return 0;
   }
   const r = (m[t + SACKED] >> 2) + HEADER_WORDS;

@@ -87,7 +87,7 @@ export class Tcp {
   readonly events: Events;
   /** By interface index. */
   readonly lists: OutputLists[] = [];
-  readonly listeners: (Listener | null)[] = [];
+  readonly listeners: Listener[] = [];
   readonly listenersByPort: Map<number, Listener[]> = new Map();
   readonly segment = new Segment();
   readonly options = new TcpOptions();
@@ -113,6 +113,9 @@ export class Tcp {
   portCounter = 0;
   /** Handles of connections whose send() found no chunk. */
   starved: number[] = [];
+  /** The block whose program is being offered this much of its receive queue; 0: none. */
+  offering = 0;
+  offeredBytes = 0;
   /** Recency stamp of out-of-order data. */
   stamp = 0;
 

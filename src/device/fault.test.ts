@@ -1,0 +1,227 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Arena } from '../memory/arena.ts';
+import {
+  DESC_AT,
+  DESC_FLAGS,
+  DESC_LENGTH,
+  FRAME_CHECKSUM_FILL,
+  FRAME_CHECKSUM_GOOD,
+  type Ring,
+} from '../memory/ring.ts';
+import { createCable } from './cable.ts';
+import { type FaultPort, type Faults, fault } from './fault.ts';
+import type { Port } from './port.ts';
+
+const LENGTH = 64;
+
+/** A cable with faults at one end, and frames that carry their number. */
+class Wire {
+  readonly arena = new Arena(1 << 20);
+  now = 1000;
+  readonly far: Port;
+  readonly near: FaultPort;
+  readonly direction: 'rx' | 'tx';
+  sent = 0;
+  readonly arrived: { number: number; spoiled: boolean; good: boolean; at_ms: number }[] = [];
+
+  constructor(direction: 'rx' | 'tx', faults: Faults, seed: number, held = 64) {
+    const [inner, far] = createCable(this.arena, 'c', { mtu: 128, slots: 16 });
+    this.far = far;
+    this.near = fault(inner, { [direction]: faults, seed, now: () => this.now, held });
+    this.direction = direction;
+  }
+
+  /** Sends up to `count`, then takes what has come. */
+  step(count: number): void {
+    const { arena } = this;
+    const [from, to] = this.direction === 'rx' ? [this.far, this.near] : [this.near, this.far];
+    for (let i = 0; i < count && from.tx.available > 0; i++) {
+      const slot = from.tx.slot(from.tx.head);
+      arena.u8.fill(this.sent, from.tx.m[slot + DESC_AT], from.tx.m[slot + DESC_AT] + LENGTH);
+      arena.view.setInt32(from.tx.m[slot + DESC_AT], this.sent);
+      from.tx.m[slot + DESC_LENGTH] = LENGTH;
+      from.tx.m[slot + DESC_FLAGS] = FRAME_CHECKSUM_GOOD;
+      from.tx.head = (from.tx.head + 1) | 0;
+      this.sent++;
+    }
+    from.txSync();
+    this.#receive(to);
+  }
+
+  #receive(to: Port): void {
+    const { arena } = this;
+    const n = to.rxSync();
+    for (let i = 0; i < n; i++) {
+      const slot = to.rx.slot((to.rx.head + i) | 0);
+      const at = to.rx.m[slot + DESC_AT];
+      expect(to.rx.m[slot + DESC_LENGTH]).toBe(LENGTH);
+      // The number is whole unless the spoiled byte is in it; then the filling tells.
+      const bytes = arena.u8.slice(at, at + LENGTH);
+      const number = arena.view.getInt32(at);
+      const filled = bytes.subarray(4).filter((b) => b !== (number & 0xff)).length;
+      const good = (to.rx.m[slot + DESC_FLAGS] & FRAME_CHECKSUM_GOOD) !== 0;
+      this.arrived.push({
+        number,
+        spoiled: filled > 0 || number >= this.sent || number < 0,
+        good,
+        at_ms: this.now,
+      });
+    }
+    to.rx.head = (to.rx.head + n) | 0;
+  }
+
+  /** Until nothing is held, nor in the cable; every held frame has a deadline. */
+  drain(): void {
+    for (let i = 0, quiet = 0; i < 1000; i++) {
+      const before = this.arrived.length;
+      this.step(0);
+      const next = this.near.nextDeadline();
+      if (next !== Infinity) this.now += next;
+      // A slot is filled again two syncs after its frame was read.
+      quiet = next === Infinity && this.arrived.length === before ? quiet + 1 : 0;
+      if (quiet === 3) return;
+    }
+    throw new Error(`${this.near.held} frames are held for ever`);
+  }
+
+  get faults() {
+    return (this.direction === 'rx' ? this.near.rxFaults : this.near.txFaults) ?? fail();
+  }
+
+  /** Every buffer is somewhere, once. */
+  audit(): void {
+    const { near, far } = this;
+    const rings: Ring[] = [near.inner.rx, near.inner.tx, far.rx, far.tx];
+    const all = rings.flatMap((ring) =>
+      Array.from({ length: ring.slots }, (_, i) => ring.m[ring.slot(i) + DESC_AT]),
+    );
+    all.push(...near.buffers());
+    expect(new Set(all).size).toBe(all.length);
+  }
+}
+
+function fail(): never {
+  throw new Error('no such channel');
+}
+
+const directions = ['rx', 'tx'] as const;
+
+describe.each(directions)('faults on %s', (direction) => {
+  test('without faults nothing happens', () => {
+    const wire = new Wire(direction, {}, 1);
+    for (let i = 0; i < 100; i++) wire.step(i % 17);
+    wire.drain();
+    expect(wire.arrived.map((f) => f.number)).toEqual(Array.from({ length: wire.sent }, (_, i) => i));
+    expect(wire.arrived.every((f) => f.good && !f.spoiled)).toBe(true);
+    wire.audit();
+  });
+
+  test('every frame arrives, is counted as lost, or both of a double arrive; no buffer is lost or shared', () => {
+    const probability = fc.constantFrom(0, 0, 0.05, 0.5, 1);
+    const faults = fc.record({
+      loss: fc.constantFrom(0, 0.05, 0.5),
+      corrupt: probability,
+      duplicate: probability,
+      reorder: probability,
+      reorderFrames: fc.integer({ min: 1, max: 5 }),
+      delay_ms: fc.constantFrom(0, 7),
+      jitter_ms: fc.constantFrom(0, 5),
+    });
+    const steps = fc.array(fc.record({ count: fc.nat(20), pass_ms: fc.nat(9) }), { maxLength: 60 });
+    fc.assert(
+      fc.property(faults, fc.integer(), steps, fc.constantFrom(2, 64), (given, seed, sequence, held) => {
+        const wire = new Wire(direction, given, seed, held);
+        for (const { count, pass_ms } of sequence) {
+          wire.step(count);
+          wire.now += pass_ms;
+        }
+        wire.drain();
+        const { lost, corrupted, duplicated, reordered, overflowed } = wire.faults;
+        expect(wire.near.held).toBe(0);
+        expect(wire.arrived.length).toBe(wire.sent - lost - overflowed + duplicated);
+        expect(wire.arrived.filter((f) => !f.good).length).toBe(corrupted);
+        for (const f of wire.arrived) if (f.good) expect(f.spoiled).toBe(false);
+        const inOrder = wire.arrived.every(
+          (f, i, all) => i === 0 || !f.good || !all[i - 1].good || all[i - 1].number <= f.number,
+        );
+        if (reordered === 0) expect(inOrder).toBe(true);
+        wire.audit();
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test('a reordered frame is passed by at most reorderFrames, and comes by itself when none do', () => {
+    const wire = new Wire(direction, { reorder: 0.2, reorderFrames: 2 }, 5);
+    for (let i = 0; i < 50; i++) wire.step(8);
+    wire.drain();
+    expect(wire.arrived.length).toBe(wire.sent);
+    let late = 0;
+    wire.arrived.forEach((f, i) => {
+      const passed = wire.arrived.slice(0, i).filter((g) => g.number > f.number).length;
+      if (passed > 0) late++;
+      // Those that are put aside themselves don't count as passing.
+      expect(passed).toBeLessThanOrEqual(2 + 4);
+    });
+    expect(late).toBeGreaterThan(10);
+    const alone = new Wire(direction, { reorder: 1, reorder_ms: 30 }, 5);
+    alone.step(1);
+    expect(alone.arrived.length).toBe(0);
+    expect(alone.near.nextDeadline()).toBe(30);
+    alone.now += 30;
+    alone.step(0);
+    expect(alone.arrived.length).toBe(1);
+  });
+
+  test('delays hold each frame for their time, in order', () => {
+    const wire = new Wire(direction, { delay_ms: 50, jitter_ms: 10 }, 9);
+    const sentAt: number[] = [];
+    for (let i = 0; i < 40; i++) {
+      sentAt.push(wire.now);
+      wire.step(1);
+      wire.now += 3;
+    }
+    wire.drain();
+    expect(wire.arrived.map((f) => f.number)).toEqual(sentAt.map((_, i) => i));
+    for (const f of wire.arrived) {
+      expect(f.at_ms - sentAt[f.number]).toBeGreaterThanOrEqual(50);
+      expect(f.at_ms - sentAt[f.number]).toBeLessThanOrEqual(60 + 3);
+    }
+  });
+
+  test('the same seed gives the same run, another seed another', () => {
+    const run = (seed: number) => {
+      const wire = new Wire(direction, { loss: 0.1, duplicate: 0.1, corrupt: 0.1, reorder: 0.1 }, seed);
+      for (let i = 0; i < 30; i++) wire.step(10);
+      wire.drain();
+      return JSON.stringify(wire.arrived);
+    };
+    expect(run(3)).toBe(run(3));
+    expect(run(3)).not.toBe(run(4));
+  });
+
+  test('flush loses what is held, and gives every buffer back', () => {
+    const wire = new Wire(direction, { delay_ms: 1000 }, 2);
+    for (let i = 0; i < 5; i++) wire.step(8);
+    expect(wire.near.held).toBe(40);
+    wire.near.flush();
+    expect(wire.near.held).toBe(0);
+    wire.drain();
+    expect(wire.arrived.length).toBe(0);
+    wire.audit();
+  });
+});
+
+test('a spoiled frame has nobody to vouch for it, even when its checksum was left to the device', () => {
+  const arena = new Arena(1 << 22);
+  const [inner, far] = createCable(arena, 'c', { offload: true, slots: 2 });
+  const near = fault(inner, { tx: { corrupt: 1 }, seed: 1, now: () => 0, held: 2 });
+  const slot = near.tx.slot(near.tx.head);
+  near.tx.m[slot + DESC_LENGTH] = LENGTH;
+  near.tx.m[slot + DESC_FLAGS] = FRAME_CHECKSUM_FILL;
+  near.tx.head = 1;
+  near.txSync();
+  expect(far.rxSync()).toBe(1);
+  expect(far.rx.m[far.rx.slot(0) + DESC_FLAGS]).toBe(0);
+});
