@@ -21,6 +21,24 @@ interface Place {
   open(): Promise<{ server: Net; client: Net; settled(): Promise<void>; close(): Promise<void> }>;
 }
 
+function overCable(name: string, offload: boolean): Place {
+  return {
+    name,
+    host: SERVER,
+    host2: SERVER_OTHER,
+    async open() {
+      const pair = await openPair({}, { offload });
+      const as = (stack: Pair['client']): Net => stack.net as unknown as Net;
+      return {
+        server: as(pair.server),
+        client: as(pair.client),
+        settled: pair.settled,
+        close: pair.close,
+      };
+    },
+  };
+}
+
 const places: Place[] = [
   {
     name: 'node:net',
@@ -28,16 +46,8 @@ const places: Place[] = [
     host2: '127.0.0.2',
     open: async () => ({ server: nodeNet, client: nodeNet, settled: async () => {}, close: async () => {} }),
   },
-  {
-    name: 'millrace/net',
-    host: SERVER,
-    host2: SERVER_OTHER,
-    async open() {
-      const pair: Pair = await openPair();
-      const as = (stack: Pair['client']): Net => stack.net as unknown as Net;
-      return { server: as(pair.server), client: as(pair.client), settled: pair.settled, close: pair.close };
-    },
-  },
+  overCable('millrace/net', false),
+  overCable('millrace/net, super-segments', true),
 ];
 
 describe.each(places)('$name', ({ host, host2, open }) => {

@@ -19,7 +19,7 @@ export interface Pair {
 
 /** TIME-WAIT is short, so that its blocks are seen to come back too. */
 export async function openPair(limits: Partial<TcpLimits> = {}, cable: CableOptions = {}): Promise<Pair> {
-  const arena = new Arena(128 << 20);
+  const arena = new Arena(192 << 20);
   const [left, right] = createCable(arena, 'cable', cable);
   const all = { connections: 2048, miniBlocks: 4096, chunks: 16_384, timeWait_ms: 20, ...limits };
   const client = await Stack.open({ device: left, addresses: [`${CLIENT}/24`, 'fd00::1/64'], limits: all });
