@@ -118,6 +118,7 @@ function windowChanged(tcp: Tcp, t: number, before: number, acked: number): void
 /** SND.UNA moves by `acked`. */
 function newAck(tcp: Tcp, t: number, s: Segment, acked: number): boolean {
   const m = tcp.m;
+  const limited = ((m[t + LIMITED] - s.ack + acked) | 0) >= 0;
   const finAcked = (m[t + FLAGS] & FIN_SENT) !== 0 && s.ack === m[t + SND_NXT];
   queueDrop(tcp.chunks, t + SNDQ, finAcked ? acked - 1 : acked);
   m[t + SND_UNA] = s.ack;
@@ -137,10 +138,7 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number): boolean {
   const recovering = (m[t + FLAGS] & (RECOVERY | LOSS)) !== 0;
   if (recovering || m[t + DUPACKS] !== 0 || m[t + SACKED_COUNT] !== 0) recoveryAcked(tcp, t, acked);
   // cwnd validation (RFC 7661): it grows for what it was the limit of. In fast recovery it stands still.
-  if (
-    (m[t + FLAGS] & RECOVERY) === 0 &&
-    ((m[t + FLAGS] & LOSS) !== 0 || (!recovering && ((m[t + LIMITED] - s.ack + acked) | 0) >= 0))
-  ) {
+  if ((m[t + FLAGS] & RECOVERY) === 0 && ((m[t + FLAGS] & LOSS) !== 0 || (!recovering && limited))) {
     congestionAcked(tcp, t, acked);
   }
 

@@ -1,0 +1,141 @@
+/** Keep-alive (RFC 9293 3.8.4), the user timeout (3.8.3), and what ICMP may do (RFC 5927). */
+import { describe, expect, test } from 'vitest';
+import { emitIcmp } from '../wire/icmp.ts';
+import { emitIpv4Packet } from '../wire/ipv4.ts';
+import { PROTOCOL_ICMP } from '../wire/protocols.ts';
+import { TcpContext } from './testing.ts';
+
+describe('keep-alive', () => {
+  test('is off unless asked for', () => {
+    const c = new TcpContext().establish();
+    c.pass(10_000_000);
+    c.peer.expectNothing();
+    expect(c.state).toBe('ESTABLISHED');
+  });
+
+  test('asks after the idle time with the number before the next, and is content with an answer', () => {
+    const c = new TcpContext().establish();
+    c.engine.setKeepAlive(c.conn, 60_000);
+    for (let i = 0; i < 20; i++) {
+      c.pass(c.peer.take().length === 0 ? 59_000 : 0);
+      c.pass(20_000);
+      for (const probe of c.peer.take()) {
+        expect(probe).toMatchObject({ flags: '.', seq: 0, ack: 1, length: 0 });
+        c.peer.inject();
+      }
+    }
+    expect(c.engine.tcp.counters.keepAliveProbes).toBeGreaterThan(10);
+    expect(c.state).toBe('ESTABLISHED');
+  });
+
+  test('gives up after nine questions, 75 s apart', () => {
+    const c = new TcpContext().establish();
+    c.engine.setKeepAlive(c.conn, 60_000);
+    c.pass(60_000 + 9 * 75_000 - 1);
+    expect(c.peer.take().map((s) => s.at)).toEqual(Array.from({ length: 9 }, (_, i) => 60_000 + i * 75_000));
+    expect(c.events()).toEqual([]);
+    c.pass(1);
+    expect(c.events()).toEqual(['close 3']);
+    expect(c.engine.tcp.wheel.armed).toBe(0);
+  });
+
+  test('traffic puts it off, and it can be turned off', () => {
+    const c = new TcpContext().establish();
+    c.engine.setKeepAlive(c.conn, 60_000);
+    for (let i = 0; i < 10; i++) {
+      c.pass(50_000);
+      c.peer.inject({ length: 1 });
+    }
+    expect(c.engine.tcp.counters.keepAliveProbes).toBe(0);
+    c.engine.setKeepAlive(c.conn, 0);
+    c.pass(1_000_000);
+    expect(c.engine.tcp.counters.keepAliveProbes).toBe(0);
+  });
+
+  test('we answer the peer’s, with a byte of garbage or without', () => {
+    const c = new TcpContext().establish();
+    c.peer.inject({ seq: 0, length: 0 });
+    c.peer.expect({ flags: '.', seq: 1, ack: 1 });
+    c.peer.inject({ seq: 0, length: 1 });
+    c.peer.expect({ flags: '.', seq: 1, ack: 1 });
+    expect(c.events()).toEqual([]);
+  });
+});
+
+describe('the user timeout', () => {
+  test('ends a connection whose data nobody acknowledges', () => {
+    const c = new TcpContext({ limits: { userTimeout_ms: 10_000 } }).establish();
+    c.write(10);
+    c.pass(30_000);
+    expect(c.events()).toEqual(['close 3']);
+  });
+
+  test('not one that makes slow progress', () => {
+    const c = new TcpContext({ limits: { userTimeout_ms: 10_000 } }).establish(
+      { mss: 1000 },
+      { window: 1000 },
+    );
+    c.write(10_000);
+    for (let i = 0; i < 10; i++) {
+      c.pass(6000);
+      c.peer.inject({ window: 1000 });
+    }
+    expect(c.events()).toEqual([]);
+    expect(c.info.sendQueue).toBe(0);
+  });
+});
+
+describe('ICMP about our segments', () => {
+  /** An error that quotes a segment of ours with this sequence number, relative. */
+  const about = (c: TcpContext, code: number, seq: number, mtu = 0) => {
+    const header = c.wrap({ srcPort: 80, dstPort: 5000, seq: (c.peer.irs + seq) | 0 });
+    // The quoted packet went the other way.
+    const payload = emitIpv4Packet({
+      src: '10.0.0.1',
+      dst: '10.0.0.2',
+      protocol: 6,
+      payload: header.subarray(20, 40),
+    });
+    const icmp = emitIcmp({ kind: 'unreachable', code, mtu, payload });
+    c.packet(emitIpv4Packet({ src: '10.0.0.2', dst: '10.0.0.1', protocol: PROTOCOL_ICMP, payload: icmp }));
+    c.run();
+  };
+  const [HOST, PROTOCOL, PORT_UNREACHABLE, TOO_BIG] = [1, 2, 3, 4];
+
+  test('ends an attempt to connect when it is hard, and no established connection', () => {
+    const c = new TcpContext().connect();
+    c.peer.expect();
+    about(c, HOST, 0);
+    expect(c.state).toBe('SYN-SENT');
+    about(c, PORT_UNREACHABLE, 500);
+    expect(c.state).toBe('SYN-SENT');
+    about(c, PORT_UNREACHABLE, 0);
+    expect(c.events()).toEqual(['close 2']);
+    const d = new TcpContext().establish();
+    d.write(10);
+    for (const code of [HOST, PROTOCOL, PORT_UNREACHABLE]) about(d, code, 1);
+    expect(d.state).toBe('ESTABLISHED');
+    // But it says why, when the connection times out.
+    d.pass(200_000);
+    expect(d.events()).toEqual(['close 4']);
+  });
+
+  test('Packet Too Big makes segments smaller, if it quotes what is in flight (RFC 1191, RFC 5927 7)', () => {
+    const c = new TcpContext().establish({ mss: 1460 });
+    c.write(1460);
+    c.peer.expect({ length: 1460 });
+    about(c, TOO_BIG, 1461, 1000);
+    about(c, TOO_BIG, 0, 1000);
+    c.peer.expectNothing();
+    expect(c.info.pathMtu).toBe(1500);
+    about(c, TOO_BIG, 1, 1000);
+    expect(c.peer.take().map((s) => [s.seq, s.length])).toEqual([
+      [1, 960],
+      [961, 500],
+    ]);
+    // No congestion: the window stays (RFC 1191 6.5).
+    expect(c.info).toMatchObject({ pathMtu: 1000, mss: 960, ssthresh: 0x3fffffff });
+    about(c, TOO_BIG, 1, 68);
+    expect(c.info.pathMtu).toBe(1000);
+  });
+});
