@@ -63,6 +63,6 @@ describe('groups', () => {
     const contenders = select(['net']).flatMap((w) => w.contenders);
     expect(contenders.length).toBeGreaterThan(0);
     expect(contenders.every((c) => c.job.startsWith('net-'))).toBe(true);
-    expect(select(['idle']).map((w) => w.name)).toEqual(['idle 20,000']);
+    expect(select(['idle']).map((w) => w.name)).toEqual(['idle 20,000', 'idle 100,000', 'idle 1,000,000']);
   });
 });

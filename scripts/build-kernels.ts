@@ -20,13 +20,25 @@ export async function buildKernels(): Promise<string> {
     const out = join(scratch, 'kernels.wasm');
     const { error, stderr } = await asc.main([
       join(KERNELS, 'assembly/index.ts'),
-      '--outFile', out,
-      '--optimizeLevel', '3',
+      '--outFile',
+      out,
+      '--optimizeLevel',
+      '3',
       '--noAssert',
-      '--runtime', 'stub',
-      '--importMemory', '--sharedMemory',
-      '--initialMemory', '1', '--maximumMemory', String(PAGES_MAX),
-      '--enable', 'simd', '--enable', 'threads', '--enable', 'bulk-memory',
+      '--runtime',
+      'stub',
+      '--importMemory',
+      '--sharedMemory',
+      '--initialMemory',
+      '1',
+      '--maximumMemory',
+      String(PAGES_MAX),
+      '--enable',
+      'simd',
+      '--enable',
+      'threads',
+      '--enable',
+      'bulk-memory',
     ]);
     if (error !== null) throw new Error(`${error.message}\n${stderr.toString()}`);
     const base64 = readFileSync(out).toString('base64');
@@ -42,4 +54,5 @@ export async function buildKernels(): Promise<string> {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) writeFileSync(WASM_FILE, await buildKernels());
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href)
+  writeFileSync(WASM_FILE, await buildKernels());

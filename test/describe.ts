@@ -1,9 +1,28 @@
 import { describe } from 'vitest';
+import { tryTun } from '../src/os/tuntap.ts';
 import { namespaceSupport } from './netns.ts';
 
 /** `describe` for tests that need network namespaces; where there are none they are skipped, and it says why. */
 export function describeInNamespace(title: string, body: () => void): void {
-  const { reason } = namespaceSupport();
+  describeUnless(namespaceSupport().reason, title, body);
+}
+
+/** `describeInNamespace` for tests that make TUN or TAP devices there. */
+export function describeWithTun(title: string, body: () => void): void {
+  describeUnless(namespaceSupport().reason ?? tunReason(), title, body);
+}
+
+function describeUnless(reason: string | undefined, title: string, body: () => void): void {
   if (reason === undefined) describe(title, body);
-  else describe.skip(`${title} (no network namespaces: ${reason})`, body);
+  else describe.skip(`${title} (can't here: ${reason})`, body);
+}
+
+/** Rootless namespaces have their own devices, but the host decides who may open the device node. */
+function tunReason(): string | undefined {
+  try {
+    tryTun();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }

@@ -10,13 +10,16 @@ const { client, server, arena } = pair;
 
 let bytes = 0;
 let deliveries = 0;
-server.listen({ port: portsFor(1)[0] }, {
-  data(_conn, _at, length) {
-    bytes += length;
-    deliveries++;
-    return length;
+server.listen(
+  { port: portsFor(1)[0] },
+  {
+    data(_conn, _at, length) {
+      bytes += length;
+      deliveries++;
+      return length;
+    },
   },
-});
+);
 
 const from = arena.carve('data', WRITE_BYTES);
 let opened = 0;
@@ -27,13 +30,16 @@ openMany(
   pair,
   1,
   (port) =>
-    client.connect({ address: SERVER, port }, {
-      open(conn) {
-        opened++;
-        pump(conn);
+    client.connect(
+      { address: SERVER, port },
+      {
+        open(conn) {
+          opened++;
+          pump(conn);
+        },
+        writable: pump,
       },
-      writable: pump,
-    }),
+    ),
   () => opened,
 );
 

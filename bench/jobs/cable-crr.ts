@@ -7,13 +7,16 @@ const args = jobArguments();
 const pair = openPair(Math.max(args.outstanding * 16, 4096));
 const { client, server, arena } = pair;
 
-server.listen({ port: PORT, backlog: 4096, noDelay: true }, {
-  data(conn, at, length) {
-    server.send(conn, at, length);
-    server.shutdown(conn);
-    return length;
+server.listen(
+  { port: PORT, backlog: 4096, noDelay: true },
+  {
+    data(conn, at, length) {
+      server.send(conn, at, length);
+      server.shutdown(conn);
+      return length;
+    },
   },
-});
+);
 
 const requestAt = arena.carve('request', args.bytes);
 let requests = 0;

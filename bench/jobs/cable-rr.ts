@@ -7,12 +7,15 @@ const pair = openPair(args.connections);
 const { client, server, arena } = pair;
 
 for (const port of portsFor(args.connections)) {
-  server.listen({ port, backlog: 4096, noDelay: true }, {
-    data(conn, at, length) {
-      server.send(conn, at, length);
-      return length;
+  server.listen(
+    { port, backlog: 4096, noDelay: true },
+    {
+      data(conn, at, length) {
+        server.send(conn, at, length);
+        return length;
+      },
     },
-  });
+  );
 }
 
 const requestAt = arena.carve('request', args.bytes);
@@ -39,7 +42,12 @@ const handlers = {
   },
 };
 
-const connections = openMany(pair, args.connections, (port) => client.connect({ address: SERVER, port, noDelay: true }, handlers), () => opened);
+const connections = openMany(
+  pair,
+  args.connections,
+  (port) => client.connect({ address: SERVER, port, noDelay: true }, handlers),
+  () => opened,
+);
 for (let i = 0; i < args.outstanding; i++) {
   client.send(connections[next], requestAt, args.bytes);
   next = next + 1 === connections.length ? 0 : next + 1;

@@ -1,9 +1,9 @@
 /** What the cable jobs share: two engines joined by a cable in one arena, run in turns on this thread. */
 import { randomFillSync } from 'node:crypto';
 import { createCable } from '../../src/device/cable.ts';
-import type { Conn } from '../../src/engine/handlers.ts';
 import { Engine } from '../../src/engine/engine.ts';
-import { Arena, ARENA_BYTES_MAX } from '../../src/memory/arena.ts';
+import type { Conn } from '../../src/engine/handlers.ts';
+import { ARENA_BYTES_MAX, Arena } from '../../src/memory/arena.ts';
 import { raiseInliningBudget } from '../../src/os/v8.ts';
 import { type JobArguments, Stopwatch } from './job.ts';
 
@@ -30,7 +30,7 @@ export function openPair(connections: number): Pair {
   const limits = {
     connections: connections + 1024,
     miniBlocks: 65_536,
-    chunks: Math.min(200_000, connections * 2 + 16_384),
+    chunks: Math.min(131_072, connections * 2 + 16_384),
   };
   const [left, right] = createCable(arena, 'cable');
   const client = new Engine({ arena, limits, secret, now });
@@ -51,7 +51,12 @@ export function portsFor(connections: number): number[] {
 }
 
 /** Opens connections, a few thousand at a time. @returns their handles once all are established. */
-export function openMany(pair: Pair, connections: number, connect: (port: number) => Conn, opened: () => number): Conn[] {
+export function openMany(
+  pair: Pair,
+  connections: number,
+  connect: (port: number) => Conn,
+  opened: () => number,
+): Conn[] {
   const ports = portsFor(connections);
   const handles: Conn[] = [];
   while (opened() < connections) {

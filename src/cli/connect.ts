@@ -1,6 +1,7 @@
 /** `millrace connect`: standard input and output over one connection, as nc does. */
 import { pipeline } from 'node:stream/promises';
 import { Command } from 'commander';
+import type { Socket } from '../api/net.ts';
 import { type DeviceOptions, integer, interrupted, openDevice, withDevice } from './device.ts';
 import { say } from './output.ts';
 
@@ -20,8 +21,13 @@ of this machine, bind it to an address that the host has, such as its end of the
   )
   .action(connect);
 
-async function connect(host: string, port: number, options: DeviceOptions & { verbose?: boolean }): Promise<void> {
-  if (options.device === 'cable') throw new Error('a cable leads nowhere outside this process: --device tun:NAME or tap:NAME');
+async function connect(
+  host: string,
+  port: number,
+  options: DeviceOptions & { verbose?: boolean },
+): Promise<void> {
+  if (options.device === 'cable')
+    throw new Error('a cable leads nowhere outside this process: --device tun:NAME or tap:NAME');
   const opened = await openDevice(options);
   try {
     const socket = opened.stack.net.connect({ host, port, allowHalfOpen: true });
@@ -30,12 +36,27 @@ async function connect(host: string, port: number, options: DeviceOptions & { ve
       socket.once('error', failed);
     });
     if (options.verbose) say(`connected from ${socket.localAddress} port ${socket.localPort}`);
-    const both = Promise.all([pipeline(process.stdin, socket), pipeline(socket, process.stdout, { end: false })]);
-    await Promise.race([both, interrupted()]);
+    let over = false;
+    const input = pipeline(process.stdin, socket).catch((error: unknown) => {
+      if (!over) throw error;
+    });
+    // Our input may outlast the peer, and its end isn't the end of what comes back.
+    await Promise.race([output(socket), input.then(() => new Promise<never>(() => {})), interrupted()]);
+    over = true;
     const info = socket.info();
-    if (options.verbose && info !== null) say(`rtt ${info.rtt_ms.toFixed(3)} ms, ${info.bytesSent} B sent, ${info.bytesReceived} B received`);
+    if (options.verbose && info !== null)
+      say(`rtt ${info.rtt_ms.toFixed(3)} ms, ${info.bytesSent} B sent, ${info.bytesReceived} B received`);
   } finally {
     await opened.close();
-    process.stdin.unref();
+    process.stdin.destroy();
+  }
+}
+
+/** What comes back, until the peer ends or nobody reads any more, as behind `| head`. */
+async function output(socket: Socket): Promise<void> {
+  try {
+    await pipeline(socket, process.stdout, { end: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
   }
 }

@@ -6,6 +6,7 @@ import { capture } from '../device/capture.ts';
 import type { Port } from '../device/port.ts';
 import type { TcpLimits } from '../tcp/tcp.ts';
 import { parseCidr } from '../wire/address.ts';
+import { say } from './output.ts';
 
 export interface DeviceOptions {
   readonly device: string;
@@ -24,9 +25,23 @@ const ADDRESSES_DEFAULT = ['10.77.0.2/24', 'fd77::2/64'];
 /** Adds `--device` and what belongs to it. */
 export function withDevice(command: Command, fallback: string): Command {
   return command
-    .option('--device <device>', 'tun:NAME, tap:NAME (need root, or `unshare -Urn`), or cable (in memory)', device, fallback)
-    .option('--address <cidr>', `address of the stack with its prefix; repeatable (default: ${ADDRESSES_DEFAULT.join(', ')})`, list(cidr), [])
-    .option('--host <cidr>', 'address of the host\'s end of a TUN or TAP; repeatable (default: the first free one of each network)', list(cidr))
+    .option(
+      '--device <device>',
+      'tun:NAME, tap:NAME (need root, or `unshare -Urn`), or cable (in memory)',
+      device,
+      fallback,
+    )
+    .option(
+      '--address <cidr>',
+      `address of the stack with its prefix; repeatable (default: ${ADDRESSES_DEFAULT.join(', ')})`,
+      list(cidr),
+      [],
+    )
+    .option(
+      '--host <cidr>',
+      "address of the host's end of a TUN or TAP; repeatable (default: the first free one of each network)",
+      list(cidr),
+    )
     .option('--gateway <address>', 'default router, one for IPv4 and one for IPv6', list(String))
     .option('--mtu <bytes>', 'largest IP packet', integer(576, 65_535))
     .option('--no-offload', 'leave checksums and segmentation to the stack')
@@ -67,9 +82,11 @@ export async function openStack(
       ...(gateway4 !== undefined && { gateway4 }),
       ...(gateway6 !== undefined && { gateway6 }),
       ...(file >= 0 && {
-        wrapPort: (port: Port) => capture(port, (bytes) => void writeSync(file, bytes), () => Date.now() * 1000),
+        wrapPort: (port: Port) => capture(port, recorder(file), () => Date.now() * 1000),
       }),
     });
+    // A command runs until it is told to end.
+    stack.ref();
     return {
       stack,
       async close() {
@@ -83,6 +100,20 @@ export async function openStack(
   }
 }
 
+/** Writes to a file until that fails, as when the disk is full; the stack goes on without. */
+function recorder(file: number): (bytes: Uint8Array) => void {
+  let failed = false;
+  return (bytes) => {
+    if (failed) return;
+    try {
+      for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
+    } catch (error) {
+      failed = true;
+      say(`millrace: the capture ends here: ${(error as Error).message}`);
+    }
+  };
+}
+
 function gateways(given: string[]): { gateway4?: string; gateway6?: string } {
   const gateway4 = given.find((g) => !g.includes(':'));
   const gateway6 = given.find((g) => g.includes(':'));
@@ -91,7 +122,9 @@ function gateways(given: string[]): { gateway4?: string; gateway6?: string } {
 
 function device(text: string): string {
   if (text === 'cable' || DEVICE.test(text)) return text;
-  throw new InvalidArgumentError('It is tun:NAME, tap:NAME (a name of 1 to 15 letters, digits, "_", "-" or "."), or cable.');
+  throw new InvalidArgumentError(
+    'It is tun:NAME, tap:NAME (a name of 1 to 15 letters, digits, "_", "-" or "."), or cable.',
+  );
 }
 
 function cidr(text: string): string {
@@ -111,7 +144,8 @@ function list(parse: (text: string) => string): (text: string, before: string[] 
 export function integer(low: number, high: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (!Number.isInteger(value) || value < low || value > high) throw new InvalidArgumentError(`It is a whole number from ${low} to ${high}.`);
+    if (!Number.isInteger(value) || value < low || value > high)
+      throw new InvalidArgumentError(`It is a whole number from ${low} to ${high}.`);
     return value;
   };
 }

@@ -7,8 +7,8 @@ export const doctorCommand = new Command('doctor')
   .option('--json', 'print JSON')
   .action(doctor);
 
-async function doctor(options: { json?: boolean }): Promise<void> {
-  const findings = await probe();
+function doctor(options: { json?: boolean }): void {
+  const findings = probe();
   if (options.json) {
     console.log(JSON.stringify(findings, null, 2));
     return;

@@ -9,7 +9,7 @@ import { serveCommand } from './serve.ts';
 import { servicesCommand } from './services.ts';
 
 const program = new Command('millrace')
-  .description('A TCP/IP stack in user space. Each command runs on our own TCP, not the kernel\'s.')
+  .description("A TCP/IP stack in user space. Each command runs on our own TCP, not the kernel's.")
   .showHelpAfterError('(--help tells what there is)')
   .addCommand(serveCommand)
   .addCommand(servicesCommand)
@@ -17,4 +17,5 @@ const program = new Command('millrace')
   .addCommand(pingCommand)
   .addCommand(doctorCommand);
 
+process.on('uncaughtException', exitWithError);
 await program.parseAsync().catch(exitWithError);

@@ -9,7 +9,7 @@ export function exitWithError(error: unknown): never {
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
   const message = error instanceof Error ? error.message : String(error);
   say(`millrace: ${code !== '' && !message.includes(code) ? `${code}: ` : ''}${message}`);
-  if (process.env['MILLRACE_DEBUG'] !== undefined && error instanceof Error) say(error.stack ?? '');
+  if (process.env.MILLRACE_DEBUG !== undefined && error instanceof Error) say(error.stack ?? '');
   process.exit(1);
 }
 

@@ -33,8 +33,13 @@ async function ping(destination: string, options: PingCommandOptions): Promise<v
     sent.delete(reply.sequence);
     const ms = performance.now() - at;
     times.push(ms);
-    const from = reply.version === 4 ? formatIpv4(reply.src0) : formatIpv6([reply.src0, reply.src1, reply.src2, reply.src3]);
-    console.log(`${reply.bytes} bytes from ${from}: seq=${reply.sequence} ttl=${reply.ttl} time=${ms.toFixed(3)} ms`);
+    const from =
+      reply.version === 4
+        ? formatIpv4(reply.src0)
+        : formatIpv6([reply.src0, reply.src1, reply.src2, reply.src3]);
+    console.log(
+      `${reply.bytes} bytes from ${from}: seq=${reply.sequence} ttl=${reply.ttl} time=${ms.toFixed(3)} ms`,
+    );
   };
   let stopped = false;
   const stop = interrupted().then(() => {
@@ -52,7 +57,9 @@ async function ping(destination: string, options: PingCommandOptions): Promise<v
   console.log(`${count} sent, ${times.length} received, ${Math.round((100 * lost) / count)} % lost`);
   if (times.length > 0) {
     const mean = times.reduce((a, b) => a + b) / times.length;
-    console.log(`rtt min/avg/max = ${Math.min(...times).toFixed(3)}/${mean.toFixed(3)}/${Math.max(...times).toFixed(3)} ms`);
+    console.log(
+      `rtt min/avg/max = ${Math.min(...times).toFixed(3)}/${mean.toFixed(3)}/${Math.max(...times).toFixed(3)} ms`,
+    );
   }
   await opened.close();
   process.exitCode = times.length > 0 ? 0 : 1;

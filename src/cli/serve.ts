@@ -8,8 +8,16 @@ import sirv from 'sirv';
 import type { Stack } from '../api/stack.ts';
 import { createCable } from '../device/cable.ts';
 import { Arena } from '../memory/arena.ts';
-import { addressesOf, type DeviceOptions, integer, interrupted, openDevice, openStack, withDevice } from './device.ts';
-import { formatBytes, say, StatusLine } from './output.ts';
+import {
+  addressesOf,
+  type DeviceOptions,
+  integer,
+  interrupted,
+  openDevice,
+  openStack,
+  withDevice,
+} from './device.ts';
+import { formatBytes, StatusLine, say } from './output.ts';
 
 interface ServeOptions extends DeviceOptions {
   readonly port: number;
@@ -21,7 +29,12 @@ export const serveCommand = withDevice(
     .description('serve the files of a folder over HTTP')
     .argument('<dir>', 'the folder')
     .option('--port <port>', 'port of the HTTP server', integer(1, 65_535), 80)
-    .option('--front-door <port>', 'with --device cable: port on localhost whose bytes cross our two stacks', integer(0, 65_535), 8080),
+    .option(
+      '--front-door <port>',
+      'with --device cable: port on localhost whose bytes cross our two stacks',
+      integer(0, 65_535),
+      8080,
+    ),
   'cable',
 )
   .addHelpText(
@@ -43,7 +56,10 @@ async function serve(dir: string, options: ServeOptions): Promise<void> {
   if (!existsSync(folder) || !statSync(folder).isDirectory()) throw new Error(`${dir} is no folder`);
   const http = createServer(sirv(folder, { dev: true, dotfiles: false }));
   const ended = interrupted();
-  const close = options.device === 'cable' ? await serveBehindFrontDoor(http, options) : await serveOnDevice(http, options);
+  const close =
+    options.device === 'cable'
+      ? await serveBehindFrontDoor(http, options)
+      : await serveOnDevice(http, options);
   await ended;
   await close();
 }
@@ -71,15 +87,22 @@ async function serveOnDevice(http: Server, options: ServeOptions): Promise<() =>
 
 async function serveBehindFrontDoor(http: Server, options: ServeOptions): Promise<() => Promise<void>> {
   const arena = new Arena(CABLE_ARENA_BYTES);
-  const [left, right] = createCable(arena, 'cable', { offload: options.offload, ...(options.mtu !== undefined && { mtu: options.mtu }) });
+  const [left, right] = createCable(arena, 'cable', {
+    offload: options.offload,
+    ...(options.mtu !== undefined && { mtu: options.mtu }),
+  });
   const [address] = addressesOf(options);
   const limits = { connections: 4096, miniBlocks: 16_384, chunks: 16_384 };
   const server = await openStack({ device: right }, options, [address], limits);
-  const client = await openStack({ device: left }, { ...options, pcap: undefined }, [CLIENT_ADDRESS], limits);
+  // What crosses the cable is recorded once.
+  const { pcap: _, ...withoutCapture } = options;
+  const client = await openStack({ device: left }, withoutCapture, [CLIENT_ADDRESS], limits);
   await accept(server.stack, http, options.port);
 
   const target = { host: address.split('/')[0], port: options.port };
-  const door = createKernelServer({ noDelay: true, allowHalfOpen: true }, (visitor) => enter(visitor, client.stack, target));
+  const door = createKernelServer({ noDelay: true, allowHalfOpen: true }, (visitor) =>
+    enter(visitor, client.stack, target),
+  );
   await new Promise<void>((listening, failed) => {
     door.once('error', failed);
     door.listen(options.frontDoor, 'localhost', () => listening());

@@ -6,7 +6,9 @@ import { addressesOf, type DeviceOptions, interrupted, openDevice, withDevice } 
 import { say } from './output.ts';
 
 export const servicesCommand = withDevice(
-  new Command('services').description('run echo (7), discard (9), daytime (13), chargen (19) and a responder (8080)'),
+  new Command('services').description(
+    'run echo (7), discard (9), daytime (13), chargen (19) and a responder (8080)',
+  ),
   'tun:mr0',
 )
   .addHelpText(
@@ -18,7 +20,8 @@ keep-alive or close.`,
   .action(services);
 
 async function services(options: DeviceOptions): Promise<void> {
-  if (options.device === 'cable') throw new Error('the services need a device that clients can reach: --device tun:NAME or tap:NAME');
+  if (options.device === 'cable')
+    throw new Error('the services need a device that clients can reach: --device tun:NAME or tap:NAME');
   const ended = interrupted();
   const opened = await openDevice(options);
   const { engine } = opened.stack;

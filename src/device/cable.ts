@@ -3,7 +3,15 @@
  * by exchanging the buffers of two slots: nothing is copied, and nobody's pool is touched.
  */
 import type { Arena } from '../memory/arena.ts';
-import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH, FRAME_CHECKSUM_FILL, FRAME_CHECKSUM_GOOD, Ring } from '../memory/ring.ts';
+import {
+  DESC_AT,
+  DESC_AUX,
+  DESC_FLAGS,
+  DESC_LENGTH,
+  FRAME_CHECKSUM_FILL,
+  FRAME_CHECKSUM_GOOD,
+  Ring,
+} from '../memory/ring.ts';
 import type { Capabilities, Link, Port, PortCounters } from './port.ts';
 
 const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
@@ -41,7 +49,14 @@ class CableEnd implements Port {
   readonly name: string;
   readonly arena: Arena;
   readonly capabilities: Capabilities;
-  readonly counters: PortCounters = { rxFrames: 0, rxBytes: 0, rxDropped: 0, txFrames: 0, txBytes: 0, txDropped: 0 };
+  readonly counters: PortCounters = {
+    rxFrames: 0,
+    rxBytes: 0,
+    rxDropped: 0,
+    txFrames: 0,
+    txBytes: 0,
+    txDropped: 0,
+  };
   readonly rx: Ring;
   readonly tx: Ring;
   readonly frameBytes: number;
@@ -106,7 +121,8 @@ class CableEnd implements Port {
         m[from + AT] = empty;
         bytes += m[from + LENGTH];
         m[to + LENGTH] = m[from + LENGTH];
-        m[to + FLAGS] = (m[from + FLAGS] & CHECKSUM_FILL) !== 0 ? m[from + FLAGS] | CHECKSUM_GOOD : m[from + FLAGS];
+        m[to + FLAGS] =
+          (m[from + FLAGS] & CHECKSUM_FILL) !== 0 ? m[from + FLAGS] | CHECKSUM_GOOD : m[from + FLAGS];
         m[to + AUX] = m[from + AUX];
       }
       this.#taken = (this.#taken + n) | 0;

@@ -14,7 +14,14 @@ import {
   eventPush,
 } from '../tcp/events.ts';
 import { CLOSED_CLEAN } from '../tcp/reasons.ts';
-import { receiveClear, receiveEnd, receiveOffer, receiveReassemble, receiveResume, receiveUnread } from '../tcp/receive.ts';
+import {
+  receiveClear,
+  receiveEnd,
+  receiveOffer,
+  receiveReassemble,
+  receiveResume,
+  receiveUnread,
+} from '../tcp/receive.ts';
 import type { Tcp } from '../tcp/tcp.ts';
 import type { Conn, Handlers } from './handlers.ts';
 
@@ -72,7 +79,11 @@ export class HandlerSets {
  * Tells the events there are; what handlers give rise to waits for the next breath, so that a handler which
  * always asks for more can't hold the engine. A handler that throws loses its connection, nothing else.
  */
-export function dispatchEvents(tcp: Tcp, handlers: HandlerSets, onError: (error: unknown, conn: Conn) => void): void {
+export function dispatchEvents(
+  tcp: Tcp,
+  handlers: HandlerSets,
+  onError: (error: unknown, conn: Conn) => void,
+): void {
   const events = tcp.events;
   const end = events.count;
   let i = 0;
@@ -150,4 +161,3 @@ function release(tcp: Tcp, t: number): void {
   receiveClear(tcp, t);
   blockRelease(tcp, t);
 }
-

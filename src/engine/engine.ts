@@ -4,18 +4,17 @@
  * `nextDeadline` is over, or when it asks by `onWork`.
  */
 import type { Port } from '../device/port.ts';
-import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { ipInput } from '../ip/input.ts';
 import type { Interface } from '../ip/interface.ts';
 import { type InterfaceOptions, Ip, ipTimers } from '../ip/ip.ts';
 import type { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
-import { formatIpv4, formatIpv6, parseIp } from '../wire/address.ts';
-import { BlockPool } from '../tcp/block-pool.ts';
 import { FLAG, STATE, TCB } from '../tcp/block.ts';
+import { BlockPool } from '../tcp/block-pool.ts';
 import { tcpAbort, tcpClose, tcpShutdown } from '../tcp/close.ts';
 import { EVENT_RESUME, EVENT_WRITABLE, eventPush } from '../tcp/events.ts';
 import { OPEN_FULL, OPEN_IN_USE, OPEN_NO_PORT, OPEN_NO_ROUTE, tcpOpen } from '../tcp/handshake.ts';
+import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { type TcpInfo, tcpInfo } from '../tcp/info.ts';
 import { tcpInput } from '../tcp/input.ts';
 import { listenerAdd, listenerRemove } from '../tcp/listen.ts';
@@ -25,6 +24,7 @@ import { tcpSend, tcpSendBytes } from '../tcp/send.ts';
 import { TCP_LIMITS_DEFAULT, Tcp, type TcpLimits } from '../tcp/tcp.ts';
 import { timeWaitExpire } from '../tcp/time-wait.ts';
 import { keepStart, timerExpired } from '../tcp/timers.ts';
+import { formatIpv4, formatIpv6, parseIp } from '../wire/address.ts';
 import { dispatchEvents, HandlerSets } from './dispatch.ts';
 import { EngineError } from './errors.ts';
 import type { Conn, Handlers } from './handlers.ts';
@@ -39,6 +39,8 @@ const PROTOCOL_TCP = 6;
 
 /** Frames taken from an interface in one breath. */
 const BURST = 64;
+/** Output leaves some slots to control segments, so a ring must have more. */
+const TX_SLOTS_MIN = 16;
 /** Timers run in one breath. */
 const TIMERS = 1024;
 
@@ -49,6 +51,11 @@ export interface EngineOptions {
   readonly secret: Int32Array;
   /** The clock's present reading, ms. */
   readonly now: number;
+  /**
+   * Reads the clock that `breath` is given, for calls that come between breaths: what they start to time would
+   * otherwise count from the last breath. Leave it out where time is virtual and stands still between breaths.
+   */
+  readonly clock?: () => number;
 }
 
 export interface ListenOptions {
@@ -90,6 +97,7 @@ export class Engine {
   onHandlerError: (error: unknown, conn: Conn) => void = () => {};
   readonly #handlers = new HandlerSets();
   readonly #touch = new Touch();
+  readonly #clock: (() => number) | null;
   #breathing = false;
 
   constructor(options: EngineOptions) {
@@ -97,6 +105,7 @@ export class Engine {
     const nowMs = Math.floor(now) | 0;
     const limits = { ...TCP_LIMITS_DEFAULT, ...options.limits };
     this.arena = arena;
+    this.#clock = options.clock ?? null;
     this.ip = new Ip(arena, { seed: secret[2] ^ secret[3], now_ms: nowMs });
     this.tcp = new Tcp(arena, this.ip, limits, secret, nowMs);
     this.ip.onError = (error) => tcpIcmpError(this.tcp, error);
@@ -104,6 +113,11 @@ export class Engine {
 
   /** Gives the engine a port and its addresses. The port is closed by whoever opened it. */
   addInterface(port: Port, options: InterfaceOptions): Interface {
+    if (port.tx.slots < TX_SLOTS_MIN)
+      throw new EngineError(
+        'ERR_PORT_SLOTS',
+        `port ${port.name} has ${port.tx.slots} tx slots and needs ${TX_SLOTS_MIN}`,
+      );
     const iface = this.ip.addInterface(port, options);
     this.tcp.lists[iface.index] = new OutputLists();
     return iface;
@@ -116,7 +130,8 @@ export class Engine {
    */
   listen(options: ListenOptions, handlers: Handlers): number {
     const { port, address } = options;
-    if (!Number.isInteger(port) || port < 1 || port > 65535) throw new EngineError('ERR_SOCKET_BAD_PORT', `port ${port} is not 1 to 65535`);
+    if (!Number.isInteger(port) || port < 1 || port > 65535)
+      throw new EngineError('ERR_SOCKET_BAD_PORT', `port ${port} is not 1 to 65535`);
     const words = address === undefined ? undefined : this.#ownAddress(address);
     const { receiveBuffer, sendBuffer } = this.tcp.limits;
     const listener = listenerAdd(this.tcp, {
@@ -128,7 +143,11 @@ export class Engine {
       receiveBuffer,
       sendBuffer,
     });
-    if (listener === null) throw new EngineError('EADDRINUSE', `port ${port} of ${address ?? 'all addresses'} has a listener already`);
+    if (listener === null)
+      throw new EngineError(
+        'EADDRINUSE',
+        `port ${port} of ${address ?? 'all addresses'} has a listener already`,
+      );
     return listener.id;
   }
 
@@ -143,6 +162,7 @@ export class Engine {
    */
   connect(options: ConnectOptions, handlers: Handlers): Conn {
     const remote = parseIp(options.address);
+    this.#readClock();
     const local = options.localAddress === undefined ? undefined : this.#ownAddress(options.localAddress);
     const where = `${options.address} port ${options.port}`;
     const t = tcpOpen(this.tcp, {
@@ -158,13 +178,22 @@ export class Engine {
     });
     switch (t) {
       case OPEN_NO_ROUTE:
-        throw new EngineError('EHOSTUNREACH', `no route to ${where}: give the stack a gateway, or an address on that network`);
+        throw new EngineError(
+          'EHOSTUNREACH',
+          `no route to ${where}: give the stack a gateway, or an address on that network`,
+        );
       case OPEN_NO_PORT:
         throw new EngineError('EADDRNOTAVAIL', `every ephemeral port to ${where} is in use`);
       case OPEN_IN_USE:
-        throw new EngineError('EADDRINUSE', `local port ${options.localPort} is connected to ${where} already`);
+        throw new EngineError(
+          'EADDRINUSE',
+          `local port ${options.localPort} is connected to ${where} already`,
+        );
       case OPEN_FULL:
-        throw new EngineError('ENOBUFS', `all ${this.tcp.limits.connections} connections are in use; raise limits.connections`);
+        throw new EngineError(
+          'ENOBUFS',
+          `all ${this.tcp.limits.connections} connections are in use; raise limits.connections`,
+        );
     }
     this.#work();
     return this.tcp.m[t + HANDLE];
@@ -277,9 +306,13 @@ export class Engine {
     const ports = m[t + TCB.PORTS];
     return {
       family: v6 ? 6 : 4,
-      localAddress: v6 ? formatIpv6(m.subarray(t + TCB.LADDR6, t + TCB.LADDR6 + 4)) : formatIpv4(m[t + TCB.LADDR]),
+      localAddress: v6
+        ? formatIpv6(m.subarray(t + TCB.LADDR6, t + TCB.LADDR6 + 4))
+        : formatIpv4(m[t + TCB.LADDR]),
       localPort: ports & 0xffff,
-      remoteAddress: v6 ? formatIpv6(m.subarray(t + TCB.RADDR6, t + TCB.RADDR6 + 4)) : formatIpv4(m[t + TCB.RADDR]),
+      remoteAddress: v6
+        ? formatIpv6(m.subarray(t + TCB.RADDR6, t + TCB.RADDR6 + 4))
+        : formatIpv4(m[t + TCB.RADDR]),
       remotePort: ports >>> 16,
     };
   }
@@ -308,9 +341,7 @@ export class Engine {
    */
   breath(now: number): number {
     const { tcp, ip } = this;
-    tcp.nowMs = Math.floor(now) | 0;
-    tcp.nowUs = Math.floor(now * 1000) | 0;
-    ip.now_ms = tcp.nowMs;
+    this.#setTime(now);
     this.#breathing = true;
     const sentBefore = tcp.counters.segmentsOut;
 
@@ -394,7 +425,18 @@ export class Engine {
     }
   }
 
+  #setTime(now: number): void {
+    this.tcp.nowMs = Math.floor(now) | 0;
+    this.tcp.nowUs = Math.floor(now * 1000) | 0;
+    this.ip.now_ms = this.tcp.nowMs;
+  }
+
+  #readClock(): void {
+    if (!this.#breathing && this.#clock !== null) this.#setTime(this.#clock());
+  }
+
   #find(conn: Conn): number {
+    this.#readClock();
     const t = this.tcp.blocks.find(conn);
     if (t !== 0 && this.tcp.m[t + ST] !== FREE) return t;
     this.staleHandles++;
@@ -410,7 +452,9 @@ export class Engine {
     const own = this.ip.interfaces.some((iface) =>
       words.length === 1
         ? iface.v4.some((a) => a.address === words[0])
-        : iface.v6.some((a) => a.a0 === words[0] && a.a1 === words[1] && a.a2 === words[2] && a.a3 === words[3]),
+        : iface.v6.some(
+            (a) => a.a0 === words[0] && a.a1 === words[1] && a.a2 === words[2] && a.a3 === words[3],
+          ),
     );
     if (!own) throw new EngineError('EADDRNOTAVAIL', `${text} is no address of this stack`);
     return words;

@@ -63,7 +63,11 @@ test('nonsense capacities are refused', () => {
 type WordsHash = (words: Int32Array) => number;
 const hashes: [string, WordsHash, readonly number[]][] = [
   ['IPv4', (w) => flowHash4(w[0], w[1], w[2], w[6], w[10]), [0, 1, 2, 6, 10]],
-  ['IPv6', (w) => flowHash6(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10]), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]],
+  [
+    'IPv6',
+    (w) => flowHash6(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10]),
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+  ],
 ];
 
 /** Deterministic words, from another family of hashes than the tested one. */

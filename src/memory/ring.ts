@@ -48,7 +48,8 @@ export class Ring {
 
   /** @param slots Power of two. */
   constructor(arena: Arena, name: string, slots: number) {
-    if (slots < 1 || (slots & (slots - 1)) !== 0) throw new RangeError(`a ring takes a power of two of slots, not ${slots}`);
+    if (slots < 1 || (slots & (slots - 1)) !== 0)
+      throw new RangeError(`a ring takes a power of two of slots, not ${slots}`);
     this.m = arena.i32;
     this.slots = slots;
     this.#base = arena.carve(name, slots * DESC_WORDS * 4) >> 2;

@@ -63,6 +63,9 @@ export class TimerWheel {
     const lowest = Math.min(next, prev);
     const words = (LISTS << this.#shift) + Math.abs(next - prev);
     this.#heads = (arena.carve(`${name} slots`, words * 4) >> 2) - lowest;
+    // 0 in a block's link says that it is not armed, so no head may be there.
+    if (this.#heads <= 0)
+      throw new RangeError(`links that far below a block need a wheel that is carved later`);
     this.#bits = arena.carve(`${name} bitmap`, Math.ceil(LISTS / 32) * 4) >> 2;
     this.#now = now_ms | 0;
     for (let list = 0; list < LISTS; list++) {

@@ -47,14 +47,19 @@ export function responder(engine: Engine): Handlers {
     let known = heads.get(key);
     if (known === undefined) {
       const connection = closes ? 'Connection: close\r\n' : '';
-      known = encoder.encode(`HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ${bytes}\r\n${connection}\r\n`);
+      known = encoder.encode(
+        `HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ${bytes}\r\n${connection}\r\n`,
+      );
       if (heads.size < 1024) heads.set(key, known);
     }
     return known;
   }
 
   function refuse(conn: Conn, x: Exchange, status: string): void {
-    engine.write(conn, encoder.encode(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`));
+    engine.write(
+      conn,
+      encoder.encode(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`),
+    );
     x.left = 0;
     x.closes = true;
     engine.shutdown(conn);
@@ -173,7 +178,8 @@ function wantsClose(bytes: Uint8Array, from: number, end: number): boolean {
   for (let i = from; i < end; i++) {
     if (bytes[i] !== LF) continue;
     // "connection:" is told by its first letter, its length and its colon.
-    if (line > from && (bytes[line] | 0x20) === 99 && bytes[line + 10] === 58) close = mentionsClose(bytes, line + 11, i);
+    if (line > from && (bytes[line] | 0x20) === 99 && bytes[line + 10] === 58)
+      close = mentionsClose(bytes, line + 11, i);
     line = i + 1;
   }
   if (close !== null) return close;
@@ -182,7 +188,8 @@ function wantsClose(bytes: Uint8Array, from: number, end: number): boolean {
 
 function mentionsClose(bytes: Uint8Array, from: number, end: number): boolean {
   for (let i = from; i + 4 < end; i++) {
-    if ((bytes[i] | 0x20) === 99 && (bytes[i + 1] | 0x20) === 108 && (bytes[i + 4] | 0x20) === 101) return true;
+    if ((bytes[i] | 0x20) === 99 && (bytes[i + 1] | 0x20) === 108 && (bytes[i + 4] | 0x20) === 101)
+      return true;
   }
   return false;
 }

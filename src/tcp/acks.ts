@@ -1,6 +1,7 @@
 /** The ACK of an acceptable segment (RFC 9293 3.10.7.4, fifth step): SND.UNA, the send window, RTT, recovery. */
-import { queueDrop } from '../memory/byte-queue.ts';
+
 import { neighbourConfirm } from '../ip/neighbours.ts';
+import { queueDrop } from '../memory/byte-queue.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpFinish } from './close.ts';
 import { congestionAcked } from './congestion/control.ts';
@@ -13,9 +14,34 @@ import { FIN, type Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 import { keepStart, rttSample, rtxStart } from './timers.ts';
 
-const { STATE: ST, FLAGS, SND_UNA, SND_NXT, SND_WND, SND_WL1, SND_WL2, MAX_WND, SNDQ, RTT_SEQ, RTT_AT, BACKOFF } = TCB;
+const {
+  STATE: ST,
+  FLAGS,
+  SND_UNA,
+  SND_NXT,
+  SND_WND,
+  SND_WL1,
+  SND_WL2,
+  MAX_WND,
+  SNDQ,
+  RTT_SEQ,
+  RTT_AT,
+  BACKOFF,
+} = TCB;
 const { IFACE, NEIGHBOUR, LIMITED, RECOVER, SACKED_COUNT, DUPACKS, SND_BUF, KEEP_PROBES } = TCB;
-const { SACK, TIMING, RTX, PERSIST, RECOVERY, LOSS, FIN_SENT, FIN_QUEUED, WANT_WRITABLE, WANT_DRAINED, DETACHED } = FLAG;
+const {
+  SACK,
+  TIMING,
+  RTX,
+  PERSIST,
+  RECOVERY,
+  LOSS,
+  FIN_SENT,
+  FIN_QUEUED,
+  WANT_WRITABLE,
+  WANT_DRAINED,
+  DETACHED,
+} = FLAG;
 const { FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK } = STATE;
 const QUEUE_LENGTH = 2;
 const [E_WRITABLE, E_DRAINED] = [EVENT_WRITABLE, EVENT_DRAINED];
@@ -37,7 +63,10 @@ export function acceptAck(tcp: Tcp, t: number, s: Segment): boolean {
     s.hasOptions === 1 && tcp.options.sackCount > 0 && (m[t + FLAGS] & SACK) !== 0 ? acceptSacks(tcp, t) : 0;
   const windowBefore = m[t + SND_WND];
   // RFC 9293 3.10.7.4: only a newer segment may set the window.
-  if (acked >= 0 && (((m[t + SND_WL1] - s.seq) | 0) < 0 || (m[t + SND_WL1] === s.seq && ((m[t + SND_WL2] - s.ack) | 0) <= 0))) {
+  if (
+    acked >= 0 &&
+    (((m[t + SND_WL1] - s.seq) | 0) < 0 || (m[t + SND_WL1] === s.seq && ((m[t + SND_WL2] - s.ack) | 0) <= 0))
+  ) {
     const window = s.window << (m[t + FLAGS] & 15);
     m[t + SND_WND] = window;
     m[t + SND_WL1] = s.seq;

@@ -30,7 +30,8 @@ export class BlockPool {
   #fresh = 0;
 
   constructor(arena: Arena, name: string, capacity: number, words: number) {
-    if (!(capacity > 0 && capacity <= BLOCKS_MAX)) throw new RangeError(`${name}: 1 to ${BLOCKS_MAX}, not ${capacity}`);
+    if (!(capacity > 0 && capacity <= BLOCKS_MAX))
+      throw new RangeError(`${name}: 1 to ${BLOCKS_MAX}, not ${capacity}`);
     this.capacity = capacity;
     this.words = words;
     this.#m = arena.i32;

@@ -153,8 +153,10 @@ export const TCB = {
   /** The peer's FIN came out of order: 1, and its sequence number. */
   FIN_AHEAD: 80,
   FIN_AHEAD_SEQ: 81,
+  /** Last ACK in answer to an unacceptable segment, ms. */
+  CHALLENGE_AT: 82,
   /** 1: all data before the peer's FIN was offered to the program; `end` is due once the receive queue is read. */
-  END_DUE: 82,
+  END_DUE: 83,
 } as const;
 
 /** Words before word 0. */

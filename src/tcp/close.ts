@@ -138,4 +138,3 @@ export function tcpReset(tcp: Tcp, t: number, reason: number): void {
   m[t + FLAGS] |= PROBE;
   listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
 }
-

@@ -22,7 +22,7 @@ export class TcpCounters {
   /** Outside the window; PAWS (RFC 7323 5.3). */
   outOfWindow = 0;
   paws = 0;
-  /** RFC 5961: challenge ACKs sent, and held back by their limit. */
+  /** ACKs in answer to unacceptable segments (RFC 5961's challenge ACKs among them), and those held back. */
   challengeAcks = 0;
   challengeAcksLimited = 0;
   /** ACK of what was never sent, or older than any window. */

@@ -86,7 +86,13 @@ export function emit(
     descFlags |= CHECKSUM_FILL;
   } else {
     let s =
-      pseudo + (ports >>> 16) + (ports & 0xffff) + (seq >>> 16) + (seq & 0xffff) + (ack >>> 16) + (ack & 0xffff);
+      pseudo +
+      (ports >>> 16) +
+      (ports & 0xffff) +
+      (seq >>> 16) +
+      (seq & 0xffff) +
+      (ack >>> 16) +
+      (ack & 0xffff);
     s += offsetFlags + window + sum;
     s = (s & 0xffff) + (s >>> 16);
     s = (s & 0xffff) + (s >>> 16);
@@ -96,7 +102,17 @@ export function emit(
   if (v6) {
     ipWriteHeader6(tcp.ip, iface, m[t + NEIGHBOUR], at, m, t + LADDR6, t + RADDR6, l4Length, 0, PROTOCOL_TCP);
   } else {
-    ipWriteHeader4(tcp.ip, iface, m[t + NEIGHBOUR], at, m[t + LADDR], m[t + RADDR], l4Length, 0, PROTOCOL_TCP);
+    ipWriteHeader4(
+      tcp.ip,
+      iface,
+      m[t + NEIGHBOUR],
+      at,
+      m[t + LADDR],
+      m[t + RADDR],
+      l4Length,
+      0,
+      PROTOCOL_TCP,
+    );
   }
   txCommit(iface, slot, headroom + l4Length, descFlags, split);
   tcp.counters.segmentsOut++;

@@ -9,19 +9,58 @@ import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease, tcpDestroy } from './close.ts';
 import { congestionStart } from './congestion/control.ts';
 import { EVENT_OPEN, eventPush } from './events.ts';
-import { LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { listenerFind } from './listen.ts';
+import { LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { flowLookup, flowReplace, keyFromPacket, packetHash } from './lookup.ts';
 import { CLOSED_REFUSED } from './reasons.ts';
 import { resetFor, sendBareAck } from './reply.ts';
 import { ACK, RST, type Segment, SYN } from './segment.ts';
-import type { Tcp } from './tcp.ts';
+import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
 import { rttSample, timerBy } from './timers.ts';
 
-const { STATE: ST, FLAGS, HANDLE, NEXT_OUT, HASH, IFACE, LISTENER, PEER_MSS, T_NEXT, T_PREV, TS_OFFSET } = TCB;
-const { RCV_NXT, RCV_ADV, SND_UNA, SND_NXT, SND_WND, SND_WL1, SND_WL2, MAX_WND, TS_RECENT, LAST_ACK, ISS, IRS } = TCB;
-const { RTX_AT, MSS, PMTU, RCV_BUF, SND_BUF, HANDLERS, QUICK_ACKS, RECOVER, HIGH_RXT, LIMITED, CC, RCV_AT, SND_AT } = TCB;
+const {
+  STATE: ST,
+  FLAGS,
+  HANDLE,
+  NEXT_OUT,
+  HASH,
+  IFACE,
+  LISTENER,
+  PEER_MSS,
+  T_NEXT,
+  T_PREV,
+  TS_OFFSET,
+} = TCB;
+const {
+  RCV_NXT,
+  RCV_ADV,
+  SND_UNA,
+  SND_NXT,
+  SND_WND,
+  SND_WL1,
+  SND_WL2,
+  MAX_WND,
+  TS_RECENT,
+  LAST_ACK,
+  ISS,
+  IRS,
+} = TCB;
+const {
+  RTX_AT,
+  MSS,
+  PMTU,
+  RCV_BUF,
+  SND_BUF,
+  HANDLERS,
+  QUICK_ACKS,
+  RECOVER,
+  HIGH_RXT,
+  LIMITED,
+  CC,
+  RCV_AT,
+  SND_AT,
+} = TCB;
 const { RADDR, RADDR6, SNDQ, RTT_AT, BACKOFF } = TCB;
 const { TS, SACK, V6, MINI, LISTED, RTX, PROBE, TIMING, FIN_QUEUED } = FLAG;
 /** Half-open blocks count their SYN-ACKs where full ones keep a deadline. */
@@ -246,7 +285,15 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
 // ── Common to both ────────────────────────────────────────────────────────────────────────────────────────
 
 /** Fills a zeroed full block whose key, FLAGS, IFACE and sequence numbers stand. */
-function start(tcp: Tcp, t: number, iss: number, irs: number, rcvBuf: number, sndBuf: number, handlers: number): void {
+function start(
+  tcp: Tcp,
+  t: number,
+  iss: number,
+  irs: number,
+  rcvBuf: number,
+  sndBuf: number,
+  handlers: number,
+): void {
   const m = tcp.m;
   const iface = tcp.ip.interfaces[m[t + IFACE]];
   m[t + PMTU] =
@@ -266,6 +313,7 @@ function start(tcp: Tcp, t: number, iss: number, irs: number, rcvBuf: number, sn
   m[t + LIMITED] = iss;
   m[t + RCV_AT] = tcp.nowMs;
   m[t + SND_AT] = tcp.nowMs;
+  m[t + TCB.CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
   congestionStart(m, t);
 }
 

@@ -54,7 +54,8 @@ export function tcpIcmpError(tcp: Tcp, e: IcmpError): void {
 function packetTooBig(tcp: Tcp, t: number, e: IcmpError): void {
   const m = tcp.m;
   const mtu = e.mtu === 0 ? MTU_UNTOLD : e.mtu;
-  if (mtu >= m[t + TCB.PMTU] || !pathMtuUpdate(tcp.ip, e.version, e.dst0, e.dst1, e.dst2, e.dst3, mtu)) return;
+  if (mtu >= m[t + TCB.PMTU] || !pathMtuUpdate(tcp.ip, e.version, e.dst0, e.dst1, e.dst2, e.dst3, mtu))
+    return;
   tcp.counters.pathMtuReduced++;
   m[t + TCB.PMTU] = mtu;
   mssUpdate(tcp, t);

@@ -2,24 +2,47 @@
  * SEGMENT ARRIVES (RFC 9293 3.10.7). `tcpInput` finds the connection and hands the segment to its state; the
  * synchronized states share one function, straight for the usual case: next in order, acknowledging, no surprise.
  */
-import { flowLookup, packetHash } from './lookup.ts';
+
 import { acceptAck } from './acks.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish, tcpReset } from './close.ts';
 import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
 import { listenInput, synReceivedAck, synReceivedInput, synSentInput } from './handshake.ts';
 import { LIST_ACK, listPush } from './lists.ts';
+import { flowLookup, packetHash } from './lookup.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
 import { resetFor, sendBareAck } from './reply.ts';
 import { ACK, FIN, RST, type Segment, SYN, segmentParse, URG } from './segment.ts';
-import { CHALLENGE_ACKS_PER_SECOND, type Tcp } from './tcp.ts';
+import { CHALLENGE_INTERVAL, CHALLENGES_PER_SECOND, type Tcp } from './tcp.ts';
 import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
 
-const { STATE: ST, FLAGS, RCV_NXT, RCV_ADV, TS_RECENT, LAST_ACK, IFACE, OOO, ACK_OWED, MSS, QUICK_ACKS } = TCB;
-const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER } = TCB;
+const {
+  STATE: ST,
+  FLAGS,
+  RCV_NXT,
+  RCV_ADV,
+  TS_RECENT,
+  LAST_ACK,
+  IFACE,
+  OOO,
+  ACK_OWED,
+  MSS,
+  QUICK_ACKS,
+} = TCB;
+const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER, CHALLENGE_AT } = TCB;
 const { TS, ACK_NOW, ACK_DELAYED, MINI, DETACHED, FIN_RECEIVED } = FLAG;
-const { SYN_SENT, SYN_RECEIVED, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT, CLOSING, TIME_WAIT, CLOSED } = STATE;
+const {
+  SYN_SENT,
+  SYN_RECEIVED,
+  ESTABLISHED,
+  FIN_WAIT_1,
+  FIN_WAIT_2,
+  CLOSE_WAIT,
+  CLOSING,
+  TIME_WAIT,
+  CLOSED,
+} = STATE;
 /** Local copies: imported bindings aren't folded. */
 const [F_FIN, F_SYN, F_RST, F_ACK, F_URG] = [FIN, SYN, RST, ACK, URG];
 const [E_DATA, E_END, E_REASSEMBLE] = [EVENT_DATA, EVENT_END, EVENT_REASSEMBLE];
@@ -199,19 +222,29 @@ export function ackNow(tcp: Tcp, t: number): void {
   listPush(tcp.m, tcp.lists[tcp.m[t + IFACE]], L_ACK, t);
 }
 
-/** An ACK for something suspicious, within the rate of RFC 5961 7, so that two ends can't make each other talk. */
+/** An ACK for something suspicious, rarely enough that two ends can't make each other talk. */
 function challengeOrAck(tcp: Tcp, t: number): void {
-  if (((tcp.nowMs - tcp.challengeSecond) | 0) >= 1000) {
-    tcp.challengeSecond = tcp.nowMs;
-    tcp.challengeCount = 0;
-  }
-  if (++tcp.challengeCount > CHALLENGE_ACKS_PER_SECOND) {
+  const m = tcp.m;
+  const mini = (m[t + FLAGS] & MINI) !== 0;
+  if (mini ? !challengeAllowed(tcp) : ((tcp.nowMs - m[t + CHALLENGE_AT]) | 0) < CHALLENGE_INTERVAL) {
     tcp.counters.challengeAcksLimited++;
     return;
   }
   tcp.counters.challengeAcks++;
-  if ((tcp.m[t + FLAGS] & MINI) !== 0) sendBareAck(tcp, t);
-  else ackNow(tcp, t);
+  if (mini) {
+    sendBareAck(tcp, t);
+    return;
+  }
+  m[t + CHALLENGE_AT] = tcp.nowMs;
+  ackNow(tcp, t);
+}
+
+function challengeAllowed(tcp: Tcp): boolean {
+  if (((tcp.nowMs - tcp.challengeSecond) | 0) >= 1000) {
+    tcp.challengeSecond = tcp.nowMs;
+    tcp.challengeCount = 0;
+  }
+  return ++tcp.challengeCount <= CHALLENGES_PER_SECOND;
 }
 
 /** New data within the window. */
@@ -308,4 +341,3 @@ export function finReceived(tcp: Tcp, t: number): void {
       return;
   }
 }
-

@@ -1,6 +1,7 @@
 /** Listeners: which ports and addresses accept connections, and within what limits. */
-import { FLAG } from './block.ts';
+
 import type { Packet } from '../ip/packet.ts';
+import { FLAG } from './block.ts';
 import type { Tcp } from './tcp.ts';
 
 export interface ListenOptions {

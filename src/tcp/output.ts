@@ -11,7 +11,17 @@ import { blockRelease, tcpDestroy } from './close.ts';
 import { congestionRestart } from './congestion/control.ts';
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
 import { ownMss, windowShift } from './handshake.ts';
-import { LIST_ACK, LIST_CONTROL, LIST_DATA, LIST_UNRESOLVED, listPop, listPush, listPushFront, type OutputLists, unresolvedDue } from './lists.ts';
+import {
+  LIST_ACK,
+  LIST_CONTROL,
+  LIST_DATA,
+  LIST_UNRESOLVED,
+  listPop,
+  listPush,
+  listPushFront,
+  type OutputLists,
+  unresolvedDue,
+} from './lists.ts';
 import { nextHop } from './next-hop.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks } from './reassembly.ts';
@@ -22,8 +32,34 @@ import { ACK, FIN, PSH, SYN } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 import { persistStart, rtoBackedOff, rtxStart, timerBy } from './timers.ts';
 
-const { STATE: ST, FLAGS, RCV_NXT, RCV_ADV, SND_UNA, SND_NXT, SND_WND, LAST_ACK, CWND, MSS, RTT_SEQ, RTT_AT } = TCB;
-const { SNDQ, RCVQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, IFACE, TS_OFFSET } = TCB;
+const {
+  STATE: ST,
+  FLAGS,
+  RCV_NXT,
+  RCV_ADV,
+  SND_UNA,
+  SND_NXT,
+  SND_WND,
+  LAST_ACK,
+  CWND,
+  MSS,
+  RTT_SEQ,
+  RTT_AT,
+} = TCB;
+const {
+  SNDQ,
+  RCVQ,
+  RCV_BUF,
+  ACK_OWED,
+  DELACK_AT,
+  OOO,
+  MAX_WND,
+  SND_AT,
+  HIGH_RXT,
+  LIMITED,
+  IFACE,
+  TS_OFFSET,
+} = TCB;
 const { DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
@@ -155,7 +191,6 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
   return DONE;
 }
 
-
 /** States from ESTABLISHED on. */
 function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
@@ -175,7 +210,8 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   let unsent = queued - outstanding;
   if (unsent > 0 || (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
     const mss = m[t + MSS];
-    if (outstanding === 0 && ((tcp.nowMs - m[t + SND_AT]) | 0) > rtoBackedOff(tcp, t)) congestionRestart(m, t);
+    if (outstanding === 0 && ((tcp.nowMs - m[t + SND_AT]) | 0) > rtoBackedOff(tcp, t))
+      congestionRestart(m, t);
     let pipe = inFlight(tcp, t);
     const reach = superBytes(m, iface, t, mss);
     while (unsent > 0) {
@@ -245,7 +281,14 @@ function superBytes(m: Int32Array, iface: Interface, t: number, mss: number): nu
 }
 
 /** Nagle (RFC 9293 3.7.4) and the sender's silly window avoidance (3.8.6.2.1), for less than a full segment. */
-function sendSmall(m: Int32Array, t: number, n: number, unsent: number, outstanding: number, byWindow: number): boolean {
+function sendSmall(
+  m: Int32Array,
+  t: number,
+  n: number,
+  unsent: number,
+  outstanding: number,
+  byWindow: number,
+): boolean {
   if (n <= 0) return false;
   if (n === unsent) return outstanding === 0 || (m[t + FLAGS] & (NODELAY | FIN_QUEUED)) !== 0;
   // Cut short by a window. By cwnd: wait for more room, unless nothing is out whose ACK could bring it.
@@ -344,11 +387,25 @@ function sendData(
   let split = 0;
   if (length > 0) {
     if (length > m[t + MSS]) split = m[t + MSS];
-    if (iface.port.capabilities.txChecksum) queueCopy(tcp.chunks, t + SNDQ, position, length, at + optionBytes);
+    if (iface.port.capabilities.txChecksum)
+      queueCopy(tcp.chunks, t + SNDQ, position, length, at + optionBytes);
     else sum += queueCopySum(tcp.chunks, t + SNDQ, position, length, at + optionBytes);
   }
   const rcvNxt = m[t + RCV_NXT];
-  emit(tcp, iface, t, slot, seq, rcvNxt, F_ACK | segmentFlags, windowToTell(tcp, t), optionBytes, length, sum, split);
+  emit(
+    tcp,
+    iface,
+    t,
+    slot,
+    seq,
+    rcvNxt,
+    F_ACK | segmentFlags,
+    windowToTell(tcp, t),
+    optionBytes,
+    length,
+    sum,
+    split,
+  );
   m[t + LAST_ACK] = rcvNxt;
   m[t + ACK_OWED] = 0;
   m[t + FLAGS] = m[t + FLAGS] & ~(ACK_NOW | ACK_DELAYED | DELACK);
@@ -379,7 +436,8 @@ function windowToTell(tcp: Tcp, t: number): number {
   const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
   let window = told;
   const space = m[t + RCV_BUF] - m[t + PAUSED_QUEUE_LENGTH];
-  if (space - told >= windowStep(m, t) && tcp.chunks.free > tcp.chunks.count >> 3) window = (space >> shift) << shift;
+  if (space - told >= windowStep(m, t) && tcp.chunks.free > tcp.chunks.count >> 3)
+    window = (space >> shift) << shift;
   let field = (window + (1 << shift) - 1) >> shift;
   if (field > 0xffff) field = 0xffff;
   m[t + RCV_ADV] = (m[t + RCV_NXT] + (field << shift)) | 0;

@@ -11,4 +11,11 @@ export const CLOSED_UNREACHABLE = 4;
 /** Our own abort(), or a handler threw. */
 export const CLOSED_ABORTED = 5;
 /** By reason. */
-export const CLOSED_CODES = ['', 'ECONNRESET', 'ECONNREFUSED', 'ETIMEDOUT', 'EHOSTUNREACH', 'ECONNABORTED'] as const;
+export const CLOSED_CODES = [
+  '',
+  'ECONNRESET',
+  'ECONNREFUSED',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ECONNABORTED',
+] as const;

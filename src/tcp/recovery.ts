@@ -13,7 +13,20 @@ import { LIST_CONTROL, listPush } from './lists.ts';
 import { sackAdvance, sackClear, sackedWithin, sackLostEdge } from './sack.ts';
 import type { Tcp } from './tcp.ts';
 
-const { FLAGS, SND_UNA, SND_NXT, MSS, RECOVER, HIGH_RXT, DUPACKS, SACKED_BYTES, SACKED_COUNT, CWND, SSTHRESH, IFACE } = TCB;
+const {
+  FLAGS,
+  SND_UNA,
+  SND_NXT,
+  MSS,
+  RECOVER,
+  HIGH_RXT,
+  DUPACKS,
+  SACKED_BYTES,
+  SACKED_COUNT,
+  CWND,
+  SSTHRESH,
+  IFACE,
+} = TCB;
 const { SACK, RECOVERY, LOSS, TIMING } = FLAG;
 const DUP_THRESHOLD = 3;
 
@@ -40,7 +53,8 @@ function firstEdge(m: Int32Array, t: number): number {
 export function inFlight(tcp: Tcp, t: number): number {
   const m = tcp.m;
   const outstanding = (m[t + SND_NXT] - m[t + SND_UNA]) | 0;
-  if ((m[t + FLAGS] & (RECOVERY | LOSS)) === 0 && m[t + SACKED_COUNT] === 0 && m[t + DUPACKS] === 0) return outstanding;
+  if ((m[t + FLAGS] & (RECOVERY | LOSS)) === 0 && m[t + SACKED_COUNT] === 0 && m[t + DUPACKS] === 0)
+    return outstanding;
   const edge = lostEdge(tcp, t);
   const high = ((m[t + HIGH_RXT] - m[t + SND_UNA]) | 0) > 0 ? m[t + HIGH_RXT] : m[t + SND_UNA];
   let pipe = outstanding;

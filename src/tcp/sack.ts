@@ -15,7 +15,8 @@ const DUP_THRESHOLD = 3;
 export function sackAdd(tcp: Tcp, t: number, start: number, end: number): number {
   const m = tcp.m;
   // RFC 2018 5 and RFC 2883: ranges at or below SND.UNA are duplicates' reports; ranges past SND.NXT are lies.
-  if (((end - start) | 0) <= 0 || ((start - m[t + SND_UNA]) | 0) < 0 || ((end - m[t + SND_NXT]) | 0) > 0) return 0;
+  if (((end - start) | 0) <= 0 || ((start - m[t + SND_UNA]) | 0) < 0 || ((end - m[t + SND_NXT]) | 0) > 0)
+    return 0;
   if (m[t + SACKED] === 0) {
     m[t + SACKED] = tcp.chunks.free > tcp.chunksPromised ? tcp.chunks.take() : 0;
     if (m[t + SACKED] === 0) return 0;

@@ -37,7 +37,13 @@ export class Segment {
  * Reads the TCP header at `at`, of a segment of `length` bytes.
  * @returns 0, or a negative code: -1 truncated or lying header length, -2 malformed options.
  */
-export function segmentParse(s: Segment, options: TcpOptions, view: DataView, at: number, length: number): number {
+export function segmentParse(
+  s: Segment,
+  options: TcpOptions,
+  view: DataView,
+  at: number,
+  length: number,
+): number {
   if (length < 20) return -1;
   const offsetFlags = view.getUint16(at + 12, false);
   const headerBytes = (offsetFlags >>> 12) << 2;

@@ -13,8 +13,8 @@ import { cubic } from './congestion/cubic.ts';
 import { reno } from './congestion/reno.ts';
 import { TcpCounters } from './counters.ts';
 import { Events } from './events.ts';
-import type { OutputLists } from './lists.ts';
 import type { Listener } from './listen.ts';
+import type { OutputLists } from './lists.ts';
 import { Segment } from './segment.ts';
 
 /** Limits and defaults of one engine's TCP. Sizes in bytes, times in ms. */
@@ -61,8 +61,13 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   congestion: 'cubic',
 };
 
-/** Challenge ACKs per second over all connections (RFC 5961 7). */
-export const CHALLENGE_ACKS_PER_SECOND = 100;
+/**
+ * ACKs in answer to unacceptable segments (RFC 5961 7): one per connection in this time, ms, as Linux does. A limit
+ * over all connections would let a stranger count them (CVE-2016-5696), and starve keep-alives of their answers.
+ */
+export const CHALLENGE_INTERVAL = 500;
+/** Those of half-open connections and TIME-WAIT, which keep no time: a second's, over all. */
+export const CHALLENGES_PER_SECOND = 1000;
 
 export const CONGESTION_CONTROLS: readonly CongestionControl[] = [reno, cubic];
 
@@ -129,7 +134,11 @@ export class Tcp {
     this.minis = new BlockPool(arena, 'mini blocks', limits.miniBlocks + 1, MINI_WORDS);
     this.table = new FlowTable(arena, 'flow table', limits.connections + limits.miniBlocks);
     this.chunks = new ChunkPool(arena, 'chunks', limits.chunks);
-    this.wheel = new TimerWheel(arena, 'timer wheel', nowMs, { next: TCB.T_NEXT, prev: TCB.T_PREV, at: TCB.T_AT });
+    this.wheel = new TimerWheel(arena, 'timer wheel', nowMs, {
+      next: TCB.T_NEXT,
+      prev: TCB.T_PREV,
+      at: TCB.T_AT,
+    });
     this.events = new Events(2048);
     this.key0 = secret[0];
     this.key1 = secret[1];

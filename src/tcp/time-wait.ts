@@ -110,4 +110,3 @@ export function timeWaitSegment(tcp: Tcp, w: number, s: Segment): number {
   // Anything else that is not exactly next and empty gets the last ACK again.
   return s.length === 0 && s.seq === m[w + RCV_NXT] ? TIME_WAIT_DROP : TIME_WAIT_ACK;
 }
-

@@ -2,16 +2,30 @@
  * A connection's timers share one entry in the wheel, due at the earliest deadline. Moving a deadline back costs
  * nothing: the entry fires early, finds nothing due and is armed anew.
  */
-import { CLOSED_TIMEOUT } from './reasons.ts';
+
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
 import { congestionTimeout } from './congestion/control.ts';
 import { synReceivedTimeout } from './handshake.ts';
 import { LIST_ACK, LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
+import { CLOSED_TIMEOUT } from './reasons.ts';
 import { enterLoss } from './recovery.ts';
 import type { Tcp } from './tcp.ts';
 
-const { FLAGS, T_AT, RTX_AT, DELACK_AT, KEEP_AT, SRTT, RTTVAR, BACKOFF, STATE: ST, IFACE, STALL_AT, USER_TIMEOUT } = TCB;
+const {
+  FLAGS,
+  T_AT,
+  RTX_AT,
+  DELACK_AT,
+  KEEP_AT,
+  SRTT,
+  RTTVAR,
+  BACKOFF,
+  STATE: ST,
+  IFACE,
+  STALL_AT,
+  USER_TIMEOUT,
+} = TCB;
 const { SND_UNA, SND_NXT, SND_WND, KEEP_IDLE, KEEP_PROBES, RCV_AT, SOFT_ERROR, HANDLE } = TCB;
 const { RTX, PERSIST, DELACK, KEEP, MINI, ACK_NOW, ACK_DELAYED, PROBE, TIMING } = FLAG;
 
@@ -29,7 +43,11 @@ export function rto(tcp: Tcp, t: number): number {
   const srtt = m[t + SRTT];
   if (srtt === 0) return RTO_INITIAL;
   const ms = (((srtt >>> 3) + m[t + RTTVAR]) / 1000 + 1) | 0;
-  return ms < tcp.limits.rtoMin_ms ? tcp.limits.rtoMin_ms : ms > tcp.limits.rtoMax_ms ? tcp.limits.rtoMax_ms : ms;
+  return ms < tcp.limits.rtoMin_ms
+    ? tcp.limits.rtoMin_ms
+    : ms > tcp.limits.rtoMax_ms
+      ? tcp.limits.rtoMax_ms
+      : ms;
 }
 
 /** The RTO with its exponential back-off (RFC 6298 5.5), ms. */
@@ -107,7 +125,8 @@ export function timerExpired(tcp: Tcp, t: number): void {
     if ((m[t + FLAGS] & RTX) !== 0) retransmissionTimeout(tcp, t);
     else persistTimeout(tcp, t);
   }
-  if (m[t + HANDLE] === handle && (m[t + FLAGS] & KEEP) !== 0 && ((m[t + KEEP_AT] - now) | 0) <= 0) keepTimeout(tcp, t);
+  if (m[t + HANDLE] === handle && (m[t + FLAGS] & KEEP) !== 0 && ((m[t + KEEP_AT] - now) | 0) <= 0)
+    keepTimeout(tcp, t);
   if (m[t + HANDLE] === handle && m[t + ST] !== STATE.CLOSED) rearm(tcp, t);
 }
 

@@ -5,21 +5,21 @@
 import type { NetConnectOpts, Socket } from 'node:net';
 import { AbstractConnector, Redis } from 'ioredis';
 
-interface Net {
-  connect(options: NetConnectOpts): Socket;
+/** What the program needs of a stack. */
+interface Stack {
+  readonly net: { connect(options: NetConnectOpts): Socket };
   close(): Promise<void>;
+}
+
+interface StackModule {
+  readonly Stack: { open(options: { device: string; addresses: string[] }): Promise<Stack> };
 }
 
 const [device, address, host, port] = process.argv.slice(2);
 
-/** The one place that knows how a program gets a stack. MILLRACE_NET names another build of the module. */
-async function openNet(): Promise<Net> {
-  const path = process.env.MILLRACE_NET ?? new URL('../../src/api/net.ts', import.meta.url).href;
-  const module = (await import(path)) as { open(o: { device: string; addresses: string[] }): Promise<Net> };
-  return module.open({ device, addresses: [address] });
-}
-
-const net = await openNet();
+/** MILLRACE_STACK names another build of the module, such as dist/api/stack.js. */
+const path = process.env.MILLRACE_STACK ?? new URL('../../src/api/stack.ts', import.meta.url).href;
+const stack = await ((await import(path)) as StackModule).Stack.open({ device, addresses: [address] });
 
 class Connector extends AbstractConnector {
   constructor() {
@@ -28,7 +28,7 @@ class Connector extends AbstractConnector {
 
   override connect(): Promise<Socket> {
     this.connecting = true;
-    this.stream = net.connect({ host, port: Number(port) });
+    this.stream = stack.net.connect({ host, port: Number(port) });
     return Promise.resolve(this.stream as Socket);
   }
 }
@@ -53,5 +53,5 @@ await redis.publish('news', 'over TCP of our own');
 const heard = await heardFirst;
 
 await Promise.all([redis.quit(), subscriber.quit()]);
-await net.close();
+await stack.close();
 console.log(JSON.stringify({ answer, largeValueIntact, counted, heard }));

@@ -1,4 +1,4 @@
-/** ioredis, made for node:net, over `millrace/net` against a real Redis. */
+/** ioredis, made for node:net, over the `net` of a stack, against a real Redis. */
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { describeInNamespace } from '../describe.ts';
@@ -9,7 +9,7 @@ import { REDIS_PORT, startRedis } from './servers.ts';
 
 const PROGRAM = fileURLToPath(new URL('redis-program.ts', import.meta.url));
 
-describeInNamespace('ioredis over millrace/net', () => {
+describeInNamespace('ioredis over our net', () => {
   const files = new TestFiles();
   let ns: Namespace;
 

@@ -1,0 +1,237 @@
+/** What a Stack is opened with: checked, completed, and turned into the size of its arena. */
+import { isIPv4, isIPv6 } from 'node:net';
+import { z } from 'zod';
+import type { Port } from '../device/port.ts';
+import type { Conn } from '../engine/handlers.ts';
+import { ARENA_BYTES_MAX } from '../memory/arena.ts';
+import { BLOCK_WORDS, MINI_WORDS } from '../tcp/block.ts';
+import { BLOCKS_MAX } from '../tcp/block-pool.ts';
+import { TCP_LIMITS_DEFAULT, type TcpLimits } from '../tcp/tcp.ts';
+import { type Cidr, formatCidr, ipv4Mask, parseCidr } from '../wire/address.ts';
+import { StackOptionsError } from './errors.ts';
+import type { Idle } from './run.ts';
+
+export interface StackOptions {
+  /** `tun:NAME` or `tap:NAME`, made here and gone with the stack; or a port, such as a cable's end, with its arena. */
+  readonly device: `tun:${string}` | `tap:${string}` | Port;
+  /** Ours, as CIDR: `10.0.0.2/24`, `fd00::2/64`. */
+  readonly addresses: readonly string[];
+  /** Default routers. */
+  readonly gateway4?: string | undefined;
+  readonly gateway6?: string | undefined;
+  /**
+   * The host's on its side of a TUN or TAP, as CIDR; unless told, the first other address of each network of ours
+   * (10.0.0.1/24, fd00::1/64).
+   */
+  readonly hostAddresses?: readonly string[] | undefined;
+  /** Largest IP packet, bytes; the device's (1500) unless told. */
+  readonly mtu?: number | undefined;
+  /** Leave checksums and segmentation to the TUN or TAP device, when it can; true unless told. */
+  readonly offload?: boolean | undefined;
+  readonly limits?: Partial<TcpLimits> | undefined;
+  /** What to do with nothing to do: `adaptive` unless told. `poll` takes a whole core. */
+  readonly idle?: Idle | undefined;
+  /** Puts a middleware (a capture, faults) between device and engine. */
+  readonly wrapPort?: ((port: Port) => Port) | undefined;
+  /** A handler of `stack.engine` threw, and its connection is aborted. Unless told, it is an uncaught exception. */
+  readonly onHandlerError?: ((error: unknown, conn: Conn) => void) | undefined;
+  /**
+   * The device failed for good, as when its interface was removed (PortError ENODEV): the stack is closed, and its
+   * sockets end with this error. Unless told, it is an uncaught exception.
+   */
+  readonly onDeviceError?: ((error: unknown) => void) | undefined;
+}
+
+/** A TUN or TAP device to be made. */
+export interface KernelDevice {
+  readonly kind: 'tun' | 'tap';
+  readonly name: string;
+}
+
+/** StackOptions with nothing left open. */
+export interface Settings {
+  readonly device: KernelDevice | Port;
+  readonly addresses: string[];
+  readonly gateways: { readonly gateway4?: string; readonly gateway6?: string };
+  readonly hostAddresses: string[];
+  readonly mtu: number | undefined;
+  readonly offload: boolean;
+  readonly limits: TcpLimits;
+  readonly idle: Idle;
+}
+
+const cidr = z.string().superRefine((text, context) => {
+  try {
+    parseCidr(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message });
+  }
+});
+const count = z.int().positive();
+const time = z
+  .int()
+  .nonnegative()
+  .max(2 ** 30);
+const buffer = z
+  .int()
+  .min(2048, 'a buffer takes 2048 bytes or more')
+  .max(2 ** 30);
+const port = z.int().min(1).max(65_535);
+const callback = z.custom<(...args: never[]) => unknown>(
+  (value) => typeof value === 'function',
+  'takes a function',
+);
+
+const limits = z
+  .strictObject({
+    connections: count.max(BLOCKS_MAX),
+    miniBlocks: count.max(BLOCKS_MAX - 1),
+    chunks: count,
+    receiveBuffer: buffer,
+    sendBuffer: buffer,
+    rtoMin_ms: time,
+    rtoMax_ms: time,
+    delayedAck_ms: time,
+    timeWait_ms: time,
+    userTimeout_ms: time,
+    synRetries: z.int().nonnegative().max(255),
+    finWait2_ms: time,
+    ephemeralPortMin: port,
+    ephemeralPortMax: port,
+    congestion: z.enum(['cubic', 'reno']),
+  })
+  .partial();
+
+const schema = z.strictObject({
+  device: z.custom<string | Port>(
+    (value) => (typeof value === 'string' ? DEVICE.test(value) : isPort(value)),
+    'takes tun:NAME, tap:NAME, or a port such as an end of createCable()',
+  ),
+  addresses: z.array(cidr).min(1, 'a stack needs an address, such as 10.0.0.2/24'),
+  gateway4: z.string().refine(isIPv4, 'takes an IPv4 address').optional(),
+  gateway6: z.string().refine(isIPv6, 'takes an IPv6 address').optional(),
+  hostAddresses: z.array(cidr).optional(),
+  mtu: z.int().min(576).max(65_535).optional(),
+  offload: z.boolean().optional(),
+  limits: limits.optional(),
+  idle: z.enum(['adaptive', 'poll', 'event']).optional(),
+  wrapPort: callback.optional(),
+  onHandlerError: callback.optional(),
+  onDeviceError: callback.optional(),
+});
+
+const DEVICE = /^(tun|tap):([A-Za-z0-9_.-]{1,15})$/;
+
+function isPort(value: unknown): boolean {
+  return (
+    typeof value === 'object' && value !== null && 'rxSync' in value && 'txSync' in value && 'arena' in value
+  );
+}
+
+/** @throws StackOptionsError naming the field */
+export function settle(given: StackOptions): Settings {
+  const result = schema.safeParse(given);
+  if (!result.success) {
+    const { path, message } = result.error.issues[0];
+    throw new StackOptionsError(path.join('.') || 'options', message);
+  }
+  const {
+    device,
+    addresses,
+    gateway4,
+    gateway6,
+    hostAddresses,
+    mtu,
+    offload = true,
+    idle = 'adaptive',
+  } = result.data;
+  const limits = { ...TCP_LIMITS_DEFAULT, ...defined(result.data.limits ?? {}) };
+  if (limits.ephemeralPortMin > limits.ephemeralPortMax) {
+    throw new StackOptionsError(
+      'limits.ephemeralPortMin',
+      `${limits.ephemeralPortMin} is above ephemeralPortMax`,
+    );
+  }
+  if (limits.rtoMin_ms > limits.rtoMax_ms) {
+    throw new StackOptionsError('limits.rtoMin_ms', `${limits.rtoMin_ms} is above rtoMax_ms`);
+  }
+  return {
+    device: typeof device === 'string' ? kernelDevice(device) : device,
+    addresses,
+    gateways: defined({ gateway4, gateway6 }),
+    hostAddresses: hostAddresses ?? hostAddressesFor(addresses),
+    mtu,
+    offload,
+    limits,
+    idle,
+  };
+}
+
+type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+function defined<T extends object>(value: T): Defined<T> {
+  return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as Defined<T>;
+}
+
+function kernelDevice(text: string): KernelDevice {
+  const [, kind, name] = DEVICE.exec(text)!;
+  return { kind: kind as 'tun' | 'tap', name };
+}
+
+/** The first address of each network that isn't ours; a network of one address has none. */
+export function hostAddressesFor(addresses: readonly string[]): string[] {
+  const ours = new Set(addresses.map((text) => formatCidr(parseCidr(text))));
+  const hosts = new Set<string>();
+  for (const text of addresses) {
+    const network = parseCidr(text);
+    const bits = network.family === 4 ? 32 : 128;
+    if (network.length === bits) continue;
+    // In a /31 or /127 the network's own number is an address as well (RFC 3021, RFC 6164).
+    const first = network.length === bits - 1 ? 0 : 1;
+    const host = [first, first + 1]
+      .map((n) => formatCidr(nth(network, n)))
+      .find((candidate) => !ours.has(candidate));
+    if (host !== undefined) hosts.add(host);
+  }
+  return [...hosts];
+}
+
+/** The n-th address of a network; n is small. */
+function nth(network: Cidr, n: number): Cidr {
+  if (network.family === 4) return { ...network, address: (network.address & ipv4Mask(network.length)) + n };
+  const words = network.address.map(
+    (word, i) => word & ipv4Mask(Math.min(32, Math.max(0, network.length - 32 * i))),
+  );
+  words[3] += n;
+  return { ...network, address: words };
+}
+
+/** A chunk of memory/chunks.ts. */
+const CHUNK_BYTES = 2112;
+/** Rings, timer wheel, scratch, alignment, and room for a program's own `arena.carve`; untouched pages cost nothing. */
+const HEADROOM_BYTES = 4 << 20;
+
+/**
+ * The arena that a stack on a device of the kernel's needs, bytes.
+ * @param deviceBytes What the device carves.
+ * @throws StackOptionsError past 2 GiB
+ */
+export function arenaBytes(limits: TcpLimits, deviceBytes: number): number {
+  const flows = 2 * 2 ** Math.ceil(Math.log2(limits.connections + limits.miniBlocks));
+  const parts = {
+    connections: limits.connections * (BLOCK_WORDS + 1) * 4,
+    miniBlocks: (limits.miniBlocks + 1) * (MINI_WORDS + 1) * 4,
+    chunks: limits.chunks * CHUNK_BYTES,
+  };
+  const rest = flows * 8 + deviceBytes + HEADROOM_BYTES;
+  const bytes = parts.connections + parts.miniBlocks + parts.chunks + rest;
+  if (bytes <= ARENA_BYTES_MAX) return bytes;
+  const sizes = Object.entries(parts).sort((a, b) => b[1] - a[1]);
+  const each = sizes.map(([name, size]) => `${name} ${mib(size)}`);
+  const message = `an arena has 2048 MiB, and these limits need ${mib(bytes)} (${each.join(', ')}): lower them`;
+  throw new StackOptionsError(`limits.${sizes[0][0]}`, message);
+}
+
+function mib(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20)} MiB`;
+}

@@ -1,0 +1,113 @@
+/** A TUN or TAP port for tests, with what the tests of it and the kernel beyond it need. */
+import { closeSync } from 'node:fs';
+import { Arena } from '../memory/arena.ts';
+import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
+import { check, libc, NativeMemory } from '../os/libc.ts';
+import { parseIpv4, parseIpv6 } from '../wire/address.ts';
+import type { Port } from './port.ts';
+import { openTun, type TunOptions, tunArenaBytes } from './tun.ts';
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x80800;
+const IPPROTO_ICMP = 1;
+const IPPROTO_ICMPV6 = 58;
+/** The first line of an arena stays unused. */
+const ARENA_BYTES_USED = 64;
+
+export function openTestTun(options: TunOptions): Port {
+  const { offload = true, mtu = 1500, slots } = options;
+  return openTun(new Arena(ARENA_BYTES_USED + tunArenaBytes(offload, mtu, slots)), options);
+}
+
+export interface Frame {
+  readonly bytes: Uint8Array;
+  readonly flags: number;
+  readonly aux: number;
+}
+
+/** Everything that has arrived. */
+export function receiveAll(port: Port): Frame[] {
+  const frames: Frame[] = [];
+  for (let n = port.rxSync(); n > 0; n = port.rxSync()) {
+    for (; n > 0; n--) {
+      const slot = port.rx.slot(port.rx.head);
+      const at = port.rx.m[slot + DESC_AT];
+      const bytes = port.arena.u8.slice(at, at + port.rx.m[slot + DESC_LENGTH]);
+      frames.push({ bytes, flags: port.rx.m[slot + DESC_FLAGS], aux: port.rx.m[slot + DESC_AUX] });
+      port.rx.head = (port.rx.head + 1) | 0;
+    }
+  }
+  return frames;
+}
+
+/** Fills the next tx slot, without a sync. @returns false when none is free */
+export function queue(port: Port, bytes: Uint8Array, flags = 0, aux = 0, length = bytes.length): boolean {
+  if (port.tx.available === 0) return false;
+  const slot = port.tx.slot(port.tx.head);
+  port.arena.u8.set(bytes, port.tx.m[slot + DESC_AT]);
+  port.tx.m[slot + DESC_LENGTH] = length;
+  port.tx.m[slot + DESC_FLAGS] = flags;
+  port.tx.m[slot + DESC_AUX] = aux;
+  port.tx.head = (port.tx.head + 1) | 0;
+  return true;
+}
+
+export function send(port: Port, bytes: Uint8Array, flags = 0, aux = 0): void {
+  if (!queue(port, bytes, flags, aux)) throw new Error('no tx slot is free');
+  port.txSync();
+}
+
+/** Tries `look` at each turn of the event loop until it gives something. */
+export async function eventually<T>(look: () => T | undefined, what: string): Promise<T> {
+  const end = performance.now() + 5000;
+  while (performance.now() < end) {
+    const found = look();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  throw new Error(`${what}: not in 5 s`);
+}
+
+/** What `ping` uses: the host sends ICMP messages, and receives those that come for it. */
+export class PingSocket implements Disposable {
+  readonly #fd: number;
+  readonly #v6: boolean;
+  readonly #memory = new NativeMemory(4096);
+
+  constructor(v6 = false) {
+    this.#v6 = v6;
+    const family = v6 ? AF_INET6 : AF_INET;
+    this.#fd = check(
+      libc().socket(family, SOCK_RAW_NONBLOCK_CLOEXEC, v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP),
+      'socket',
+    );
+  }
+
+  /** @param message With its checksum; ICMPv6's is filled in by the kernel. */
+  send(to: string, message: Uint8Array): void {
+    const { view, u8, address } = this.#memory;
+    u8.fill(0);
+    view.setUint16(0, this.#v6 ? AF_INET6 : AF_INET, true);
+    if (this.#v6) for (const [i, word] of parseIpv6(to).entries()) view.setInt32(8 + i * 4, word, false);
+    else view.setInt32(4, parseIpv4(to), false);
+    u8.set(message, 64);
+    check(
+      libc().sendto(this.#fd, address + 64, message.length, 0, address, this.#v6 ? 28 : 16),
+      `ping ${to}`,
+    );
+  }
+
+  /** The next message, without the IP header; undefined when there is none. */
+  receive(): Uint8Array | undefined {
+    const { u8, address } = this.#memory;
+    const length = libc().recv(this.#fd, address, u8.length, 0);
+    if (length < 0) return undefined;
+    return u8.slice(this.#v6 ? 0 : (u8[0] & 15) << 2, length);
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#fd);
+    this.#memory.free();
+  }
+}

@@ -1,0 +1,120 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { Arena } from '../arena.ts';
+
+/** Where the kernels read and write: two halves of the arena. */
+const FROM = 4_096;
+const TO = 131_072;
+const LENGTH_MAX = 70_000;
+/** Bytes watched on either side of what may be written. */
+const GUARD = 80;
+const UNTOUCHED = 0xa5;
+
+const arena = new Arena(262_144);
+const { u8, kernels } = arena;
+
+/** The definition, in whole numbers: a one's complement sum is the remainder modulo 2^16 - 1. */
+function model(bytes: Uint8Array): number {
+  let sum = 0;
+  for (let i = 0; i < bytes.length; i += 2) sum += (bytes[i] << 8) | (bytes[i + 1] ?? 0);
+  return sum === 0 ? 0 : ((sum - 1) % 0xffff) + 1;
+}
+
+/** Fills [FROM, FROM + LENGTH_MAX + 16) with the same noise for the same seed. */
+function noise(seed: number): void {
+  let x = seed | 1;
+  for (let i = 0; i < LENGTH_MAX + 16; i++) {
+    x = (Math.imul(x, 1_664_525) + 1_013_904_223) | 0;
+    u8[FROM + i] = x >>> 24;
+  }
+}
+
+type Copy = (to: number, from: number, length: number) => unknown;
+
+/** Copies, and compares the destination and its neighbourhood to what they must be. */
+function checkCopy(copy: Copy, to: number, from: number, length: number): void {
+  u8.fill(UNTOUCHED, to - GUARD, to + length + GUARD);
+  const source = u8.slice(from, from + length);
+  const expected = new Uint8Array(length + 2 * GUARD).fill(UNTOUCHED);
+  expected.set(source, GUARD);
+  copy(to, from, length);
+  const where = `${length} bytes from ${from} to ${to}`;
+  // A plain comparison first: one assertion for each case would take longer than the case.
+  if (Buffer.compare(u8.subarray(to - GUARD, to + length + GUARD), expected) !== 0) {
+    expect(u8.slice(to - GUARD, to + length + GUARD), where).toEqual(expected);
+  }
+  if (Buffer.compare(u8.subarray(from, from + length), source) !== 0)
+    expect.fail(`changed its source: ${where}`);
+}
+
+function checkSum(actual: number, at: number, length: number): void {
+  const expected = model(u8.subarray(at, at + length));
+  if (actual !== expected) expect.fail(`sum of ${length} bytes at ${at}: ${actual}, not ${expected}`);
+}
+
+test('sum: every length to 200 at every alignment', () => {
+  noise(1);
+  for (let align = 0; align < 16; align++) {
+    for (let length = 0; length <= 200; length++) {
+      checkSum(kernels.sum(FROM + align, length), FROM + align, length);
+    }
+  }
+});
+
+test('copy and copySum: every length to 200 at every pair of alignments', () => {
+  noise(2);
+  for (let from = FROM; from < FROM + 16; from++) {
+    for (let to = TO; to < TO + 16; to++) {
+      for (let length = 0; length <= 200; length++) {
+        checkCopy(kernels.copy, to, from, length);
+        checkCopy((...range) => checkSum(kernels.copySum(...range), from, length), to, from, length);
+      }
+    }
+  }
+});
+
+test('all three at any length to 70,000', () => {
+  const align = fc.nat(15);
+  fc.assert(
+    fc.property(fc.integer(), fc.nat(LENGTH_MAX), align, align, (seed, length, fromAlign, toAlign) => {
+      noise(seed);
+      const from = FROM + fromAlign;
+      const to = TO + toAlign;
+      checkSum(kernels.sum(from, length), from, length);
+      checkCopy(kernels.copy, to, from, length);
+      checkCopy((...range) => checkSum(kernels.copySum(...range), from, length), to, from, length);
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test('the largest sums carry, and only zeros sum to zero', () => {
+  for (const [byte, sum] of [
+    [0xff, 0xffff],
+    [0x00, 0],
+  ]) {
+    u8.fill(byte, FROM, FROM + LENGTH_MAX);
+    for (const length of [2, 20, 64, 126, 1_460, 65_536]) {
+      expect(kernels.sum(FROM, length)).toBe(sum);
+      expect(kernels.copySum(TO, FROM, length)).toBe(sum);
+    }
+  }
+});
+
+test('the last bytes of the arena are in reach, and nothing past them is read', () => {
+  for (let length = 1; length <= 200; length++) {
+    const end = arena.bytes - length;
+    for (let i = 0; i < length; i++) u8[end + i] = i;
+    checkSum(kernels.sum(end, length), end, length);
+    checkSum(kernels.copySum(TO, end, length), end, length);
+    kernels.copy(end, TO, length);
+    checkSum(kernels.copySum(end, TO, length), TO, length);
+  }
+});
+
+test('each arena has its own', () => {
+  const other = new Arena(65_536);
+  u8.fill(1, FROM, FROM + 64);
+  expect(other.kernels.sum(FROM, 64)).toBe(0);
+  expect(kernels.sum(FROM, 64)).toBe(32 * 0x0101);
+});

@@ -1,0 +1,167 @@
+/** The host's side of network interfaces: addresses, routes, MTU, up and down; what `ip` does, by rtnetlink. */
+import {
+  type Cidr,
+  formatCidr,
+  formatMac,
+  parseCidr,
+  parseIpv4,
+  parseIpv6,
+  parseMac,
+} from '../wire/address.ts';
+import { concat } from '../wire/plain.ts';
+import { attribute, NLM_F_CREATE, NLM_F_EXCL, netlinkRequest, readAttributes, u32 } from './netlink.ts';
+
+const RTM_NEWLINK = 16;
+const RTM_GETLINK = 18;
+const RTM_NEWADDR = 20;
+const RTM_NEWROUTE = 24;
+
+/** struct ifinfomsg: family u8, pad u8, type u16, index i32, flags u32, change u32. */
+const IFINFO_BYTES = 16;
+const IFLA_ADDRESS = 1;
+const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
+const IFF_UP = 1;
+
+/** struct ifaddrmsg: family u8, prefix length u8, flags u8, scope u8, index u32. */
+const IFADDR_BYTES = 8;
+const IFA_ADDRESS = 1;
+const IFA_LOCAL = 2;
+const IFA_BROADCAST = 4;
+const IFA_FLAGS = 8;
+const IFA_F_NODAD = 2;
+
+/** struct rtmsg: family, dst length, src length, tos, table, protocol, scope, type: u8; flags u32. */
+const RT_BYTES = 12;
+const RTA_DST = 1;
+const RTA_OIF = 4;
+const RTA_GATEWAY = 5;
+const RT_TABLE_MAIN = 254;
+const RTPROT_STATIC = 4;
+const RT_SCOPE_UNIVERSE = 0;
+const RT_SCOPE_LINK = 253;
+const RTN_UNICAST = 1;
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+
+export interface InterfaceInfo {
+  readonly index: number;
+  readonly up: boolean;
+  /** Bytes. */
+  readonly mtu: number;
+  /** '' when it has none (TUN). */
+  readonly mac: string;
+}
+
+/** @throws SystemError, ENODEV when there is no such interface */
+export function interfaceInfo(name: string): InterfaceInfo {
+  const answer = netlinkRequest(`look up ${name}`, RTM_GETLINK, 0, linkBody(name), true);
+  const view = new DataView(answer.buffer, answer.byteOffset, answer.length);
+  const attributes = readAttributes(answer.subarray(IFINFO_BYTES));
+  const mtu = attributes.get(IFLA_MTU);
+  const mac = attributes.get(IFLA_ADDRESS);
+  return {
+    index: view.getInt32(4, true),
+    up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    mtu: mtu === undefined ? 0 : new DataView(mtu.buffer, mtu.byteOffset).getUint32(0, true),
+    mac: mac?.length === 6 ? formatMac(mac) : '',
+  };
+}
+
+export interface InterfaceSettings {
+  readonly up?: boolean;
+  /** Bytes. */
+  readonly mtu?: number;
+  /** The interface must be down for most drivers. */
+  readonly mac?: string;
+}
+
+/** Changes what is given, at once or not at all. @throws SystemError */
+export function setInterface(name: string, { up, mtu, mac }: InterfaceSettings): void {
+  const attributes: Uint8Array[] = [];
+  if (mtu !== undefined) attributes.push(attribute(IFLA_MTU, u32(mtu)));
+  if (mac !== undefined) attributes.push(attribute(IFLA_ADDRESS, parseMac(mac)));
+  const body = linkBody(name, ...attributes);
+  if (up !== undefined) {
+    const view = new DataView(body.buffer);
+    view.setUint32(8, up ? IFF_UP : 0, true);
+    view.setUint32(12, IFF_UP, true);
+  }
+  const changes = JSON.stringify({ up, mtu, mac });
+  netlinkRequest(`set ${name} to ${changes}`, RTM_NEWLINK, 0, body);
+}
+
+/**
+ * Gives the host an address on the interface, and by it a route to the prefix. An IPv6 address is usable at once:
+ * nobody else can have it on a link whose other end is us, so there is no duplicate detection (RFC 4862 5.4).
+ * @param cidr The address with its prefix length: `10.0.0.1/24`, `fd00::1/64`.
+ * @throws SystemError, AddressError
+ */
+export function addAddress(name: string, cidr: string): void {
+  const parsed = parseCidr(cidr);
+  const body = new Uint8Array(IFADDR_BYTES);
+  body[0] = parsed.family === 4 ? AF_INET : AF_INET6;
+  body[1] = parsed.length;
+  new DataView(body.buffer).setUint32(4, interfaceInfo(name).index, true);
+  const address = addressBytes(parsed);
+  const attributes = [attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)];
+  if (parsed.family === 6) attributes.push(attribute(IFA_FLAGS, u32(IFA_F_NODAD)));
+  // A /31 and a /32 have no broadcast address (RFC 3021).
+  else if (parsed.length < 31) attributes.push(attribute(IFA_BROADCAST, broadcastBytes(parsed)));
+  netlinkRequest(
+    `add ${cidr} to ${name}`,
+    RTM_NEWADDR,
+    NLM_F_CREATE | NLM_F_EXCL,
+    concat(body, ...attributes),
+  );
+}
+
+/**
+ * Routes a network through the interface; it goes when the interface goes.
+ * @param network Without host bits; `0.0.0.0/0` and `::/0` are the default.
+ * @param gateway The next hop, unless the network is on the link itself.
+ * @throws SystemError, AddressError
+ */
+export function addRoute(name: string, network: string, gateway?: string): void {
+  const parsed = parseCidr(network);
+  const v4 = parsed.family === 4;
+  const body = new Uint8Array(RT_BYTES);
+  body[0] = v4 ? AF_INET : AF_INET6;
+  body[1] = parsed.length;
+  body[4] = RT_TABLE_MAIN;
+  body[5] = RTPROT_STATIC;
+  body[6] = v4 && gateway === undefined ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+  body[7] = RTN_UNICAST;
+  const attributes = [
+    attribute(RTA_DST, addressBytes(parsed)),
+    attribute(RTA_OIF, u32(interfaceInfo(name).index)),
+  ];
+  if (gateway !== undefined) {
+    const hop = v4 ? bigEndian([parseIpv4(gateway)]) : bigEndian(parseIpv6(gateway));
+    attributes.push(attribute(RTA_GATEWAY, hop));
+  }
+  const what = `route ${formatCidr(parsed)} to ${name}${gateway === undefined ? '' : ` via ${gateway}`}`;
+  netlinkRequest(what, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, concat(body, ...attributes));
+}
+
+/** An ifinfomsg that means the interface by its name. */
+function linkBody(name: string, ...attributes: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const text = new TextEncoder().encode(`${name}\0`);
+  return concat(new Uint8Array(IFINFO_BYTES), attribute(IFLA_IFNAME, text), ...attributes);
+}
+
+function addressBytes(cidr: Cidr): Uint8Array {
+  return bigEndian(cidr.family === 4 ? [cidr.address] : cidr.address);
+}
+
+function broadcastBytes(cidr: Cidr & { family: 4 }): Uint8Array {
+  return bigEndian([cidr.address | (-1 >>> cidr.length)]);
+}
+
+function bigEndian(words: ArrayLike<number>): Uint8Array {
+  const bytes = new Uint8Array(words.length * 4);
+  const view = new DataView(bytes.buffer);
+  for (let i = 0; i < words.length; i++) view.setInt32(i * 4, words[i], false);
+  return bytes;
+}

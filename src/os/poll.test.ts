@@ -1,0 +1,163 @@
+import { spawnSync } from 'node:child_process';
+import { closeSync, readdirSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { describe, expect, test } from 'vitest';
+import { check, libc, NativeMemory } from './libc.ts';
+import { Poller, WAIT_MS_MAX } from './poll.ts';
+
+const EFD_NONBLOCK = 0x800;
+
+/** A descriptor that is readable after `raise` until `drain`. */
+function event() {
+  const memory = new NativeMemory(8);
+  const fd = check(libc().eventfd(0, EFD_NONBLOCK), 'eventfd');
+  return {
+    fd,
+    raise() {
+      memory.view.setInt32(0, 1, true);
+      libc().write(fd, memory.address, 8);
+    },
+    drain: () => libc().read(fd, memory.address, 8),
+    [Symbol.dispose]() {
+      closeSync(fd);
+      memory.free();
+    },
+  };
+}
+
+async function took(wait: Promise<void>): Promise<number> {
+  const start = performance.now();
+  await wait;
+  return performance.now() - start;
+}
+
+/** Runs a program that has `Poller` in a process of its own. */
+function runChild(body: string) {
+  const url = JSON.stringify(new URL('./poll.ts', import.meta.url));
+  const source = `import { Poller } from ${url};\n${body}`;
+  const start = performance.now();
+  const child = spawnSync(process.execPath, ['--input-type=module', '-e', source], {
+    encoding: 'utf8',
+    timeout: 10_000,
+  });
+  return { code: child.status, stdout: child.stdout, stderr: child.stderr, ms: performance.now() - start };
+}
+
+describe.skipIf(process.platform !== 'linux')('Poller', () => {
+  test('comes back when the time is over', async () => {
+    const poller = new Poller([]);
+    expect(await took(poller.wait(40))).toBeGreaterThan(38);
+    for (const soon of [0, -5]) expect(await took(poller.wait(soon))).toBeLessThan(500);
+    poller.close();
+  });
+
+  test('takes no timeout longer than its own', async () => {
+    const poller = new Poller([]);
+    expect(await took(poller.wait(Number.POSITIVE_INFINITY))).toBeLessThan(WAIT_MS_MAX + 500);
+    poller.close();
+  });
+
+  test('any of its descriptors ends a wait, as long as it is readable', async () => {
+    using first = event();
+    using second = event();
+    const poller = new Poller([first.fd, second.fd]);
+    for (const each of [first, second]) {
+      const wait = took(poller.wait(900));
+      setTimeout(each.raise, 20);
+      expect(await wait).toBeLessThan(500);
+      expect(await took(poller.wait(900))).toBeLessThan(500);
+      each.drain();
+      expect(await took(poller.wait(50))).toBeGreaterThan(48);
+    }
+    poller.close();
+  });
+
+  test('wake ends the present wait, or else the next, and only that one', async () => {
+    const poller = new Poller([]);
+    const wait = took(poller.wait(900));
+    setTimeout(() => {
+      poller.wake();
+      poller.wake();
+    }, 20);
+    expect(await wait).toBeLessThan(500);
+    expect(await took(poller.wait(50))).toBeGreaterThan(48);
+    poller.wake();
+    expect(await took(poller.wait(900))).toBeLessThan(500);
+    expect(await took(poller.wait(50))).toBeGreaterThan(48);
+    poller.close();
+  });
+
+  test('who wakes it before each wait starves nobody', async () => {
+    const poller = new Poller([]);
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    const end = performance.now() + 50;
+    while (performance.now() < end) {
+      poller.wake();
+      await poller.wait(900);
+    }
+    clearInterval(timer);
+    poller.close();
+    expect(turns).toBeGreaterThan(0);
+  });
+
+  test('one wait at a time', async () => {
+    const poller = new Poller([]);
+    const wait = poller.wait(900);
+    expect(() => poller.wait(0)).toThrow('outstanding');
+    poller.wake();
+    await wait;
+    await poller.wait(0);
+    poller.close();
+  });
+
+  test('close ends the wait, can be repeated, and leaves no descriptor', async () => {
+    const open = () => readdirSync('/proc/self/fd').length;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const before = open();
+    const waiting = new Poller([]);
+    const idle = new Poller([]);
+    expect(open()).toBe(before + 2);
+    const wait = took(waiting.wait(900));
+    for (const poller of [waiting, idle]) {
+      poller.close();
+      poller.close();
+      poller.wake();
+      expect(() => poller.wait(0)).toThrow('closed');
+    }
+    expect(await wait).toBeLessThan(500);
+    expect(open()).toBe(before);
+  });
+
+  test('a descriptor that was closed under it is an error, not a spin', async () => {
+    const gone = event();
+    const poller = new Poller([gone.fd]);
+    gone[Symbol.dispose]();
+    await expect(poller.wait(900)).rejects.toMatchObject({ code: 'EBADF' });
+    poller.close();
+  });
+
+  test('a process exits at once in the middle of a wait, or after close', () => {
+    const idle = runChild('');
+    const middle = runChild('new Poller([]).wait(900); setTimeout(() => process.exit(3), 10);');
+    expect(middle).toMatchObject({ code: 3, stderr: '' });
+    expect(middle.ms - idle.ms).toBeLessThan(600);
+    const thrown = runChild("new Poller([]).wait(900); setTimeout(() => { throw new Error('boom'); }, 10);");
+    expect(thrown.code).toBe(1);
+    expect(thrown.ms - idle.ms).toBeLessThan(600);
+    const closed = runChild('const p = new Poller([]); p.wait(900); setTimeout(() => p.close(), 10);');
+    expect(closed).toMatchObject({ code: 0, stderr: '' });
+    expect(closed.ms - idle.ms).toBeLessThan(600);
+  });
+
+  test('a worker can be terminated in the middle of a wait', async () => {
+    const url = JSON.stringify(new URL('./poll.ts', import.meta.url));
+    const source = `
+      const { parentPort } = require('node:worker_threads');
+      import(${url}).then(({ Poller }) => { new Poller([]).wait(900); parentPort.postMessage('waiting'); });
+    `;
+    const worker = new Worker(source, { eval: true, execArgv: [] });
+    await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
+    expect(await worker.terminate()).toBe(1);
+  });
+});

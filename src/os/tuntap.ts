@@ -1,0 +1,101 @@
+/** /dev/net/tun: a network interface of the host whose other end is a file descriptor (linux/if_tun.h). */
+import { closeSync, constants, openSync } from 'node:fs';
+import { EINVAL, SystemError } from './errno.ts';
+import { check, libc, NativeMemory } from './libc.ts';
+
+const TUN_PATH = '/dev/net/tun';
+const TUNSETIFF = 0x400454ca;
+const TUNGETFEATURES = 0x800454cf;
+const TUNSETOFFLOAD = 0x400454d0;
+const TUNSETVNETHDRSZ = 0x400454d8;
+
+const IFF_TUN = 1;
+const IFF_TAP = 2;
+const IFF_NO_PI = 0x1000;
+const IFF_VNET_HDR = 0x4000;
+
+const TUN_F_CSUM = 1;
+const TUN_F_TSO4 = 2;
+const TUN_F_TSO6 = 4;
+
+/** struct ifreq: the name, then a union of which flags are the first u16. */
+const IFREQ_BYTES = 40;
+const IFREQ_FLAGS = 16;
+
+/** Without the zero at its end. */
+const INTERFACE_NAME_MAX = 15;
+
+export type TunKind = 'tun' | 'tap';
+
+export interface TunDevice {
+  /** Non-blocking. One read or write is one packet, with a virtio header of `vnetBytes` in front. */
+  readonly fd: number;
+  /** Whether the host leaves checksums and segmentation to us. */
+  readonly offload: boolean;
+}
+
+/**
+ * Creates the interface, down and without addresses. It is not persistent: it goes when the descriptor is closed,
+ * however the process ends.
+ * @param vnetBytes Length of the virtio header, 10 or 12.
+ * @param offload Asked for; what was got is in the result.
+ * @throws Error of node:fs, SystemError
+ */
+export function createTun(name: string, kind: TunKind, vnetBytes: number, offload: boolean): TunDevice {
+  const c = libc();
+  const fd = openSync(TUN_PATH, constants.O_RDWR | constants.O_NONBLOCK);
+  try {
+    using memory = new NativeMemory(IFREQ_BYTES);
+    new TextEncoder().encodeInto(name, memory.u8.subarray(0, INTERFACE_NAME_MAX));
+    const flags = (kind === 'tun' ? IFF_TUN : IFF_TAP) | IFF_NO_PI | IFF_VNET_HDR;
+    memory.view.setUint16(IFREQ_FLAGS, flags, true);
+    check(c.ioctl(fd, TUNSETIFF, memory.address), `ioctl TUNSETIFF ${name}`);
+    memory.view.setInt32(0, vnetBytes, true);
+    check(c.ioctl(fd, TUNSETVNETHDRSZ, memory.address), 'ioctl TUNSETVNETHDRSZ');
+    return { fd, offload: offload && setOffload(fd, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** Whether the device node opens and answers; creates nothing. @throws Error of node:fs, SystemError */
+export function tryTun(): void {
+  const fd = openSync(TUN_PATH, constants.O_RDWR | constants.O_NONBLOCK);
+  try {
+    using memory = new NativeMemory(4);
+    check(libc().ioctl(fd, TUNGETFEATURES, memory.address), 'ioctl TUNGETFEATURES');
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What to do about an error of the above, or '' when that depends. */
+export function tunAdvice(code: string): string {
+  switch (code) {
+    case 'EPERM':
+      return 'run as root, or in a network namespace of your own: unshare -Urn';
+    case 'EACCES':
+      return `run as root, or chmod 666 ${TUN_PATH} (as most systems have it) and unshare -Urn`;
+    case 'ENOENT':
+      return `there is no ${TUN_PATH}: modprobe tun, or start the container with --device ${TUN_PATH}`;
+    case 'ENODEV':
+    case 'ENXIO':
+      return 'the kernel lacks the tun module: modprobe tun';
+    case 'EBUSY':
+      return 'another program has an interface of this name open: end it, or take another name';
+    case 'EINVAL':
+      return 'an interface of another kind has this name: take another name';
+    default:
+      return '';
+  }
+}
+
+/** @returns false when this kernel knows not all of them. */
+function setOffload(fd: number, features: number): boolean {
+  const c = libc();
+  if (c.ioctl(fd, TUNSETOFFLOAD, features) === 0) return true;
+  const errno = c.errno();
+  if (errno === EINVAL) return false;
+  throw new SystemError(errno, 'ioctl TUNSETOFFLOAD');
+}
