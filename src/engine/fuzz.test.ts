@@ -180,11 +180,11 @@ class Attack {
       synRetries: 3,
     };
     const engine = (address4: string, address6: string, i: number): [Engine, Port] => {
-      const [near, far] = createCable(this.arena, `cable ${i}`, { link: this.link, mtu: MTU, slots: 256 });
+      const ends = createCable(this.arena, `cable ${i}`, { link: this.link, mtu: MTU, slots: 256 });
+      // The ends differ in their hardware addresses, and so shall the engines.
+      const [near, far] = [ends[i], ends[1 - i]];
       const secret = Int32Array.from({ length: 4 }, () => prng.next());
       const made = new Engine({ arena: this.arena, secret, now: this.now, limits });
-      // Both cables give their near end the first address; the second engine is to have the other.
-      if (near.capabilities.mac !== null) near.capabilities.mac[5] = i + 1;
       made.addInterface(near, { addresses: [`${address4}/24`, `${address6}/64`] });
       return [made, far];
     };
