@@ -19,7 +19,8 @@ import {
   FRAME_CHECKSUM_GOOD,
   Ring,
 } from '../memory/ring.ts';
-import type { Capabilities, Port, PortCounters } from './port.ts';
+import { repairChecksums } from '../wire/mutate.ts';
+import type { Capabilities, Link, Port, PortCounters } from './port.ts';
 
 const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
 
@@ -97,14 +98,7 @@ export class FaultPort implements Port {
     const channel = (faults: Faults | undefined, direction: string, salt: number) =>
       faults === undefined
         ? null
-        : new Channel(
-            this.arena,
-            `${this.name} ${direction}`,
-            this.frameBytes,
-            held,
-            faults,
-            new Prng(seed ^ salt),
-          );
+        : new Channel(this, `${this.name} ${direction}`, held, faults, new Prng(seed ^ salt));
     this.#rx = channel(options.rx, 'rx', 0);
     this.#tx = channel(options.tx, 'tx', 0x5bd1e995);
     this.rx = this.#rx === null ? inner.rx : this.#rx.ring(inner.rx.slots);
@@ -198,6 +192,7 @@ class Channel {
   readonly #arena: Arena;
   readonly #name: string;
   readonly #frameBytes: number;
+  readonly #link: Link;
   readonly #prng: Prng;
   /** The held frames; free entries hold a spare buffer each. */
   readonly #e: Int32Array;
@@ -208,11 +203,12 @@ class Channel {
   readonly #aside: number[] = [];
   #lastDue = Number.NEGATIVE_INFINITY;
 
-  constructor(arena: Arena, name: string, frameBytes: number, held: number, faults: Faults, prng: Prng) {
+  constructor(port: Port, name: string, held: number, faults: Faults, prng: Prng) {
     this.faults = faults;
-    this.#arena = arena;
+    this.#arena = port.arena;
     this.#name = name;
-    this.#frameBytes = frameBytes;
+    this.#frameBytes = port.frameBytes;
+    this.#link = port.capabilities.link;
     this.#prng = prng;
     this.#e = new Int32Array(held * WORDS);
     const buffers = this.#carve('held', held);
@@ -283,8 +279,10 @@ class Channel {
   #corrupt(e: number): void {
     const f = this.#e;
     if (f[e + LENGTH] === 0) return;
-    this.#arena.u8[f[e + AT] + this.#prng.below(f[e + LENGTH])] ^= 1 + this.#prng.below(255);
-    // Nobody vouches for it any more: an unfinished checksum stays so, and is found wrong.
+    const frame = this.#arena.u8.subarray(f[e + AT], f[e + AT] + f[e + LENGTH]);
+    // A checksum that was left to the device must be there to be found wrong.
+    if ((f[e + FLAGS] & FRAME_CHECKSUM_FILL) !== 0) repairChecksums(frame, this.#link);
+    frame[this.#prng.below(frame.length)] ^= 1 + this.#prng.below(255);
     f[e + FLAGS] &= ~(FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_FILL);
     this.counters.corrupted++;
   }
