@@ -317,6 +317,17 @@ export class Engine {
     };
   }
 
+  /** Every connection that a packet can still find, half-open ones and those in TIME-WAIT left out. */
+  connections(): Conn[] {
+    const { m, table } = this.tcp;
+    const found: Conn[] = [];
+    for (let i = 0; i <= table.mask; i++) {
+      const t = m[table.base + 2 * i + 1];
+      if (t !== 0 && (m[t + FLAGS] & FLAG.MINI) === 0) found.push(m[t + HANDLE]);
+    }
+    return found;
+  }
+
   /** A connection's number in [0, limits.connections), dense: an index for the program's own arrays. */
   slot(conn: Conn): number {
     return BlockPool.slot(conn);
