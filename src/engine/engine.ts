@@ -424,7 +424,8 @@ export class Engine {
   /** Chunks are there again: those whose send() found none may try. */
   #feedStarved(): void {
     const { tcp } = this;
-    if (tcp.chunks.free - tcp.chunksPromised <= tcp.chunks.count >> 2) return;
+    // A little above what send() leaves, and below what slow readers leave.
+    if (tcp.chunks.free - tcp.chunksPromised <= (tcp.chunks.count * 3) >> 4) return;
     const starved = tcp.starved;
     tcp.starved = [];
     for (const handle of starved) {

@@ -2,17 +2,16 @@
 import { queueClear } from '../memory/byte-queue.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { EVENT_CLOSE, eventPush } from './events.ts';
-import { LIST_DATA, listPush } from './lists.ts';
+import { LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { CLOSED_ABORTED, CLOSED_CLEAN } from './reasons.ts';
 import { reassemblyClear } from './reassembly.ts';
-import { sendReset } from './reply.ts';
 import { sackClear } from './sack.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitEnter } from './time-wait.ts';
 import { keepStart } from './timers.ts';
 
 const { STATE: ST, FLAGS, HASH, SNDQ, RCVQ, IFACE, OOO } = TCB;
-const { LISTED, MINI, FIN_QUEUED, DETACHED, RTX, PERSIST, DELACK, KEEP } = FLAG;
+const { LISTED, MINI, FIN_QUEUED, DETACHED, RTX, PERSIST, DELACK, KEEP, PROBE } = FLAG;
 const QUEUE_LENGTH = 2;
 
 /** Gives a block back to its pool; one that is still on an output list follows when it is popped. */
@@ -30,7 +29,7 @@ export function blockRelease(tcp: Tcp, t: number): void {
 function detachFromWire(tcp: Tcp, t: number): void {
   const m = tcp.m;
   tcp.wheel.disarm(t);
-  m[t + FLAGS] &= ~(RTX | PERSIST | DELACK | KEEP);
+  m[t + FLAGS] &= ~(RTX | PERSIST | DELACK | KEEP | PROBE);
   queueClear(tcp.chunks, t + SNDQ);
   sackClear(tcp, t);
   reassemblyClear(tcp, t);
@@ -127,6 +126,15 @@ export function tcpAbort(tcp: Tcp, t: number): void {
     tcpDiscardUnread(tcp, t);
     return;
   }
-  if (state !== STATE.SYN_SENT) sendReset(tcp, t);
-  tcpDestroy(tcp, t, CLOSED_ABORTED);
+  tcpReset(tcp, t, CLOSED_ABORTED);
+}
+
+/** Ends a connection at once, telling the peer. The RST waits for a tx slot like all output, the block with it. */
+export function tcpReset(tcp: Tcp, t: number, reason: number): void {
+  const m = tcp.m;
+  const tell = m[t + ST] !== STATE.SYN_SENT;
+  tcpDestroy(tcp, t, reason);
+  if (!tell) return;
+  m[t + FLAGS] |= PROBE;
+  listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
 }

@@ -105,6 +105,19 @@ describe('passive open', () => {
     expect(c.events()).toEqual(['open', 'data 100']);
   });
 
+  test('gives a first RTT, from the last ACK; not from data that came in its place, whenever that was', () => {
+    const c = new TcpContext().listen();
+    c.peer.inject({ flags: 'S', options: MODERN });
+    c.pass(50);
+    c.peer.inject();
+    expect(c.info.rtt_ms).toBe(50);
+    const d = new TcpContext().listen();
+    d.peer.inject({ flags: 'S', options: MODERN });
+    d.pass(900);
+    d.peer.inject({ length: 10 });
+    expect(d.info.rtt_ms).toBe(0);
+  });
+
   test('data and FIN on the handshake’s last ACK', () => {
     const c = new TcpContext().listen();
     c.peer.inject({ flags: 'S' });

@@ -265,7 +265,6 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
   m[full + T_PREV] = 0;
   m[full + FLAGS] = (m[t + FLAGS] & ~(MINI | LISTED)) | listener.flags;
   flowReplace(tcp, t, full);
-  const retried = m[t + RETRIES] > 0;
   blockRelease(tcp, t);
   listener.halfOpen--;
   listener.accepted++;
@@ -274,11 +273,12 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
   const o = listener.options;
   start(tcp, full, m[full + SND_UNA], (m[full + RCV_NXT] - 1) | 0, o.receiveBuffer, o.sendBuffer, o.handlers);
   established(tcp, full, s, m[full + FLAGS] & 15);
-  // Timestamps measure the handshake whatever was lost (RFC 7323 4).
-  if (s.hasTimestamp === 1) {
+  // Timestamps measure the handshake whatever was lost (RFC 7323 4); but data instead of the last ACK means that
+  // this ACK was lost, and its echo is as old as the peer's program was idle.
+  if (s.hasTimestamp === 1 && s.length === 0) {
     const ms = (tcp.nowMs + m[full + TS_OFFSET] - s.tsEcr) | 0;
     if (ms > 0 && ms < 120_000) rttSample(m, full, ms * 1000);
-  } else if (retried) m[full + BACKOFF] = 0;
+  }
   return full;
 }
 

@@ -5,14 +5,14 @@
 
 import { acceptAck } from './acks.ts';
 import { FLAG, STATE, TCB } from './block.ts';
-import { tcpDestroy, tcpFinish } from './close.ts';
+import { tcpDestroy, tcpFinish, tcpReset } from './close.ts';
 import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
 import { listenInput, synReceivedAck, synReceivedInput, synSentInput } from './handshake.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
-import { resetFor, sendBareAck, sendReset } from './reply.ts';
+import { resetFor, sendBareAck } from './reply.ts';
 import { ACK, FIN, RST, type Segment, SYN, segmentParse, URG } from './segment.ts';
 import { CHALLENGE_INTERVAL, CHALLENGES_PER_SECOND, type Tcp } from './tcp.ts';
 import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
@@ -47,6 +47,7 @@ const {
 const [F_FIN, F_SYN, F_RST, F_ACK, F_URG] = [FIN, SYN, RST, ACK, URG];
 const [E_DATA, E_END, E_REASSEMBLE] = [EVENT_DATA, EVENT_END, EVENT_REASSEMBLE];
 const L_ACK = LIST_ACK;
+const UNREAD_BYTES = TCB.RCVQ + 2;
 
 /** Handles the TCP segment of `tcp.ip.packet`. */
 export function tcpInput(tcp: Tcp): void {
@@ -253,14 +254,15 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
   if ((m[t + FLAGS] & (DETACHED | FIN_RECEIVED)) !== 0) {
     // RFC 9293 3.6.1, RFC 2525 2.17: nobody will read it, and the peer must know. Past the peer's FIN: nonsense.
     if ((m[t + FLAGS] & FIN_RECEIVED) !== 0) return;
-    sendReset(tcp, t);
-    tcpDestroy(tcp, t, CLOSED_RESET);
+    tcpReset(tcp, t, CLOSED_RESET);
     return;
   }
   if (state < ESTABLISHED || state > FIN_WAIT_2) return;
-  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves.
+  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves. Who has
+  // left some already may not take the last quarter: others must be able to send, and to read as they go.
   const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
-  if (tcp.chunks.free - tcp.chunksPromised < need) {
+  const spare = tcp.chunks.free - tcp.chunksPromised - need;
+  if (spare < tcp.chunks.count >> 2 && (spare < 0 || m[t + UNREAD_BYTES] > 0)) {
     tcp.counters.receiveNoMemory++;
     s.flags &= ~F_FIN;
     ackNow(tcp, t);

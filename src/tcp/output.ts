@@ -26,6 +26,7 @@ import { nextHop } from './next-hop.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks } from './reassembly.ts';
 import { inFlight, lostEdge } from './recovery.ts';
+import { sendReset } from './reply.ts';
 import { sackHoleEnd, sackSkip } from './sack.ts';
 import { ACK, FIN, PSH, SYN } from './segment.ts';
 import type { Tcp } from './tcp.ts';
@@ -62,7 +63,7 @@ const {
 const { DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
-const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, UNREAD, LAST_ACK: LAST_ACK_STATE } = STATE;
+const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, LAST_ACK: LAST_ACK_STATE } = STATE;
 const [F_FIN, F_SYN, F_PSH, F_ACK] = [FIN, SYN, PSH, ACK];
 const HEADER = 20;
 /** Bits of FLAGS that are set once window scaling is agreed: our own shift is never 0 with buffers past 64 KiB. */
@@ -117,11 +118,7 @@ function retryUnresolved(m: Int32Array, lists: OutputLists): void {
 function transmit(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
   const state = m[t + ST];
-  if (state === CLOSED || state === UNREAD) return DONE;
-  if (state === FREE) {
-    blockRelease(tcp, t);
-    return DONE;
-  }
+  if (state === CLOSED || state >= FREE) return transmitReset(tcp, iface, t, state);
   // An attempt's time runs from its first breath, found next hop or not.
   if (state === SYN_SENT && (m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
   const hop = nextHop(tcp, t);
@@ -135,6 +132,18 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
   }
   if (state >= ESTABLISHED) return transmitData(tcp, iface, t);
   return transmitSyn(tcp, iface, t, state);
+}
+
+/** A connection that is over. PROBE: its RST is still to go. */
+function transmitReset(tcp: Tcp, iface: Interface, t: number, state: number): number {
+  const m = tcp.m;
+  if ((m[t + FLAGS] & PROBE) !== 0) {
+    if (txSlot(iface) === 0) return NO_SLOT;
+    m[t + FLAGS] &= ~PROBE;
+    sendReset(tcp, t);
+  }
+  if (state === FREE) blockRelease(tcp, t);
+  return DONE;
 }
 
 function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): number {

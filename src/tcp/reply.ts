@@ -31,7 +31,7 @@ function reply(tcp: Tcp, t: number, seq: number, ack: number, flags: number, win
   if ((flags & RST) !== 0) tcp.counters.resetsOut++;
 }
 
-/** RST of a connection that we abort. */
+/** RST of a connection that we have ended. */
 export function sendReset(tcp: Tcp, t: number): void {
   reply(tcp, t, tcp.m[t + SND_NXT], tcp.m[t + RCV_NXT], RST | ACK, 0);
 }
