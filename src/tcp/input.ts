@@ -4,12 +4,13 @@
  */
 
 import { acceptAck } from './acks.ts';
+import { synReceivedAck, synSentInput } from './active-open.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish, tcpReset } from './close.ts';
 import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
-import { listenInput, synReceivedAck, synReceivedInput, synSentInput } from './handshake.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
+import { listenInput, synReceivedInput } from './passive-open.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
 import { resetFor, sendBareAck } from './reply.ts';
