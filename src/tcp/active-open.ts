@@ -1,6 +1,7 @@
 /** Active opens (RFC 9293 3.10.1, 3.10.7.3): a full block from the start; simultaneous opens too. */
 import { type Packet, Packet as PacketClass } from '../ip/packet.ts';
 import { routeLookup4, routeLookup6 } from '../ip/routes.ts';
+import { FLAG_ACK as ACK, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
 import { congestionStart } from './congestion/control.ts';
@@ -17,7 +18,7 @@ import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowLookup, keyFromPacket, packetHash } from './lookup.ts';
 import { CLOSED_REFUSED } from './reasons.ts';
 import { resetFor } from './reply.ts';
-import { ACK, RST, type Segment, SYN } from './segment.ts';
+import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 import { rttSample, timerBy } from './timers.ts';
 

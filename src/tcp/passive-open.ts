@@ -2,6 +2,8 @@
  * Passive opens (RFC 9293 3.10.7.2, 3.10.7.4): a SYN gets a mini block, which waits for the handshake's last ACK; then
  * a full block takes its place.
  */
+
+import { FLAG_ACK as ACK, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
 import { blockStart, established, initialSequence, negotiate } from './handshake.ts';
@@ -9,7 +11,7 @@ import { listenerFind } from './listen.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowReplace, keyFromPacket, packetHash } from './lookup.ts';
 import { resetFor, sendBareAck } from './reply.ts';
-import { ACK, RST, type Segment, SYN } from './segment.ts';
+import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
 import { rttSample } from './timers.ts';
