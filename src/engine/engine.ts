@@ -34,7 +34,7 @@ const AT = DESC_AT;
 const LENGTH = DESC_LENGTH;
 const FRAME_FLAGS = DESC_FLAGS;
 const { FLAGS, STATE: ST, HANDLE } = TCB;
-const { FREE } = STATE;
+const { CLOSED, FREE, UNREAD } = STATE;
 const PROTOCOL_TCP = 6;
 
 /** Frames taken from an interface in one breath. */
@@ -273,9 +273,11 @@ export class Engine {
   /** @param idle_ms Silence before the first probe; 0 turns keep-alive off. */
   setKeepAlive(conn: Conn, idle_ms: number): void {
     const t = this.#find(conn);
-    if (t === 0) return;
-    this.tcp.m[t + TCB.KEEP_IDLE] = idle_ms;
-    this.tcp.m[t + TCB.KEEP_PROBES] = 0;
+    const { m } = this.tcp;
+    // What is over, or let go of, has no timers, or others.
+    if (t === 0 || m[t + ST] === CLOSED || m[t + ST] === UNREAD || (m[t + FLAGS] & FLAG.DETACHED) !== 0) return;
+    m[t + TCB.KEEP_IDLE] = idle_ms;
+    m[t + TCB.KEEP_PROBES] = 0;
     if (idle_ms > 0) keepStart(this.tcp, t, idle_ms);
     this.#work();
   }

@@ -21,6 +21,7 @@ export function blockRelease(tcp: Tcp, t: number): void {
     m[t + ST] = STATE.FREE;
     return;
   }
+  if (tcp.wheel.isArmed(t)) throw new Error(`assertion: a timer of block ${t} still runs`);
   if ((m[t + FLAGS] & MINI) !== 0) tcp.minis.give(t);
   else tcp.blocks.give(t);
 }

@@ -39,6 +39,21 @@ describe('keep-alive', () => {
     expect(c.engine.tcp.wheel.armed).toBe(0);
   });
 
+  test('can be asked for before the connection is open, and does nothing once it is over', () => {
+    const c = new TcpContext().connect();
+    c.engine.setKeepAlive(c.conn, 500);
+    c.pass(2000);
+    c.peer.inject({ flags: 'S.' });
+    c.peer.take();
+    c.pass(600);
+    c.peer.expect({ flags: '.', seq: 0 });
+    c.engine.abort(c.conn);
+    c.engine.setKeepAlive(c.conn, 500);
+    c.run();
+    expect(c.engine.tcp.wheel.armed).toBe(0);
+    expect(c.engine.tcp.blocks.inUse).toBe(0);
+  });
+
   test('traffic puts it off, and it can be turned off', () => {
     const c = new TcpContext().establish();
     c.engine.setKeepAlive(c.conn, 60_000);

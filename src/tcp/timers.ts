@@ -203,7 +203,11 @@ function keepTimeout(tcp: Tcp, t: number): void {
     return;
   }
   const idle = m[t + KEEP_IDLE];
-  if (idle === 0 || m[t + ST] < STATE.ESTABLISHED) return;
+  if (idle === 0) return;
+  if (m[t + ST] < STATE.ESTABLISHED) {
+    keepStart(tcp, t, idle);
+    return;
+  }
   const silent = (tcp.nowMs - m[t + RCV_AT]) | 0;
   if (silent < idle) {
     m[t + KEEP_PROBES] = 0;
