@@ -275,7 +275,8 @@ export class Engine {
     const t = this.#find(conn);
     const { m } = this.tcp;
     // What is over, or let go of, has no timers, or others.
-    if (t === 0 || m[t + ST] === CLOSED || m[t + ST] === UNREAD || (m[t + FLAGS] & FLAG.DETACHED) !== 0) return;
+    if (t === 0 || m[t + ST] === CLOSED || m[t + ST] === UNREAD || (m[t + FLAGS] & FLAG.DETACHED) !== 0)
+      return;
     m[t + TCB.KEEP_IDLE] = idle_ms;
     m[t + TCB.KEEP_PROBES] = 0;
     if (idle_ms > 0) keepStart(this.tcp, t, idle_ms);
