@@ -55,7 +55,7 @@ async function measure(
       } else {
         results[i].push(result);
         const metric = workload.metrics[0];
-        say(`${where}: ${Number(metric.of(result).toPrecision(4))} ${metric.label}`);
+        say(`${where}: ${Number(metric.of(result)?.toPrecision(4))} ${metric.label}`);
       }
     }
   }

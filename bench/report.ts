@@ -2,7 +2,7 @@
 import { cpus, release } from 'node:os';
 import type { JobResult } from './jobs/job.ts';
 import { type Spread, spread } from './statistics.ts';
-import type { Contender, Workload } from './workloads.ts';
+import type { Contender, Metric, Workload } from './workloads.ts';
 
 /** All runs of one contender at one workload. */
 export interface Outcome {
@@ -36,17 +36,24 @@ export function rows(outcomes: readonly Outcome[]): Row[] {
     const notes = [...new Set(results.flatMap((r) => r.note ?? []))];
     const row = { workload: workload.name, contender: contender.name, notes };
     if (skipped !== undefined) return { ...row, metrics: [], skipped };
-    const metrics = workload.metrics.map((m) => ({ label: m.label, ...spread(results.map((r) => m.of(r))) }));
+    const metrics = workload.metrics.flatMap((metric) => {
+      const values = valuesOf(metric, results);
+      return values.length > 0 ? [{ label: metric.label, ...spread(values) }] : [];
+    });
     const ratio = ratioToPeer(outcome, metrics[0].median, outcomes);
     return { ...row, metrics, ...(ratio !== undefined && { ratio }) };
   });
+}
+
+function valuesOf(metric: Metric, results: readonly JobResult[]): number[] {
+  return results.map((result) => metric.of(result)).filter((value) => value !== undefined);
 }
 
 function ratioToPeer(own: Outcome, median: number, outcomes: readonly Outcome[]): number | undefined {
   const peer = outcomes.find((o) => o.workload.name === own.workload.name && o.contender.peer === true);
   if (peer === undefined || peer === own || peer.results.length === 0) return undefined;
   const metric = own.workload.metrics[0];
-  const peerMedian = spread(peer.results.map((r) => metric.of(r))).median;
+  const peerMedian = spread(valuesOf(metric, peer.results)).median;
   return metric.better === 'lower' ? peerMedian / median : median / peerMedian;
 }
 

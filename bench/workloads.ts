@@ -17,7 +17,8 @@ import type { JobResult } from './jobs/job.ts';
 export interface Metric {
   readonly label: string;
   readonly better: 'lower' | 'higher';
-  of(result: JobResult): number;
+  /** Undefined where the stack can't tell; the first metric of a workload always can. */
+  of(result: JobResult): number | undefined;
 }
 
 /** One stack's program for a workload. */
@@ -68,7 +69,13 @@ const PROCESS_MEMORY_PER_CONNECTION: Metric = {
   of: (r) => (r.rssBytes ?? 0) / (r.connections ?? 0),
 };
 
-const REQUESTS = [CPU_PER_REQUEST, REQUEST_RATE];
+const CPU_PER_SEGMENT: Metric = {
+  label: 'CPU ns/segment',
+  better: 'lower',
+  of: (r) => (r.segments === undefined ? undefined : r.cpuNs / r.segments),
+};
+
+const REQUESTS = [CPU_PER_REQUEST, REQUEST_RATE, CPU_PER_SEGMENT];
 
 export function jobPath(job: string): string {
   return fileURLToPath(new URL(`jobs/${job}`, import.meta.url));
@@ -99,7 +106,12 @@ const MESSAGES: readonly Workload[] = [
   rr(64, 64, 1),
   rr(64, 64, 64),
   { name: 'CRR', contenders: besideNet('crr'), numbers: { outstanding: 64, bytes: 64 }, metrics: REQUESTS },
-  { name: 'BULK', contenders: besideNet('bulk'), numbers: {}, metrics: [BIT_RATE, CPU_PER_KIB] },
+  {
+    name: 'BULK',
+    contenders: besideNet('bulk'),
+    numbers: {},
+    metrics: [BIT_RATE, CPU_PER_KIB, CPU_PER_SEGMENT],
+  },
   rr(10_000, 64, 1),
   rr(100_000, 64, 1),
 ];

@@ -4,14 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Port, PortCounters } from '../device/port.ts';
 import { openTun, tunArenaBytes } from '../device/tun.ts';
 import { Engine } from '../engine/engine.ts';
-import type { Conn } from '../engine/handlers.ts';
 import type { InterfaceCounters, IpCounters } from '../ip/counters.ts';
 import { IpConfigError } from '../ip/errors.ts';
 import { Arena } from '../memory/arena.ts';
-import { FLOW_BLOCK } from '../memory/flow-table.ts';
 import { Poller } from '../os/poll.ts';
 import { raiseInliningBudget } from '../os/v8.ts';
-import { FLAG, TCB } from '../tcp/block.ts';
 import type { TcpCounters } from '../tcp/counters.ts';
 import { StackOptionsError } from './errors.ts';
 import { bindNet, type StackNet } from './net.ts';
@@ -173,13 +170,13 @@ export class Stack implements SocketStack, AsyncDisposable {
       if (socket.connecting) socket.destroy();
       else socket.destroySoon();
     }
-    for (const conn of connectionsOf(engine)) if (sockets.get(conn) === undefined) engine.close(conn);
+    for (const conn of engine.connections()) if (sockets.get(conn) === undefined) engine.close(conn);
 
     const end = performance.now() + grace_ms;
     while (engine.tcp.blocks.inUse > 0 && performance.now() < end) await sleep(DRAIN_CHECK_MS);
 
     for (const socket of sockets.sockets) socket.resetAndDestroy();
-    for (const conn of connectionsOf(engine)) engine.abort(conn);
+    for (const conn of engine.connections()) engine.abort(conn);
     // The handlers hear of it, and the resets leave.
     engine.breath(performance.now());
     this.unref();
@@ -209,15 +206,4 @@ function addInterface(engine: Engine, port: Port, options: Parameters<Engine['ad
     if (!(error instanceof IpConfigError)) throw error;
     throw new StackOptionsError(FIELDS[error.code] ?? 'device', error.message, { cause: error });
   }
-}
-
-/** Every connection with a block of its own. */
-function connectionsOf(engine: Engine): Conn[] {
-  const { m, table } = engine.tcp;
-  const found: Conn[] = [];
-  for (let i = 0; i <= table.mask; i++) {
-    const t = m[table.base + 2 * i + FLOW_BLOCK];
-    if (t !== 0 && (m[t + TCB.FLAGS] & FLAG.MINI) === 0) found.push(m[t + TCB.HANDLE]);
-  }
-  return found;
 }

@@ -66,7 +66,9 @@ async function serve(dir: string, options: ServeOptions): Promise<void> {
 
 /** Accepts on `stack` and hands the sockets to Node's HTTP server. */
 async function accept(stack: Stack, http: Server, port: number): Promise<void> {
-  const server = stack.net.createServer({ noDelay: true }, (socket) => http.emit('connection', socket));
+  const server = stack.net.createServer({ noDelay: true, allowHalfOpen: true }, (socket) =>
+    http.emit('connection', socket),
+  );
   await new Promise<void>((listening, failed) => {
     server.once('error', failed);
     server.listen({ port }, () => listening());

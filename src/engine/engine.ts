@@ -9,11 +9,11 @@ import type { Interface } from '../ip/interface.ts';
 import { type InterfaceOptions, Ip, ipTimers } from '../ip/ip.ts';
 import type { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
+import { OPEN_FULL, OPEN_IN_USE, OPEN_NO_PORT, OPEN_NO_ROUTE, tcpOpen } from '../tcp/active-open.ts';
 import { FLAG, STATE, TCB } from '../tcp/block.ts';
 import { BlockPool } from '../tcp/block-pool.ts';
 import { tcpAbort, tcpClose, tcpShutdown } from '../tcp/close.ts';
 import { EVENT_RESUME, EVENT_WRITABLE, eventPush } from '../tcp/events.ts';
-import { OPEN_FULL, OPEN_IN_USE, OPEN_NO_PORT, OPEN_NO_ROUTE, tcpOpen } from '../tcp/handshake.ts';
 import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { type TcpInfo, tcpInfo } from '../tcp/info.ts';
 import { tcpInput } from '../tcp/input.ts';
@@ -275,7 +275,8 @@ export class Engine {
     const t = this.#find(conn);
     const { m } = this.tcp;
     // What is over, or let go of, has no timers, or others.
-    if (t === 0 || m[t + ST] === CLOSED || m[t + ST] === UNREAD || (m[t + FLAGS] & FLAG.DETACHED) !== 0) return;
+    if (t === 0 || m[t + ST] === CLOSED || m[t + ST] === UNREAD || (m[t + FLAGS] & FLAG.DETACHED) !== 0)
+      return;
     m[t + TCB.KEEP_IDLE] = idle_ms;
     m[t + TCB.KEEP_PROBES] = 0;
     if (idle_ms > 0) keepStart(this.tcp, t, idle_ms);
@@ -317,6 +318,17 @@ export class Engine {
         : formatIpv4(m[t + TCB.RADDR]),
       remotePort: ports >>> 16,
     };
+  }
+
+  /** Every connection that a packet can still find, half-open ones and those in TIME-WAIT left out. */
+  connections(): Conn[] {
+    const { m, table } = this.tcp;
+    const found: Conn[] = [];
+    for (let i = 0; i <= table.mask; i++) {
+      const t = m[table.base + 2 * i + 1];
+      if (t !== 0 && (m[t + FLAGS] & FLAG.MINI) === 0) found.push(m[t + HANDLE]);
+    }
+    return found;
   }
 
   /** A connection's number in [0, limits.connections), dense: an index for the program's own arrays. */

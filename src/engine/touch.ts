@@ -7,11 +7,12 @@
 import type { Interface } from '../ip/interface.ts';
 import { flowHash4, flowHash6 } from '../memory/flow-table.ts';
 import { DESC_AT } from '../memory/ring.ts';
-import { TCB } from '../tcp/block.ts';
+import { FLAG, TCB } from '../tcp/block.ts';
 import type { Tcp } from '../tcp/tcp.ts';
 
 const AT = DESC_AT;
-const { SNDQ, IFACE, RCVQ, RECOVER, STATE, SND_WL1 } = TCB;
+const { SNDQ, IFACE, RCVQ, RECOVER, STATE, SND_WL1, FLAGS } = TCB;
+const { MINI } = FLAG;
 /** Flows from which on it pays: about 2 MiB of control blocks. */
 const FLOWS_MIN = 4096;
 
@@ -54,6 +55,11 @@ export class Touch {
     for (let i = 0; i < n; i++) {
       const t = blocks[i];
       if (t === 0) continue;
+      if ((m[t + FLAGS] & MINI) !== 0) {
+        // Has no further lines, nor a send queue.
+        blocks[i] = 0;
+        continue;
+      }
       sum ^= m[t + IFACE] ^ m[t + STATE] ^ m[t + SND_WL1] ^ m[t + RCVQ] ^ m[t + RECOVER];
     }
     // The chunk that the ACK in this packet will give back.

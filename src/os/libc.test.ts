@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { SystemError } from './errno.ts';
-import { adviseHugePages, check, libc, NativeMemory, syscallNumbers, UnsupportedError } from './libc.ts';
+import { check, libc, NativeMemory, syscallNumbers, UnsupportedError } from './libc.ts';
 
 const linux = process.platform === 'linux';
 
@@ -67,9 +67,4 @@ test.skipIf(!linux)('an array’s address is where its bytes are', () => {
   expect(libc().read(fd, libc().addressOf(bytes) + 100, 8)).toBe(8);
   closeSync(fd);
   expect([...bytes.subarray(99, 105)]).toEqual([0, 1, 2, 3, 4, 0]);
-});
-
-test.skipIf(!linux)('huge pages may be asked for', () => {
-  const { buffer } = new WebAssembly.Memory({ initial: 64, maximum: 64, shared: true });
-  expect(adviseHugePages(new Uint8Array(buffer))).toBeTypeOf('boolean');
 });

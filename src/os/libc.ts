@@ -29,7 +29,6 @@ export interface Libc {
   syscall(number: number, a: number, b: number, c: number): number;
   mmap(hint: number, length: number, protection: number, flags: number, fd: number, offset: number): number;
   munmap(address: number, length: number): number;
-  madvise(address: number, length: number, advice: number): number;
   /** poll(2) on a thread of libuv's pool. `done` has no errno: it belongs to the other thread. */
   pollAsync(
     pollfds: number,
@@ -123,17 +122,6 @@ export class NativeMemory implements Disposable {
   }
 }
 
-const MADV_HUGEPAGE = 14;
-
-/**
- * Asks for huge pages under an arena: fewer TLB misses with thousands of connections.
- * @returns false when the kernel has none to give.
- */
-export function adviseHugePages(bytes: Uint8Array): boolean {
-  const c = libc();
-  return c.madvise(c.addressOf(bytes), bytes.length, MADV_HUGEPAGE) === 0;
-}
-
 type IntCall = (...args: number[]) => number;
 
 function loadLibc(): Libc {
@@ -160,7 +148,6 @@ function loadLibc(): Libc {
     syscall: func('syscall', 'int', ['int64_t', 'int64_t', 'int64_t', 'int64_t']),
     mmap: func('mmap', 'int64_t', ['int64_t', 'int64_t', 'int', 'int', 'int', 'int64_t']),
     munmap: func('munmap', 'int', ['int64_t', 'int64_t']),
-    madvise: func('madvise', 'int', ['int64_t', 'int64_t', 'int']),
     pollAsync: func('poll', 'int', ['int64_t', 'uint64_t', 'int']).async,
     addressOf: (bytes) => Number(koffi.address(bytes)),
     viewOf: (address, length) => koffi.view(address, length),

@@ -2,6 +2,7 @@
 
 import { neighbourConfirm } from '../ip/neighbours.ts';
 import { queueDrop } from '../memory/byte-queue.ts';
+import { FLAG_FIN as FIN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpFinish } from './close.ts';
 import { congestionAcked } from './congestion/control.ts';
@@ -10,7 +11,7 @@ import { ackNow } from './input.ts';
 import { LIST_DATA, listPush } from './lists.ts';
 import { duplicateAck, enterLoss, recoveryAcked } from './recovery.ts';
 import { sackAdd } from './sack.ts';
-import { FIN, type Segment } from './segment.ts';
+import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 import { keepStart, rttSample, rtxStart } from './timers.ts';
 

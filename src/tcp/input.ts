@@ -3,17 +3,25 @@
  * synchronized states share one function, straight for the usual case: next in order, acknowledging, no surprise.
  */
 
+import {
+  FLAG_ACK as ACK,
+  FLAG_FIN as FIN,
+  FLAG_RST as RST,
+  FLAG_SYN as SYN,
+  FLAG_URG as URG,
+} from '../wire/tcp.ts';
 import { acceptAck } from './acks.ts';
+import { synReceivedAck, synSentInput } from './active-open.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish, tcpReset } from './close.ts';
 import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
-import { listenInput, synReceivedAck, synReceivedInput, synSentInput } from './handshake.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
+import { listenInput, synReceivedInput } from './passive-open.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
 import { resetFor, sendBareAck } from './reply.ts';
-import { ACK, FIN, RST, type Segment, SYN, segmentParse, URG } from './segment.ts';
+import { type Segment, segmentParse } from './segment.ts';
 import { CHALLENGE_INTERVAL, CHALLENGES_PER_SECOND, type Tcp } from './tcp.ts';
 import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
 

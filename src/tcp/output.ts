@@ -5,6 +5,7 @@
 import type { Interface } from '../ip/interface.ts';
 import { txSlot } from '../ip/output.ts';
 import { queueCopy, queueCopySum } from '../memory/byte-queue.ts';
+import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_PSH as PSH, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { tcpSynOptionsWrite } from '../wire/tcp-options.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease, tcpDestroy } from './close.ts';
@@ -28,7 +29,6 @@ import { reassemblyBlocks } from './reassembly.ts';
 import { inFlight, lostEdge } from './recovery.ts';
 import { sendReset } from './reply.ts';
 import { sackHoleEnd, sackSkip } from './sack.ts';
-import { ACK, FIN, PSH, SYN } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 import { persistStart, rtoBackedOff, rtxStart, timerBy } from './timers.ts';
 

@@ -4,11 +4,12 @@
  */
 import { txSlot } from '../ip/output.ts';
 import type { Packet } from '../ip/packet.ts';
+import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, TCB } from './block.ts';
 import { emit, segmentAt, TIMESTAMP_BYTES, writeTimestamps } from './emit.ts';
 import { keyFromPacket } from './lookup.ts';
 import { nextHop } from './next-hop.ts';
-import { ACK, FIN, RST, type Segment, SYN } from './segment.ts';
+import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 
 const { FLAGS, IFACE, SND_NXT, RCV_NXT, RCV_ADV, LAST_ACK } = TCB;

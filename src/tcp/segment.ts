@@ -4,13 +4,6 @@ import { type TcpOptions, tcpOptionsParse } from '../wire/tcp-options.ts';
 
 const HEADER_BYTES = TCP_HEADER_BYTES;
 
-export const FIN = 0x01;
-export const SYN = 0x02;
-export const RST = 0x04;
-export const PSH = 0x08;
-export const ACK = 0x10;
-export const URG = 0x20;
-
 /** NOP, NOP, kind 8, length 10: the usual option layout (RFC 7323 appendix A). */
 const TIMESTAMP_WORD = 0x0101080a;
 

@@ -3,11 +3,12 @@
  * needs, and when it ends. All wait equally long, so they stand in one list by age: ending and evicting are a
  * look at its head, and the wheel isn't involved. T_NEXT is the next younger, T_PREV the next older.
  */
+
+import { FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
 import { flowReplace } from './lookup.ts';
 import type { Segment } from './segment.ts';
-import { FIN, RST, SYN } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 
 const { STATE: ST, FLAGS, HASH, T_NEXT, T_PREV, T_AT, RCV_NXT, SND_NXT, TS_RECENT, NEXT_OUT, HANDLE } = TCB;

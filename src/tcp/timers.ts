@@ -6,8 +6,8 @@
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
 import { congestionTimeout } from './congestion/control.ts';
-import { synReceivedTimeout } from './handshake.ts';
 import { LIST_ACK, LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
+import { synReceivedTimeout } from './passive-open.ts';
 import { CLOSED_TIMEOUT } from './reasons.ts';
 import { enterLoss } from './recovery.ts';
 import type { Tcp } from './tcp.ts';
