@@ -16,7 +16,7 @@ export interface Handlers {
   open?(conn: Conn): void;
   /**
    * Bytes arrived: `engine.arena.u8[at, at + length)`, in order, in place; valid only until return.
-   * @returns how many were consumed, from the first. The engine queues the rest, which closes the receive
+   * @returns how many were consumed, from the first; a negative number counts as none. The engine queues the rest, which closes the receive
    *   window as it grows, and calls again only after `engine.resume(conn)`.
    */
   data?(conn: Conn, at: number, length: number): number;

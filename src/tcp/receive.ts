@@ -32,7 +32,7 @@ export function receiveOffer(tcp: Tcp, t: number, at: number, length: number, re
     keep(tcp, t, at, length);
     return;
   }
-  const consumed = reader.data(m[t + HANDLE], at, length);
+  const consumed = atLeastZero(reader.data(m[t + HANDLE], at, length));
   if (consumed >= length) return;
   if ((m[t + FLAGS] & DETACHED) !== 0) {
     refuse(tcp, t);
@@ -40,6 +40,11 @@ export function receiveOffer(tcp: Tcp, t: number, at: number, length: number, re
   }
   m[t + FLAGS] |= PAUSED;
   keep(tcp, t, at + consumed, length - consumed);
+}
+
+/** What a handler says it consumed: none for a negative number, as a refused `send` returns, or for no number at all. */
+function atLeastZero(consumed: number): number {
+  return consumed > 0 ? consumed : 0;
 }
 
 /** The program has let go of a connection before it read all: RST tells the peer (RFC 2525 2.17). */
@@ -83,7 +88,7 @@ export function receiveResume(tcp: Tcp, t: number, reader: Reader): void {
   for (let n = queuePeek(tcp.chunks, t + RCVQ); n > 0; n = queuePeek(tcp.chunks, t + RCVQ)) {
     tcp.offering = t;
     tcp.offeredBytes = n;
-    const consumed = reader.data(conn, queuePeekAt(tcp.chunks, t + RCVQ), n);
+    const consumed = atLeastZero(reader.data(conn, queuePeekAt(tcp.chunks, t + RCVQ), n));
     tcp.offering = 0;
     // The handler may have ended the connection, and its queue with it.
     if (m[t + QUEUE_LENGTH] === 0) return;
