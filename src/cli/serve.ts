@@ -106,7 +106,7 @@ async function serveBehindFrontDoor(http: Server, options: ServeOptions): Promis
     enter(visitor, client.stack, target),
   );
   await new Promise<void>((listening, failed) => {
-    door.once('error', failed);
+    door.once('error', (error: NodeJS.ErrnoException) => failed(doorError(error, options.frontDoor)));
     door.listen(options.frontDoor, 'localhost', () => listening());
   });
   const bound = door.address();
@@ -119,6 +119,13 @@ async function serveBehindFrontDoor(http: Server, options: ServeOptions): Promis
     await client.close();
     await server.close();
   };
+}
+
+function doorError(error: NodeJS.ErrnoException, port: number): Error {
+  if (error.code !== 'EADDRINUSE') return error;
+  return new Error(
+    `EADDRINUSE: port ${port} of localhost is taken; choose another with --front-door PORT (0: any)`,
+  );
 }
 
 /** Joins a visitor's kernel socket with a connection over our stacks, half-closes included. */
