@@ -212,6 +212,7 @@ describe('abort()', () => {
     c.engine.abort(c.conn);
     c.run();
     c.peer.expect({ flags: 'R.', seq: 11, ack: 1 });
+    expect(c.engine.tcp.counters.resetsOut).toBe(1);
     expect(c.events()).toEqual([ABORTED]);
     expect(c.engine.tcp.chunks.inUse).toBe(0);
   });

@@ -28,6 +28,17 @@ describe('keep-alive', () => {
     expect(c.state).toBe('ESTABLISHED');
   });
 
+  test('counts only questions in a row that went unanswered', () => {
+    const c = new TcpContext().establish();
+    c.engine.setKeepAlive(c.conn, 10_000);
+    for (let i = 0; i < 200_000 && c.engine.tcp.counters.keepAliveProbes < 20; i++) {
+      c.pass(500);
+      if (c.peer.take().length > 0) c.peer.inject();
+    }
+    expect(c.engine.tcp.counters.keepAliveProbes).toBe(20);
+    expect(c.state).toBe('ESTABLISHED');
+  });
+
   test('gives up after nine questions, 75 s apart', () => {
     const c = new TcpContext().establish();
     c.engine.setKeepAlive(c.conn, 60_000);

@@ -157,6 +157,8 @@ describe('fast retransmit without SACK (RFC 5681 3.2, RFC 6582)', () => {
     expect(starts(c.peer.take())).toEqual([1]);
     c.peer.inject({ ack: 3001 });
     expect(starts(c.peer.take())[0]).toBe(3001);
+    // Of the seven that the duplicates stood for, at most five lie above it.
+    expect(c.info.inFlight).toBeGreaterThanOrEqual(2 * MSS);
     c.peer.inject({ ack: 10_001 });
     expect(c.info.recovery).toBe('none');
     expect(c.info.cwnd).toBe(c.info.ssthresh);

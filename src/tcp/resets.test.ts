@@ -12,6 +12,7 @@ describe('RST (RFC 5961 3)', () => {
     c.peer.inject({ flags: 'R', seq: 1 });
     expect(c.events()).toEqual(['close 1']);
     c.peer.expectNothing();
+    expect(c.engine.tcp.counters).toMatchObject({ resetsIn: 1, resetsOut: 0 });
     expect(c.engine.tcp.chunks.inUse).toBe(0);
     // What was received before it is told first.
     const d = new TcpContext().establish();

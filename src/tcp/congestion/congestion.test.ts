@@ -121,7 +121,13 @@ describe('cubic (RFC 9438)', () => {
     const second = flow.c.info.cwnd;
     flow.lose();
     expect(second).toBeLessThan(before);
-    expect(flow.c.engine.tcp.m[t + TCB.CC_WORDS]).toBe(Math.trunc((second * (1 + BETA)) / 2));
+    const wMax = Math.trunc((second * (1 + BETA)) / 2);
+    expect(flow.c.engine.tcp.m[t + TCB.CC_WORDS]).toBe(wMax);
+    // And a new stage begins, with its own K.
+    const start = flow.c.info.cwnd;
+    flow.round();
+    const k_ms = flow.c.engine.tcp.m[t + TCB.CC_WORDS + 3];
+    expect(k_ms / 1000).toBeCloseTo(Math.cbrt((wMax - start) / MSS / C), 1);
   });
 
   test('follows the curve around the window of the last loss: concave, level, convex', () => {
