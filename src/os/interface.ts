@@ -1,4 +1,5 @@
 /** The host's side of network interfaces: addresses, routes, MTU, up and down; what `ip` does, by rtnetlink. */
+import { readFileSync } from 'node:fs';
 import {
   type Cidr,
   formatCidr,
@@ -115,6 +116,23 @@ export function addAddress(name: string, cidr: string): void {
     NLM_F_CREATE | NLM_F_EXCL,
     concat(body, ...attributes),
   );
+  if (parsed.family === 6 && interfaceInfo(name).up) awaitLocalRoute(address);
+}
+
+/** What a kernel's work queue takes at most, ms; longer, and something else is wrong. */
+const ROUTE_WAIT_MS = 500;
+
+/**
+ * Until the kernel takes packets for an IPv6 address as its own: it makes that route in a work queue, after the
+ * address was acknowledged, and drops what comes before.
+ */
+function awaitLocalRoute(address: Uint8Array): void {
+  const line = new RegExp(`^${Buffer.from(address).toString('hex')} 80 `, 'm');
+  const pause = new Int32Array(new SharedArrayBuffer(4));
+  for (let waited_ms = 0; waited_ms < ROUTE_WAIT_MS; waited_ms++) {
+    if (line.test(readFileSync('/proc/thread-self/net/ipv6_route', 'utf8'))) return;
+    Atomics.wait(pause, 0, 0, 1);
+  }
 }
 
 /**
