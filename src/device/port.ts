@@ -5,9 +5,9 @@
  */
 import type { Arena } from '../memory/arena.ts';
 import type { Ring } from '../memory/ring.ts';
+import type { Link } from '../wire/decode.ts';
 
-/** What a frame starts with: an Ethernet header, or the IP header itself (TUN). */
-export type Link = 'ether' | 'ip';
+export type { Link };
 
 export interface Capabilities {
   readonly link: Link;

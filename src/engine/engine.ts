@@ -235,7 +235,7 @@ export class Engine {
     const t = this.#find(conn);
     if (t === 0) return;
     this.tcp.m[t + FLAGS] |= FLAG.WANT_DRAINED;
-    if (this.tcp.m[t + TCB.SNDQ + 2] === 0) this.#handlers.drainedNow(this.tcp, t);
+    if (this.tcp.m[t + TCB.SNDQ_LENGTH] === 0) this.#handlers.drainedNow(this.tcp, t);
     this.#work();
   }
 
@@ -339,13 +339,13 @@ export class Engine {
   /** Bytes sent and not yet acknowledged. */
   sendQueue(conn: Conn): number {
     const t = this.#find(conn);
-    return t === 0 ? 0 : this.tcp.m[t + TCB.SNDQ + 2];
+    return t === 0 ? 0 : this.tcp.m[t + TCB.SNDQ_LENGTH];
   }
 
   /** Bytes that `write` would take now, if chunks last. */
   sendRoom(conn: Conn): number {
     const t = this.#find(conn);
-    return t === 0 ? 0 : this.tcp.m[t + TCB.SND_BUF] - this.tcp.m[t + TCB.SNDQ + 2];
+    return t === 0 ? 0 : this.tcp.m[t + TCB.SND_BUF] - this.tcp.m[t + TCB.SNDQ_LENGTH];
   }
 
   /**

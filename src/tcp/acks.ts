@@ -28,6 +28,7 @@ const {
   RTT_SEQ,
   RTT_AT,
   BACKOFF,
+  SNDQ_LENGTH,
 } = TCB;
 const { IFACE, NEIGHBOUR, LIMITED, RECOVER, SACKED_COUNT, DUPACKS, SND_BUF, KEEP_PROBES } = TCB;
 const {
@@ -44,7 +45,6 @@ const {
   DETACHED,
 } = FLAG;
 const { FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK } = STATE;
-const QUEUE_LENGTH = 2;
 const [E_WRITABLE, E_DRAINED] = [EVENT_WRITABLE, EVENT_DRAINED];
 const F_FIN = FIN;
 const L_DATA = LIST_DATA;
@@ -113,7 +113,7 @@ function windowChanged(tcp: Tcp, t: number, before: number, acked: number): void
       rtxStart(tcp, t);
     }
   }
-  if (m[t + SNDQ + QUEUE_LENGTH] > 0) listPush(m, tcp.lists[m[t + IFACE]], L_DATA, t);
+  if (m[t + SNDQ_LENGTH] > 0) listPush(m, tcp.lists[m[t + IFACE]], L_DATA, t);
 }
 
 /** SND.UNA moves by `acked`. */
@@ -144,7 +144,7 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number): boolean {
   }
 
   const flags = m[t + FLAGS];
-  const queued = m[t + SNDQ + QUEUE_LENGTH];
+  const queued = m[t + SNDQ_LENGTH];
   if ((flags & (WANT_WRITABLE | WANT_DRAINED)) !== 0) {
     if ((flags & WANT_WRITABLE) !== 0 && queued <= m[t + SND_BUF] >> 1) {
       m[t + FLAGS] &= ~WANT_WRITABLE;

@@ -1,3 +1,5 @@
+import { QUEUE_LENGTH } from '../memory/byte-queue.ts';
+
 /**
  * The control block (RFC 9293 3.3.1's TCB): int32 words of the arena, named by the word index `t` of word 0.
  *
@@ -12,8 +14,8 @@
  *           │ lines 4 and 5: cold      │
  *      t+96 └──────────────────────────┘   a full block: 448 B
  *
- * An in-order segment and its ACK touch the rare line and lines 0 to 3, in ascending rarity. Sequence numbers, times and addresses are int32 and
- * compared by difference. Byte queues and deadlines are as in memory/byte-queue.ts and memory/timer-wheel.ts.
+ * An in-order segment and its ACK touch the rare line and lines 0 to 3, in ascending rarity. Sequence numbers, times
+ * and addresses are int32 and compared by difference. Byte queues and deadlines are as in memory/byte-queue.ts and memory/timer-wheel.ts.
  *
  * Hot files take local constants out of the object (`const { SND_UNA } = TCB;`): V8 folds those, while an
  * imported binding costs a load at each use (6.6 against 16.5 ns for a function with 24 offsets).
@@ -83,12 +85,14 @@ export const TCB = {
   RTT_AT: 24,
   /** Byte queue of unacknowledged and unsent data: 6 words. */
   SNDQ: 25,
+  SNDQ_LENGTH: 25 + QUEUE_LENGTH,
   /** Received data not acknowledged yet, in bytes, for the every-second-segment rule. */
   ACK_OWED: 31,
 
   // --- line 2: the program's side, and what recovery has going on
   /** Byte queue of received data that waits for the program: 6 words. */
   RCVQ: 32,
+  RCVQ_LENGTH: 32 + QUEUE_LENGTH,
   /** Limits of the two queues, bytes. */
   RCV_BUF: 38,
   SND_BUF: 39,

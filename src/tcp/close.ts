@@ -10,9 +10,8 @@ import type { Tcp } from './tcp.ts';
 import { timeWaitEnter } from './time-wait.ts';
 import { keepStart } from './timers.ts';
 
-const { STATE: ST, FLAGS, HASH, SNDQ, RCVQ, IFACE, OOO } = TCB;
+const { STATE: ST, FLAGS, HASH, SNDQ, RCVQ, IFACE, OOO, SNDQ_LENGTH, RCVQ_LENGTH } = TCB;
 const { LISTED, MINI, FIN_QUEUED, DETACHED, RTX, PERSIST, DELACK, KEEP, PROBE } = FLAG;
-const QUEUE_LENGTH = 2;
 
 /** Gives a block back to its pool; one that is still on an output list follows when it is popped. */
 export function blockRelease(tcp: Tcp, t: number): void {
@@ -64,7 +63,7 @@ export function tcpShutdown(tcp: Tcp, t: number): void {
   switch (m[t + ST]) {
     case STATE.SYN_SENT:
       // RFC 9293 3.10.4: nothing was sent, so nothing needs an end.
-      if (m[t + SNDQ + QUEUE_LENGTH] === 0) {
+      if (m[t + SNDQ_LENGTH] === 0) {
         tcpDestroy(tcp, t, CLOSED_CLEAN);
         return;
       }
@@ -100,7 +99,7 @@ export function tcpClose(tcp: Tcp, t: number): void {
     return;
   }
   // What the program is looking at just now counts as read; if it isn't, receiveResume aborts.
-  const unread = m[t + RCVQ + QUEUE_LENGTH] - (tcp.offering === t ? tcp.offeredBytes : 0);
+  const unread = m[t + RCVQ_LENGTH] - (tcp.offering === t ? tcp.offeredBytes : 0);
   if (unread > 0 || m[t + OOO] !== 0) {
     tcpAbort(tcp, t);
     return;

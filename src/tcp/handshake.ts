@@ -36,11 +36,10 @@ const {
   SND_AT,
   RADDR,
   RADDR6,
-  SNDQ,
   BACKOFF,
+  SNDQ_LENGTH,
 } = TCB;
 const { TS, SACK, V6, RTX, FIN_QUEUED } = FLAG;
-const QUEUE_LENGTH = 2;
 
 /** MSS when the peer names none (RFC 9293 3.7.1). */
 export const MSS_DEFAULT_4 = 536;
@@ -153,7 +152,7 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
   m[t + BACKOFF] = 0;
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
   eventPush(tcp, t, EVENT_OPEN, 0, 0);
-  if (m[t + SNDQ + QUEUE_LENGTH] > 0 || (m[t + FLAGS] & FIN_QUEUED) !== 0) {
+  if (m[t + SNDQ_LENGTH] > 0 || (m[t + FLAGS] & FIN_QUEUED) !== 0) {
     listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);
   }
 }

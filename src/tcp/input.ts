@@ -37,6 +37,7 @@ const {
   ACK_OWED,
   MSS,
   QUICK_ACKS,
+  RCVQ_LENGTH,
 } = TCB;
 const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER, CHALLENGE_AT } = TCB;
 const { TS, ACK_NOW, ACK_DELAYED, MINI, DETACHED, FIN_RECEIVED } = FLAG;
@@ -55,7 +56,6 @@ const {
 const [F_FIN, F_SYN, F_RST, F_ACK, F_URG] = [FIN, SYN, RST, ACK, URG];
 const [E_DATA, E_END, E_REASSEMBLE] = [EVENT_DATA, EVENT_END, EVENT_REASSEMBLE];
 const L_ACK = LIST_ACK;
-const UNREAD_BYTES = TCB.RCVQ + 2;
 
 /** Handles the TCP segment of `tcp.ip.packet`. */
 export function tcpInput(tcp: Tcp): void {
@@ -270,7 +270,7 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
   // left some already may not take the last quarter: others must be able to send, and to read as they go.
   const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
   const spare = tcp.chunks.free - tcp.chunksPromised - need;
-  if (spare < tcp.chunks.count >> 2 && (spare < 0 || m[t + UNREAD_BYTES] > 0)) {
+  if (spare < tcp.chunks.count >> 2 && (spare < 0 || m[t + RCVQ_LENGTH] > 0)) {
     tcp.counters.receiveNoMemory++;
     s.flags &= ~F_FIN;
     ackNow(tcp, t);

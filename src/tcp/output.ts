@@ -45,21 +45,10 @@ const {
   MSS,
   RTT_SEQ,
   RTT_AT,
+  SNDQ_LENGTH,
+  RCVQ_LENGTH,
 } = TCB;
-const {
-  SNDQ,
-  RCVQ,
-  RCV_BUF,
-  ACK_OWED,
-  DELACK_AT,
-  OOO,
-  MAX_WND,
-  SND_AT,
-  HIGH_RXT,
-  LIMITED,
-  IFACE,
-  TS_OFFSET,
-} = TCB;
+const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, IFACE, TS_OFFSET } = TCB;
 const { DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
@@ -68,8 +57,6 @@ const [F_FIN, F_SYN, F_PSH, F_ACK] = [FIN, SYN, PSH, ACK];
 const HEADER = 20;
 /** Bits of FLAGS that are set once window scaling is agreed: our own shift is never 0 with buffers past 64 KiB. */
 const SCALED = 0xff;
-const QUEUE_LENGTH = 2;
-const PAUSED_QUEUE_LENGTH = RCVQ + QUEUE_LENGTH;
 
 /** What `transmit` says of a block. */
 const DONE = 0;
@@ -205,7 +192,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   if ((m[t + FLAGS] & PROBE) !== 0 && !sendProbe(tcp, iface, t)) return NO_SLOT;
 
   const una = m[t + SND_UNA];
-  const queued = m[t + SNDQ + QUEUE_LENGTH];
+  const queued = m[t + SNDQ_LENGTH];
   let outstanding = (m[t + SND_NXT] - una) | 0;
   let unsent = queued - outstanding;
   if (unsent > 0 || (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
@@ -320,7 +307,7 @@ function retransmitNext(tcp: Tcp, iface: Interface, t: number): number {
 function resend(tcp: Tcp, iface: Interface, t: number, slot: number, seq: number, n: number): void {
   const m = tcp.m;
   const position = (seq - m[t + SND_UNA]) | 0;
-  const data = m[t + SNDQ + QUEUE_LENGTH] - position;
+  const data = m[t + SNDQ_LENGTH] - position;
   const length = n < data ? n : data;
   const fin = n > data && (m[t + FLAGS] & FIN_SENT) !== 0 ? F_FIN : 0;
   sendData(tcp, iface, t, slot, seq, position, length, fin | (length > 0 ? F_PSH : 0));
@@ -338,9 +325,9 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
   const slot = txSlot(iface);
   if (slot === 0) return false;
   m[t + FLAGS] &= ~PROBE;
-  if ((m[t + FLAGS] & PERSIST) !== 0 && m[t + SNDQ + QUEUE_LENGTH] > 0) {
+  if ((m[t + FLAGS] & PERSIST) !== 0 && m[t + SNDQ_LENGTH] > 0) {
     const una = m[t + SND_UNA];
-    const queued = m[t + SNDQ + QUEUE_LENGTH];
+    const queued = m[t + SNDQ_LENGTH];
     let n = queued < m[t + MSS] ? queued : m[t + MSS];
     if (n > m[t + SND_WND]) n = m[t + SND_WND];
     if (n < 1) n = 1;
@@ -435,7 +422,7 @@ function windowToTell(tcp: Tcp, t: number): number {
   const shift = (m[t + FLAGS] >> 4) & 15;
   const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
   let window = told;
-  const space = m[t + RCV_BUF] - m[t + PAUSED_QUEUE_LENGTH];
+  const space = m[t + RCV_BUF] - m[t + RCVQ_LENGTH];
   if (space - told >= windowStep(m, t) && tcp.chunks.free > tcp.chunks.count >> 3)
     window = (space >> shift) << shift;
   let field = (window + (1 << shift) - 1) >> shift;
@@ -455,7 +442,7 @@ export function windowUpdate(tcp: Tcp, t: number): void {
   const m = tcp.m;
   if (m[t + ST] < ESTABLISHED || m[t + ST] > LAST_ACK_STATE) return;
   const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
-  const space = m[t + RCV_BUF] - m[t + PAUSED_QUEUE_LENGTH];
+  const space = m[t + RCV_BUF] - m[t + RCVQ_LENGTH];
   const half = m[t + RCV_BUF] >> 1;
   const worth = 2 * m[t + MSS] < half ? 2 * m[t + MSS] : half;
   if (space - told < worth) return;

@@ -10,10 +10,21 @@ import { windowUpdate } from './output.ts';
 import { reassemblyDeliver } from './reassembly.ts';
 import type { Tcp } from './tcp.ts';
 
-const { STATE: ST, FLAGS, RCVQ, OOO, FIN_AHEAD, FIN_AHEAD_SEQ, RCV_NXT, BYTES_IN, HANDLE, END_DUE } = TCB;
+const {
+  STATE: ST,
+  FLAGS,
+  RCVQ,
+  OOO,
+  FIN_AHEAD,
+  FIN_AHEAD_SEQ,
+  RCV_NXT,
+  BYTES_IN,
+  HANDLE,
+  END_DUE,
+  RCVQ_LENGTH,
+} = TCB;
 const { PAUSED, DETACHED, FIN_RECEIVED, END_TOLD } = FLAG;
 const { CLOSED, FREE } = STATE;
-const QUEUE_LENGTH = RCVQ + 2;
 
 /** The program's functions that receiving calls. */
 export interface Reader {
@@ -28,7 +39,7 @@ export function receiveOffer(tcp: Tcp, t: number, at: number, length: number, re
     refuse(tcp, t);
     return;
   }
-  if (m[t + QUEUE_LENGTH] > 0 || (m[t + FLAGS] & PAUSED) !== 0) {
+  if (m[t + RCVQ_LENGTH] > 0 || (m[t + FLAGS] & PAUSED) !== 0) {
     keep(tcp, t, at, length);
     return;
   }
@@ -91,10 +102,10 @@ export function receiveResume(tcp: Tcp, t: number, reader: Reader): void {
     const consumed = atLeastZero(reader.data(conn, queuePeekAt(tcp.chunks, t + RCVQ), n));
     tcp.offering = 0;
     // The handler may have ended the connection, and its queue with it.
-    if (m[t + QUEUE_LENGTH] === 0) return;
+    if (m[t + RCVQ_LENGTH] === 0) return;
     queueDrop(tcp.chunks, t + RCVQ, consumed < n ? consumed : n);
     if ((m[t + FLAGS] & DETACHED) !== 0) {
-      if (m[t + QUEUE_LENGTH] > 0) refuse(tcp, t);
+      if (m[t + RCVQ_LENGTH] > 0) refuse(tcp, t);
       return;
     }
     if (consumed < n) {
@@ -110,7 +121,7 @@ export function receiveResume(tcp: Tcp, t: number, reader: Reader): void {
 export function receiveEnd(tcp: Tcp, t: number, reader: Reader): void {
   const m = tcp.m;
   m[t + END_DUE] = 1;
-  if ((m[t + FLAGS] & (END_TOLD | DETACHED)) !== 0 || m[t + QUEUE_LENGTH] > 0) return;
+  if ((m[t + FLAGS] & (END_TOLD | DETACHED)) !== 0 || m[t + RCVQ_LENGTH] > 0) return;
   m[t + FLAGS] |= END_TOLD;
   reader.end(m[t + HANDLE]);
 }
@@ -118,7 +129,7 @@ export function receiveEnd(tcp: Tcp, t: number, reader: Reader): void {
 /** A clean close that the program may not see yet, since it has data and the end still to read. */
 export function receiveUnread(tcp: Tcp, t: number): boolean {
   const m = tcp.m;
-  return (m[t + FLAGS] & (FIN_RECEIVED | END_TOLD | DETACHED)) === FIN_RECEIVED && m[t + QUEUE_LENGTH] > 0;
+  return (m[t + FLAGS] & (FIN_RECEIVED | END_TOLD | DETACHED)) === FIN_RECEIVED && m[t + RCVQ_LENGTH] > 0;
 }
 
 export function receiveClear(tcp: Tcp, t: number): void {

@@ -4,9 +4,8 @@ import { FLAG, STATE, TCB } from './block.ts';
 import { LIST_DATA, listPush } from './lists.ts';
 import type { Tcp } from './tcp.ts';
 
-const { STATE: ST, FLAGS, SNDQ, SND_BUF, IFACE } = TCB;
+const { STATE: ST, FLAGS, SNDQ, SND_BUF, IFACE, SNDQ_LENGTH } = TCB;
 const { FIN_QUEUED, WANT_WRITABLE } = FLAG;
-const QUEUE_LENGTH = SNDQ + 2;
 const { SYN_SENT, SYN_RECEIVED, ESTABLISHED, CLOSE_WAIT } = STATE;
 const L_DATA = LIST_DATA;
 
@@ -35,7 +34,7 @@ function maySend(tcp: Tcp, t: number): boolean {
 /** How much of `length` has room. An eighth of the chunks stays for receiving, so that ACKs and data get in. */
 function sendRoom(tcp: Tcp, t: number, length: number): number {
   const pool = tcp.chunks;
-  const space = tcp.m[t + SND_BUF] - tcp.m[t + QUEUE_LENGTH];
+  const space = tcp.m[t + SND_BUF] - tcp.m[t + SNDQ_LENGTH];
   const n = length < space ? length : space;
   const chunks = pool.free - tcp.chunksPromised - (pool.count >> 3);
   // Most writes are small and most pools are not empty.
@@ -49,7 +48,7 @@ function finish(tcp: Tcp, t: number, taken: number, wanted: number): number {
   if (taken < wanted) {
     const waits = (m[t + FLAGS] & WANT_WRITABLE) !== 0;
     m[t + FLAGS] |= WANT_WRITABLE;
-    if (!waits && m[t + SND_BUF] - m[t + QUEUE_LENGTH] > 0) {
+    if (!waits && m[t + SND_BUF] - m[t + SNDQ_LENGTH] > 0) {
       // Chunks are short, not this connection's buffer: no ACK of its own may ever come to say that there is room.
       tcp.counters.sendNoMemory++;
       tcp.starved.push(m[t + TCB.HANDLE]);
