@@ -27,7 +27,8 @@ export class Segment {
 }
 
 /**
- * Reads the TCP header at `at`, of a segment of `length` bytes.
+ * Reads the TCP header at `at`, of a segment of `length` bytes. Written out, not by the getters of wire/tcp.ts: RR
+ * 64/64/1 takes 530 ns a request so and 544 with them (medians of three, interleaved).
  * @returns 0, or a negative code: -1 truncated or lying header length, -2 malformed options.
  */
 export function segmentParse(
