@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { Port } from '../device/port.ts';
 import type { Conn } from '../engine/handlers.ts';
 import { ARENA_BYTES_MAX } from '../memory/arena.ts';
-import { BLOCK_WORDS, MINI_WORDS } from '../tcp/block.ts';
+import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS } from '../tcp/block.ts';
 import { BLOCKS_MAX } from '../tcp/block-pool.ts';
 import { TCP_LIMITS_DEFAULT, type TcpLimits } from '../tcp/tcp.ts';
 import { type Cidr, formatCidr, ipv4Mask, parseCidr } from '../wire/address.ts';
@@ -219,7 +219,7 @@ const HEADROOM_BYTES = 4 << 20;
 export function arenaBytes(limits: TcpLimits, deviceBytes: number): number {
   const flows = 2 * 2 ** Math.ceil(Math.log2(limits.connections + limits.miniBlocks));
   const parts = {
-    connections: limits.connections * (BLOCK_WORDS + 1) * 4,
+    connections: limits.connections * (BLOCK_WORDS + COLD_WORDS + 1) * 4,
     miniBlocks: (limits.miniBlocks + 1) * (MINI_WORDS + 1) * 4,
     chunks: limits.chunks * CHUNK_BYTES,
   };

@@ -161,7 +161,19 @@ export const TCB = {
   CHALLENGE_AT: 82,
   /** 1: all data before the peer's FIN was offered to the program; `end` is due once the receive queue is read. */
   END_DUE: 83,
+  /** More bits, see FLAG2. */
+  FLAGS2: 84,
 } as const;
+
+/**
+ * A connection's cold block: words that most connections never touch, so that they cost no memory until then. Named
+ * by the index that `coldOf` gives; see cold.ts.
+ */
+export const COLD = {
+  /** For the congestion control module, 40 words. */
+  CC_WORDS: 0,
+} as const;
+export const COLD_WORDS = 80;
 
 /** Words before word 0. */
 export const BLOCK_BEFORE = 16;
@@ -240,4 +252,10 @@ export const FLAG = {
   MINI: 1 << 30,
   /** A retransmission or probe was asked for by a timer and waits for a tx slot. */
   PROBE: 1 << 31,
+} as const;
+
+/** Bits of FLAGS2. */
+export const FLAG2 = {
+  /** The cold block is this connection's: zeroed, and perhaps written. */
+  COLD_USED: 1 << 0,
 } as const;

@@ -6,9 +6,9 @@ import { FlowTable } from '../memory/flow-table.ts';
 import { TimerWheel } from '../memory/timer-wheel.ts';
 import { HalfSipHash } from '../wire/siphash.ts';
 import { TcpOptions } from '../wire/tcp-options.ts';
-import { BLOCK_WORDS, MINI_WORDS, TCB } from './block.ts';
+import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS, TCB } from './block.ts';
 import { BlockPool } from './block-pool.ts';
-import type { CongestionControl } from './congestion/control.ts';
+import { AckSample, type CongestionControl } from './congestion/control.ts';
 import { cubic } from './congestion/cubic.ts';
 import { reno } from './congestion/reno.ts';
 import { TcpCounters } from './counters.ts';
@@ -81,6 +81,8 @@ export class Tcp {
   readonly counters = new TcpCounters();
   readonly blocks: BlockPool;
   readonly minis: BlockPool;
+  /** Word index of the cold blocks, see cold.ts. */
+  readonly coldBase: number;
   readonly table: FlowTable;
   readonly chunks: ChunkPool;
   readonly wheel: TimerWheel;
@@ -91,6 +93,7 @@ export class Tcp {
   readonly listenersByPort: Map<number, Listener[]> = new Map();
   readonly segment = new Segment();
   readonly options = new TcpOptions();
+  readonly sample = new AckSample();
   /** Keyed hash for ISNs and ports; its keys never leave. */
   readonly hash: HalfSipHash;
   readonly key0: number;
@@ -132,6 +135,7 @@ export class Tcp {
     this.limits = limits;
     this.blocks = new BlockPool(arena, 'control blocks', limits.connections, BLOCK_WORDS);
     this.minis = new BlockPool(arena, 'mini blocks', limits.miniBlocks + 1, MINI_WORDS);
+    this.coldBase = arena.carve('cold blocks', limits.connections * COLD_WORDS * 4) >> 2;
     this.table = new FlowTable(arena, 'flow table', limits.connections + limits.miniBlocks);
     this.chunks = new ChunkPool(arena, 'chunks', limits.chunks);
     this.wheel = new TimerWheel(arena, 'timer wheel', nowMs, {

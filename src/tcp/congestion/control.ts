@@ -11,6 +11,33 @@ import { CONGESTION_CONTROLS, type Tcp } from '../tcp.ts';
 
 const { CC, CWND, SSTHRESH, MSS, SND_UNA, SND_NXT } = TCB;
 
+/**
+ * What one ACK told: one object, filled for each ACK that matters to a module with `sampled`, valid during the call.
+ * Bytes and us. The rate fields are those of draft-ietf-ccwg-bbr 4.1 (delivery rate estimation).
+ */
+export class AckSample {
+  /** Newly acknowledged by SND.UNA; newly SACKed; newly marked lost. */
+  acked = 0;
+  sacked = 0;
+  lost = 0;
+  /** RTT of the newest segment acknowledged that was sent once; -1: none. */
+  rtt_us = -1;
+  /** RS.delivered over RS.interval; `interval_us` 0: no rate sample. */
+  delivered = 0;
+  interval_us = 0;
+  /** C.delivered when the segment that the sample is of was sent, modulo 2^32. */
+  priorDelivered = 0;
+  /** In flight when that segment was sent, itself included; lost since then; whether the program was the limit. */
+  txInFlight = 0;
+  lostSince = 0;
+  appLimited = false;
+  /** In flight before and after this ACK. */
+  priorInFlight = 0;
+  inFlight = 0;
+  /** Newly reported as CE-marked (AccECN). */
+  ceMarked = 0;
+}
+
 export interface CongestionControl {
   readonly name: 'reno' | 'cubic';
   /** `acked` more bytes arrived, outside fast recovery: grow CWND. */
@@ -19,6 +46,8 @@ export interface CongestionControl {
   lost(tcp: Tcp, t: number, flight: number): number;
   /** Retransmission timeout: @returns the new SSTHRESH; CWND becomes one segment. */
   timedOut(tcp: Tcp, t: number, flight: number): number;
+  /** Each ACK that acknowledges, SACKs or marks anything lost, in recovery too: for modules that model the path. */
+  sampled?(tcp: Tcp, t: number, sample: AckSample): void;
 }
 
 /** No window below this after a loss (RFC 5681 eq. 4). */
