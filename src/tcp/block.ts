@@ -58,8 +58,9 @@ export const TCB = {
   /** Bytes, scaled. */
   SND_WND: 9,
   TS_RECENT: 10,
-  /** RFC 7323's Last.ACK.sent. */
+  /** RFC 7323's Last.ACK.sent. Mini blocks: when the last challenge ACK was sent, ms. */
   LAST_ACK: 11,
+  MINI_CHALLENGE_AT: 11,
   /** When the block's entry in the wheel is due, ms. Meaningful while armed. */
   T_AT: 12,
   /** Deadline of the retransmission or persist timer, ms; see FLAG.RTX. Half-open: SYN-ACKs sent again. */

@@ -173,6 +173,18 @@ describe('passive open', () => {
     c.peer.expectNothing();
   });
 
+  test('a half-open connection answers what makes no sense twice a second, or two of them would never stop', () => {
+    const c = new TcpContext().listen();
+    c.peer.inject({ flags: 'S' });
+    c.peer.expect({ flags: 'S.' });
+    for (let second = 0; second < 2; second++) {
+      for (let i = 0; i < 10; i++) c.peer.inject({ flags: 'S.', seq: 5000, ack: 1 });
+      c.peer.expect({ flags: '.', ack: 1 });
+      c.peer.expectNothing();
+      c.pass(500);
+    }
+  });
+
   test('a removed listener refuses what was half open, also when another has come', () => {
     const c = new TcpContext().listen();
     c.peer.inject({ flags: 'S' });

@@ -20,9 +20,9 @@ import { flowLookup, packetHash } from './lookup.ts';
 import { listenInput, synReceivedInput } from './passive-open.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
-import { resetFor, sendBareAck } from './reply.ts';
+import { challengeMini, resetFor, sendBareAck } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
-import { CHALLENGE_INTERVAL, CHALLENGES_PER_SECOND, type Tcp } from './tcp.ts';
+import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
 
 const {
@@ -92,7 +92,7 @@ export function tcpInput(tcp: Tcp): void {
   }
   if (tcp.m[t + ST] === TIME_WAIT) {
     const verdict = timeWaitSegment(tcp, t, s);
-    if (verdict === TIME_WAIT_ACK) challengeOrAck(tcp, t);
+    if (verdict === TIME_WAIT_ACK) challengeMini(tcp, t);
     else if (verdict !== TIME_WAIT_DROP) {
       tcp.reusing = 1;
       unknownInput(tcp, s);
@@ -233,26 +233,13 @@ export function ackNow(tcp: Tcp, t: number): void {
 /** An ACK for something suspicious, rarely enough that two ends can't make each other talk. */
 function challengeOrAck(tcp: Tcp, t: number): void {
   const m = tcp.m;
-  const mini = (m[t + FLAGS] & MINI) !== 0;
-  if (mini ? !challengeAllowed(tcp) : ((tcp.nowMs - m[t + CHALLENGE_AT]) | 0) < CHALLENGE_INTERVAL) {
+  if (((tcp.nowMs - m[t + CHALLENGE_AT]) | 0) < CHALLENGE_INTERVAL) {
     tcp.counters.challengeAcksLimited++;
     return;
   }
   tcp.counters.challengeAcks++;
-  if (mini) {
-    sendBareAck(tcp, t);
-    return;
-  }
   m[t + CHALLENGE_AT] = tcp.nowMs;
   ackNow(tcp, t);
-}
-
-function challengeAllowed(tcp: Tcp): boolean {
-  if (((tcp.nowMs - tcp.challengeSecond) | 0) >= 1000) {
-    tcp.challengeSecond = tcp.nowMs;
-    tcp.challengeCount = 0;
-  }
-  return ++tcp.challengeCount <= CHALLENGES_PER_SECOND;
 }
 
 /** New data within the window. */

@@ -66,8 +66,6 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
  * over all connections would let a stranger count them (CVE-2016-5696), and starve keep-alives of their answers.
  */
 export const CHALLENGE_INTERVAL = 500;
-/** Those of half-open connections and TIME-WAIT, which keep no time: a second's, over all. */
-export const CHALLENGES_PER_SECOND = 1000;
 
 export const CONGESTION_CONTROLS: readonly CongestionControl[] = [reno, cubic];
 
@@ -110,8 +108,6 @@ export class Tcp {
   /** List of the blocks in TIME-WAIT, oldest first; see time-wait.ts. */
   timeWaitOldest = 0;
   timeWaitNewest = 0;
-  challengeSecond = 0;
-  challengeCount = 0;
   /** RFC 6056's per-destination counter, one for all. */
   portCounter = 0;
   /** Handles of connections whose send() found no chunk. */
