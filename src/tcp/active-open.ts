@@ -136,21 +136,21 @@ function ephemeralPorts(tcp: Tcp, remotePort: number): number {
   return 0;
 }
 
-/** RFC 9293 3.10.7.3. */
-export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
+/** RFC 9293 3.10.7.3. @returns whether the connection stands now, and what else the segment has is to be handled */
+export function synSentInput(tcp: Tcp, t: number, s: Segment): boolean {
   const m = tcp.m;
   const hasAck = (s.flags & ACK) !== 0;
   if (hasAck && s.ack !== m[t + SND_NXT]) {
     tcp.counters.badAck++;
     resetFor(tcp, tcp.ip.packet, s);
-    return;
+    return false;
   }
   if ((s.flags & RST) !== 0) {
     tcp.counters.resetsIn++;
     if (hasAck) tcpDestroy(tcp, t, CLOSED_REFUSED);
-    return;
+    return false;
   }
-  if ((s.flags & SYN) === 0) return;
+  if ((s.flags & SYN) === 0) return false;
   negotiate(tcp, t, s, m[t + RCV_BUF]);
   mssUpdate(tcp, t);
   congestionStart(m, t);
@@ -167,7 +167,7 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
     m[t + FLAGS] |= PROBE;
     timerBy(tcp, t, m[t + RTX_AT]);
     listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
-    return;
+    return false;
   }
   if ((m[t + FLAGS] & TIMING) !== 0) rttSample(m, t, (tcp.nowUs - m[t + RTT_AT]) | 0);
   m[t + FLAGS] &= ~(TIMING | PROBE);
@@ -175,6 +175,7 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
   m[t + FLAGS] |= FLAG.ACK_NOW;
   listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
   established(tcp, t, s, 0);
+  return true;
 }
 
 /** The ACK of our SYN in a simultaneous open. @returns false when it is none. */

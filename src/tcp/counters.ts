@@ -15,6 +15,8 @@ export class TcpCounters {
   /** Timestamps were agreed and the segment has none (RFC 7323 3.2). */
   missingTimestamp = 0;
   land = 0;
+  /** SYN with FIN, where the option says that they are dropped. */
+  synFinDropped = 0;
   /** Segments for no connection and no listener. */
   noConnection = 0;
   resetsIn = 0;

@@ -20,7 +20,7 @@ import { flowLookup, packetHash } from './lookup.ts';
 import { listenInput, synReceivedInput } from './passive-open.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
-import { challengeMini, resetFor, sendBareAck } from './reply.ts';
+import { challengeMini, resetFor, sendFinAck } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
@@ -74,10 +74,11 @@ export function tcpInput(tcp: Tcp): void {
   }
   const t = flowLookup(tcp, p, s.ports, packetHash(tcp, p, s.ports));
   if (t !== 0 && (tcp.m[t + FLAGS] & MINI) === 0) {
-    if (tcp.m[t + ST] === SYN_SENT) synSentInput(tcp, t, s);
-    else synchronizedInput(tcp, t, s);
+    if (tcp.m[t + ST] !== SYN_SENT) synchronizedInput(tcp, t, s);
+    else if (!synFinDropped(tcp, s)) synSentText(tcp, t, s);
     return;
   }
+  if (synFinDropped(tcp, s)) return;
   if (p.src3 === p.dst3 && p.src0 === p.dst0 && p.src1 === p.dst1 && p.src2 === p.dst2) {
     tcp.counters.land++;
     return;
@@ -102,6 +103,27 @@ export function tcpInput(tcp: Tcp): void {
   }
   const full = synReceivedInput(tcp, t, s);
   if (full !== 0) synchronizedInput(tcp, full, s);
+}
+
+/** RFC 9293 opens connections by SYN with FIN; some would rather not. */
+function synFinDropped(tcp: Tcp, s: Segment): boolean {
+  if ((s.flags & (F_SYN | F_FIN)) !== (F_SYN | F_FIN) || !tcp.limits.dropSynFin) return false;
+  tcp.counters.synFinDropped++;
+  return true;
+}
+
+/** SYN-SENT, and what a SYN-ACK may carry besides (RFC 9293 3.10.7.3: on to the sixth step). */
+function synSentText(tcp: Tcp, t: number, s: Segment): void {
+  const m = tcp.m;
+  if (!synSentInput(tcp, t, s) || (s.length === 0 && (s.flags & F_FIN) === 0)) return;
+  s.seq = (s.seq + 1) | 0;
+  const room = (m[t + RCV_ADV] - s.seq) | 0;
+  if (s.length > room) {
+    s.length = room;
+    s.flags &= ~F_FIN;
+  }
+  if (s.length > 0) receiveData(tcp, t, s);
+  if ((s.flags & F_FIN) !== 0 && m[t + ST] !== CLOSED) finInput(tcp, t, s);
 }
 
 function checksumMatches(tcp: Tcp, at: number, length: number, pseudoSum: number): boolean {
@@ -142,6 +164,12 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       return;
     }
     if ((special & F_SYN) !== 0) {
+      if (synFinDropped(tcp, s)) return;
+      if (tcp.limits.blindSyn && synInWindow(tcp, t, s)) {
+        // RFC 793 3.9: "If the SYN is in the window it is an error, send a reset".
+        tcpReset(tcp, t, CLOSED_RESET);
+        return;
+      }
       // RFC 5961 4: a SYN never resets; the peer's own RST in answer to the ACK does. Simultaneous open's SYN
       // that was answered already comes here too, and an ACK is what it needs.
       tcp.counters.outOfWindow++;
@@ -211,17 +239,24 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
   return true;
 }
 
+function synInWindow(tcp: Tcp, t: number, s: Segment): boolean {
+  const m = tcp.m;
+  if (m[t + ST] < ESTABLISHED) return false;
+  return ((s.seq - m[t + RCV_NXT]) | 0) >= 0 && ((s.seq - m[t + RCV_ADV]) | 0) < 0;
+}
+
 /** RFC 9293 3.10.7.4 with RFC 5961 3. */
 function resetInput(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   tcp.counters.resetsIn++;
-  if (s.seq === m[t + RCV_NXT]) {
+  const offset = (s.seq - m[t + RCV_NXT]) | 0;
+  const within = offset > 0 && ((s.seq - m[t + RCV_ADV]) | 0) < 0;
+  if (offset === 0 || (within && tcp.limits.blindReset)) {
     const refused = m[t + ST] === SYN_RECEIVED && m[t + LISTENER] === 0;
     tcpDestroy(tcp, t, refused ? CLOSED_REFUSED : CLOSED_RESET);
     return;
   }
-  const offset = (s.seq - m[t + RCV_NXT]) | 0;
-  if (offset > 0 && ((s.seq - m[t + RCV_ADV]) | 0) < 0) challengeOrAck(tcp, t);
+  if (within) challengeOrAck(tcp, t);
   else tcp.counters.outOfWindow++;
 }
 
@@ -326,10 +361,14 @@ export function finReceived(tcp: Tcp, t: number): void {
       return;
     case FIN_WAIT_1:
       m[t + ST] = CLOSING;
+      if (tcp.limits.repeatFin) {
+        m[t + FLAGS] &= ~ACK_NOW;
+        sendFinAck(tcp, t, true);
+      }
       return;
     case FIN_WAIT_2:
       // Its ACK can't wait for the output list: the block goes.
-      sendBareAck(tcp, t);
+      sendFinAck(tcp, t, false);
       tcpFinish(tcp, t, true);
       return;
     default:

@@ -142,14 +142,16 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
   const passive = state === SYN_RECEIVED;
   const at = segmentAt(tcp, iface, t, slot) + HEADER;
   // The first SYN offers all we can; an answer only what the peer offered.
-  const scale = passive ? ((flags & SCALED) !== 0 ? (flags >> 4) & 15 : -1) : windowShift(m[t + RCV_BUF]);
+  const { limits } = tcp;
+  const offered = limits.windowScale ? windowShift(m[t + RCV_BUF]) : -1;
+  const scale = passive ? ((flags & SCALED) !== 0 ? (flags >> 4) & 15 : -1) : offered;
   const optionBytes = tcpSynOptionsWrite(
     tcp.view,
     at,
     ownMss(tcp, t),
     scale,
-    !passive || (flags & SACK) !== 0,
-    !passive || (flags & TS) !== 0,
+    passive ? (flags & SACK) !== 0 : limits.sack,
+    passive ? (flags & TS) !== 0 : limits.timestamps,
     (tcp.nowMs + m[t + TS_OFFSET]) | 0,
     passive ? m[t + TS_RECENT] : 0,
   );
@@ -414,17 +416,20 @@ function writeSack(tcp: Tcp, t: number, at: number, most: number): number {
 }
 
 /**
- * The window field. The right edge never moves left (RFC 9293 3.8.6.2.2); it moves right by a segment or half
- * the buffer at least, and not while chunks are short.
+ * The window field. The right edge never moves left (RFC 9293 3.8.6.2.2). It moves right by however little, as that of
+ * Linux (with scaling) and of the BSDs does, but not while a segment or half the buffer has no room, nor while chunks
+ * are short: what is silly is a small window, and not a large one that grows by a few bytes.
  */
-function windowToTell(tcp: Tcp, t: number): number {
+export function windowToTell(tcp: Tcp, t: number): number {
   const m = tcp.m;
   const shift = (m[t + FLAGS] >> 4) & 15;
   const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
   let window = told;
   const space = m[t + RCV_BUF] - m[t + RCVQ_LENGTH];
-  if (space - told >= windowStep(m, t) && tcp.chunks.free > tcp.chunks.count >> 3)
+  if (space > told && space >= windowStep(m, t) && tcp.chunks.free > tcp.chunks.count >> 3) {
     window = (space >> shift) << shift;
+    if (window < told) window = told;
+  }
   let field = (window + (1 << shift) - 1) >> shift;
   if (field > 0xffff) field = 0xffff;
   m[t + RCV_ADV] = (m[t + RCV_NXT] + (field << shift)) | 0;

@@ -13,7 +13,7 @@ import { CHUNK_HEADER_BYTES, CHUNK_NEXT } from '../memory/chunks.ts';
 import { TCB } from './block.ts';
 import type { Tcp } from './tcp.ts';
 
-const { OOO, OOO_BYTES, RCV_NXT, RCVQ } = TCB;
+const { OOO, OOO_BYTES, RCV_NXT, RCVQ, DSACK_START, DSACK_END } = TCB;
 const HEADER = CHUNK_HEADER_BYTES;
 const NEXT = CHUNK_NEXT;
 /** Header words of a node's first chunk: next node (byte offset), first sequence number, bytes, last chunk. */
@@ -49,7 +49,12 @@ export function reassemblyAdd(tcp: Tcp, t: number, seq: number, at: number, leng
     if (((from - start) | 0) >= 0 && node !== 0) {
       // What this node holds already is a duplicate.
       const nodeEnd = (start + m[(node >> 2) + LENGTH]) | 0;
-      if (((nodeEnd - from) | 0) > 0) from = nodeEnd;
+      if (((nodeEnd - from) | 0) > 0) {
+        duplicate(tcp, t, from, ((nodeEnd - end) | 0) < 0 ? nodeEnd : end);
+        // RFC 2883 4: the block that a duplicate belongs to is reported right after it.
+        m[(node >> 2) + STAMP] = ++tcp.stamp;
+        from = nodeEnd;
+      }
       before = node;
       link = (node >> 2) + NODE;
       continue;
@@ -70,6 +75,14 @@ export function reassemblyAdd(tcp: Tcp, t: number, seq: number, at: number, leng
     from = stop;
   }
   return true;
+}
+
+/** The next ACK reports the first duplicate since the last (RFC 2883 4). */
+function duplicate(tcp: Tcp, t: number, start: number, end: number): void {
+  const m = tcp.m;
+  if (m[t + DSACK_START] !== m[t + DSACK_END]) return;
+  m[t + DSACK_START] = start;
+  m[t + DSACK_END] = end;
 }
 
 function dropped(tcp: Tcp): boolean {
@@ -136,6 +149,7 @@ export function reassemblyDeliver(tcp: Tcp, t: number): number {
     let skip = (m[t + RCV_NXT] - m[w + SEQ]) | 0;
     if (skip < 0) break;
     const length = m[w + LENGTH];
+    if (skip > 0) duplicate(tcp, t, m[w + SEQ], (m[w + SEQ] + (skip < length ? skip : length)) | 0);
     // Chunk by chunk: each is given back before the next is copied, so the pool hardly shrinks.
     let chunk = node;
     const next = m[w + NODE];

@@ -40,6 +40,17 @@ export interface TcpLimits {
   readonly ephemeralPortMax: number;
   /** Congestion control of new connections. */
   readonly congestion: 'cubic' | 'reno';
+  /** Offered on SYNs, and agreed to: timestamps, window scaling (RFC 7323), selective acknowledgements (RFC 2018). */
+  readonly timestamps: boolean;
+  readonly windowScale: boolean;
+  readonly sack: boolean;
+  /** RFC 793's word on RST and on SYN anywhere in the window, instead of RFC 5961's: for tests of old peers. */
+  readonly blindReset: boolean;
+  readonly blindSyn: boolean;
+  /** The ACK of a FIN that crosses ours is our FIN again, as the BSDs have it. */
+  readonly repeatFin: boolean;
+  /** SYN with FIN is dropped, as some firewalls do. RFC 9293 opens a connection by it. */
+  readonly dropSynFin: boolean;
 }
 
 export const TCP_LIMITS_DEFAULT: TcpLimits = {
@@ -59,6 +70,13 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   ephemeralPortMin: 32_768,
   ephemeralPortMax: 60_999,
   congestion: 'cubic',
+  timestamps: true,
+  windowScale: true,
+  sack: true,
+  blindReset: false,
+  blindSyn: false,
+  repeatFin: false,
+  dropSynFin: false,
 };
 
 /**
