@@ -24,6 +24,8 @@ export function parseScript(text: string, options: ParseOptions = {}): Script {
     defines,
   );
   const scriptOptions: ScriptOption[] = [];
+  // A published script begins with a letter too many, right before its comment.
+  if (cursor.is('word') && cursor.peek().from === 0 && text.startsWith('//', cursor.peek().to)) cursor.next();
   while (cursor.is('option')) scriptOptions.push(parseOption(cursor, defines));
   const init = cursor.is('command') ? parseCommand(cursor) : null;
   const events: ScriptEvent[] = [];

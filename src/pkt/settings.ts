@@ -44,7 +44,7 @@ export class Settings {
       this.keepCount = 8;
       this.limits.rtoMin_ms = 230;
       this.limits.timeWait_ms = 60_000;
-      this.limits.repeatFin = true;
+      this.limits.bsdAnswers = true;
       this.limits.delayedAck_ms = 40;
     }
   }
