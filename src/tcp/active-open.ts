@@ -17,6 +17,7 @@ import {
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowLookup, keyFromPacket, packetHash } from './lookup.ts';
 import { CLOSED_REFUSED } from './reasons.ts';
+import { reassemblyAdd } from './reassembly.ts';
 import { resetFor } from './reply.ts';
 import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
@@ -166,6 +167,8 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): boolean {
     m[t + SND_WND] = s.window;
     m[t + FLAGS] |= PROBE;
     timerBy(tcp, t, m[t + RTX_AT]);
+    // "If there are other controls or text in the segment, queue them": told once the connection stands.
+    if (s.length > 0) reassemblyAdd(tcp, t, m[t + RCV_NXT], s.dataAt, s.length);
     listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
     return false;
   }

@@ -19,6 +19,8 @@ export class TcpCounters {
   synFinDropped = 0;
   /** Segments for no connection and no listener. */
   noConnection = 0;
+  /** Neither SYN nor ACK, for a listener (RFC 9293 3.10.7.2). */
+  listenIgnored = 0;
   resetsIn = 0;
   resetsOut = 0;
   /** Outside the window; PAWS (RFC 7323 5.3). */

@@ -15,15 +15,22 @@ import { synReceivedAck, synSentInput } from './active-open.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish, tcpReset } from './close.ts';
 import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
+import { listenerFind } from './listen.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
 import { listenInput, synReceivedInput } from './passive-open.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
-import { challengeMini, resetFor, sendFinAck } from './reply.ts';
+import { challengeMini, resetFor, sendBareAck, sendFinAck, sendReset } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
-import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
+import {
+  TIME_WAIT_ACK,
+  TIME_WAIT_DROP,
+  TIME_WAIT_RESET,
+  timeWaitRemove,
+  timeWaitSegment,
+} from './time-wait.ts';
 
 const {
   STATE: ST,
@@ -94,7 +101,10 @@ export function tcpInput(tcp: Tcp): void {
   if (tcp.m[t + ST] === TIME_WAIT) {
     const verdict = timeWaitSegment(tcp, t, s);
     if (verdict === TIME_WAIT_ACK) challengeMini(tcp, t);
-    else if (verdict !== TIME_WAIT_DROP) {
+    else if (verdict === TIME_WAIT_RESET) {
+      sendReset(tcp, t);
+      timeWaitRemove(tcp, t);
+    } else if (verdict !== TIME_WAIT_DROP) {
       tcp.reusing = 1;
       unknownInput(tcp, s);
       tcp.reusing = 0;
@@ -134,7 +144,14 @@ function checksumMatches(tcp: Tcp, at: number, length: number, pseudoSum: number
 }
 
 function unknownInput(tcp: Tcp, s: Segment): void {
-  if ((s.flags & (F_SYN | F_ACK | F_RST)) === F_SYN && listenInput(tcp, s)) return;
+  const special = s.flags & (F_SYN | F_ACK | F_RST);
+  if (special === F_SYN && listenInput(tcp, s)) return;
+  // RFC 9293 3.10.7.2: a listener takes SYNs, answers ACKs by RST, and drops the rest.
+  const ignored = special === 0 || (special === (F_SYN | F_ACK) && tcp.limits.bsdAnswers);
+  if (ignored && listenerFind(tcp, tcp.ip.packet, s.ports & 0xffff) !== null) {
+    tcp.counters.listenIgnored++;
+    return;
+  }
   tcp.counters.noConnection++;
   resetFor(tcp, tcp.ip.packet, s);
 }
@@ -189,7 +206,15 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
   }
   m[t + RCV_AT] = tcp.nowMs;
 
-  if (m[t + ST] === SYN_RECEIVED && !synReceivedAck(tcp, t, s)) return;
+  if (m[t + ST] === SYN_RECEIVED) {
+    if (!synReceivedAck(tcp, t, s)) return;
+    if (m[t + OOO] !== 0) {
+      // What the peer's SYN carried in a simultaneous open.
+      eventPush(tcp, t, E_REASSEMBLE, m[t + RCV_NXT], 0);
+      m[t + FLAGS] |= ACK_DELAYED;
+      listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
+    }
+  }
   if (!acceptAck(tcp, t, s)) return;
   // Only now (RFC 7323 5.3, R2 before R3): a stranger's guess must not shut out what the peer sends.
   if ((flags & TS) !== 0 && ((seq - m[t + LAST_ACK]) | 0) <= 0) m[t + TS_RECENT] = s.tsVal;
@@ -207,9 +232,9 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
   const window = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
   const fin = (s.flags & F_FIN) !== 0 ? 1 : 0;
   const end = offset + s.length + fin;
-  if (end < 0 || offset > window || (end === 0 && s.length + fin > 0)) {
+  if (end < 0 || offset > window) {
     tcp.counters.outOfWindow++;
-    if (end <= 0 && s.length > 0) {
+    if (end < 0 && s.length > 0) {
       tcp.counters.duplicate++;
       m[t + DSACK_START] = s.seq;
       m[t + DSACK_END] = (s.seq + s.length) | 0;
@@ -219,14 +244,18 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
     return false;
   }
   if (offset < 0) {
-    // Part of it is new.
+    // Part of it is new; or nothing is but what it acknowledges, which counts as in all other stacks: what a peer
+    // sends again, FIN above all, carries its latest ACK.
     tcp.counters.duplicate++;
-    m[t + DSACK_START] = s.seq;
-    m[t + DSACK_END] = m[t + RCV_NXT];
+    if (s.length > 0) {
+      m[t + DSACK_START] = s.seq;
+      m[t + DSACK_END] = end <= 0 ? (s.seq + s.length) | 0 : m[t + RCV_NXT];
+    }
     s.seq = m[t + RCV_NXT];
     s.dataAt -= offset;
     s.length += offset;
     if (s.length < 0) s.length = 0;
+    if (end <= 0) s.flags &= ~F_FIN;
     ackNow(tcp, t);
   }
   const room = (m[t + RCV_ADV] - s.seq) | 0;
@@ -256,8 +285,9 @@ function resetInput(tcp: Tcp, t: number, s: Segment): void {
     tcpDestroy(tcp, t, refused ? CLOSED_REFUSED : CLOSED_RESET);
     return;
   }
-  if (within) challengeOrAck(tcp, t);
-  else tcp.counters.outOfWindow++;
+  if (!within) tcp.counters.outOfWindow++;
+  else if (m[t + ST] !== SYN_RECEIVED) challengeOrAck(tcp, t);
+  else if (mayChallenge(tcp, t)) sendBareAck(tcp, t);
 }
 
 export function ackNow(tcp: Tcp, t: number): void {
@@ -267,14 +297,18 @@ export function ackNow(tcp: Tcp, t: number): void {
 
 /** An ACK for something suspicious, rarely enough that two ends can't make each other talk. */
 function challengeOrAck(tcp: Tcp, t: number): void {
+  if (mayChallenge(tcp, t)) ackNow(tcp, t);
+}
+
+function mayChallenge(tcp: Tcp, t: number): boolean {
   const m = tcp.m;
   if (((tcp.nowMs - m[t + CHALLENGE_AT]) | 0) < CHALLENGE_INTERVAL) {
     tcp.counters.challengeAcksLimited++;
-    return;
+    return false;
   }
   tcp.counters.challengeAcks++;
   m[t + CHALLENGE_AT] = tcp.nowMs;
-  ackNow(tcp, t);
+  return true;
 }
 
 /** New data within the window. */
@@ -361,7 +395,7 @@ export function finReceived(tcp: Tcp, t: number): void {
       return;
     case FIN_WAIT_1:
       m[t + ST] = CLOSING;
-      if (tcp.limits.repeatFin) {
+      if (tcp.limits.bsdAnswers) {
         m[t + FLAGS] &= ~ACK_NOW;
         sendFinAck(tcp, t, true);
       }

@@ -47,8 +47,8 @@ export interface TcpLimits {
   /** RFC 793's word on RST and on SYN anywhere in the window, instead of RFC 5961's: for tests of old peers. */
   readonly blindReset: boolean;
   readonly blindSyn: boolean;
-  /** The ACK of a FIN that crosses ours is our FIN again, as the BSDs have it. */
-  readonly repeatFin: boolean;
+  /** As the BSDs have it: a FIN that crosses ours is answered by our FIN again, a SYN-ACK for a listener not at all. */
+  readonly bsdAnswers: boolean;
   /** SYN with FIN is dropped, as some firewalls do. RFC 9293 opens a connection by it. */
   readonly dropSynFin: boolean;
 }
@@ -75,7 +75,7 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   sack: true,
   blindReset: false,
   blindSyn: false,
-  repeatFin: false,
+  bsdAnswers: false,
   dropSynFin: false,
 };
 
