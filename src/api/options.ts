@@ -8,6 +8,8 @@ import { BUFFER_BYTES } from '../ip/reassembly.ts';
 import { ARENA_BYTES_MAX } from '../memory/arena.ts';
 import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS } from '../tcp/block.ts';
 import { BLOCKS_MAX } from '../tcp/block-pool.ts';
+import type { CongestionControl } from '../tcp/congestion/control.ts';
+import { CONGESTION_CONTROLS } from '../tcp/tcp.ts';
 import { type Cidr, formatCidr, ipv4Mask, parseCidr } from '../wire/address.ts';
 import { StackOptionsError } from './errors.ts';
 import type { Idle } from './run.ts';
@@ -30,6 +32,8 @@ export interface StackOptions {
   /** Leave checksums and segmentation to the TUN or TAP device, when it can; true unless told. */
   readonly offload?: boolean | undefined;
   readonly limits?: Partial<Limits> | undefined;
+  /** Congestion control of the program's own, for `limits.congestion` and connections to name. */
+  readonly congestionControls?: readonly CongestionControl[] | undefined;
   /** What to do with nothing to do: `adaptive` unless told. `poll` takes a whole core. */
   readonly idle?: Idle | undefined;
   /** Puts a middleware (a capture, faults) between device and engine. */
@@ -58,6 +62,7 @@ export interface Settings {
   readonly mtu: number | undefined;
   readonly offload: boolean;
   readonly limits: Limits;
+  readonly congestionControls: readonly CongestionControl[];
   readonly idle: Idle;
 }
 
@@ -99,8 +104,9 @@ const limits = z
     finWait2_ms: time,
     ephemeralPortMin: port,
     ephemeralPortMax: port,
-    congestion: z.enum(['cubic', 'reno']),
     reassemblyBuffers: count.max(1024),
+    congestion: z.string(),
+    pacing: z.boolean(),
   })
   .partial();
 
@@ -116,6 +122,9 @@ const schema = z.strictObject({
   mtu: z.int().min(576).max(65_535).optional(),
   offload: z.boolean().optional(),
   limits: limits.optional(),
+  congestionControls: z
+    .array(z.custom<CongestionControl>(isCongestionControl, 'takes congestion controls'))
+    .optional(),
   idle: z.enum(['adaptive', 'poll', 'event']).optional(),
   wrapPort: callback.optional(),
   onHandlerError: callback.optional(),
@@ -128,6 +137,12 @@ function isPort(value: unknown): boolean {
   return (
     typeof value === 'object' && value !== null && 'rxSync' in value && 'txSync' in value && 'arena' in value
   );
+}
+
+function isCongestionControl(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const { name, acked, lost, timedOut } = value as Partial<CongestionControl>;
+  return typeof name === 'string' && [acked, lost, timedOut].every((part) => typeof part === 'function');
 }
 
 /** @throws StackOptionsError naming the field */
@@ -146,6 +161,7 @@ export function settle(given: StackOptions): Settings {
     mtu,
     offload = true,
     idle = 'adaptive',
+    congestionControls = [],
   } = result.data;
   const limits = { ...LIMITS_DEFAULT, ...defined(result.data.limits ?? {}) };
   if (limits.ephemeralPortMin > limits.ephemeralPortMax) {
@@ -157,6 +173,12 @@ export function settle(given: StackOptions): Settings {
   if (limits.rtoMin_ms > limits.rtoMax_ms) {
     throw new StackOptionsError('limits.rtoMin_ms', `${limits.rtoMin_ms} is above rtoMax_ms`);
   }
+  const names = [...CONGESTION_CONTROLS, ...congestionControls].map((module) => module.name);
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice !== undefined)
+    throw new StackOptionsError('congestionControls', `there are two named '${twice}'`);
+  if (!names.includes(limits.congestion))
+    throw new StackOptionsError('limits.congestion', `'${limits.congestion}' is none of ${names.join(', ')}`);
   return {
     device: typeof device === 'string' ? kernelDevice(device) : device,
     addresses,
@@ -165,6 +187,7 @@ export function settle(given: StackOptions): Settings {
     mtu,
     offload,
     limits,
+    congestionControls,
     idle,
   };
 }

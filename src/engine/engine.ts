@@ -13,6 +13,12 @@ import { OPEN_FULL, OPEN_IN_USE, OPEN_NO_PORT, OPEN_NO_ROUTE, tcpOpen } from '..
 import { FLAG, STATE, TCB } from '../tcp/block.ts';
 import { BlockPool } from '../tcp/block-pool.ts';
 import { tcpAbort, tcpClose, tcpShutdown } from '../tcp/close.ts';
+import {
+  type CongestionChoice,
+  type CongestionControl,
+  congestionChange,
+} from '../tcp/congestion/control.ts';
+import { paceDelay, paceRun } from '../tcp/congestion/pacing.ts';
 import { EVENT_RESUME, EVENT_WRITABLE, eventPush } from '../tcp/events.ts';
 import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { type TcpInfo, tcpInfo } from '../tcp/info.ts';
@@ -21,7 +27,7 @@ import { listenerAdd, listenerRemove } from '../tcp/listen.ts';
 import { LIST_UNRESOLVED, OutputLists, unresolvedDelay } from '../tcp/lists.ts';
 import { tcpOutput } from '../tcp/output.ts';
 import { tcpSend, tcpSendBytes } from '../tcp/send.ts';
-import { Tcp } from '../tcp/tcp.ts';
+import { CONGESTION_CONTROLS, Tcp } from '../tcp/tcp.ts';
 import { timeWaitExpire } from '../tcp/time-wait.ts';
 import { keepStart, timerExpired } from '../tcp/timers.ts';
 import { formatIpv4, formatIpv6, parseIp } from '../wire/address.ts';
@@ -57,9 +63,21 @@ export interface EngineOptions {
    * otherwise count from the last breath. Leave it out where time is virtual and stands still between breaths.
    */
   readonly clock?: () => number;
+  /** Modules of the program's own, for `limits.congestion` and connections to name; see docs/congestion-control.md. */
+  readonly congestionControls?: readonly CongestionControl[];
 }
 
-export interface ListenOptions {
+/** How a connection's, or all of a listener's connections' congestion window is found. */
+export interface CongestionOptions {
+  /** The stack's (`limits.congestion`) unless told. */
+  readonly congestion?: string | undefined;
+  /** Spreads what is sent over the round trip, whatever the module, as `limits.pacing` does for all. */
+  readonly pacing?: boolean | undefined;
+  /** First congestion window, bytes; that of the route, or RFC 6928's ten segments, unless told. */
+  readonly startWindow?: number | undefined;
+}
+
+export interface ListenOptions extends CongestionOptions {
   readonly port: number;
   /** One of our addresses; all of them when left out. */
   readonly address?: string;
@@ -69,7 +87,7 @@ export interface ListenOptions {
   readonly noDelay?: boolean;
 }
 
-export interface ConnectOptions {
+export interface ConnectOptions extends CongestionOptions {
   readonly address: string;
   readonly port: number;
   /** One of our addresses, and a port of it; chosen when left out. */
@@ -108,7 +126,9 @@ export class Engine {
     this.arena = arena;
     this.#clock = options.clock ?? null;
     this.ip = new Ip(arena, { seed: secret[2] ^ secret[3], now_ms: nowMs, limits });
-    this.tcp = new Tcp(arena, this.ip, limits, secret, nowMs);
+    const own = options.congestionControls ?? [];
+    checkCongestion(own, limits.congestion);
+    this.tcp = new Tcp(arena, this.ip, limits, secret, nowMs, own);
     this.ip.onError = (error) => tcpIcmpError(this.tcp, error);
   }
 
@@ -127,7 +147,7 @@ export class Engine {
   /**
    * Accepts connections from now on.
    * @returns the listener's id, for `unlisten`.
-   * @throws EngineError EADDRINUSE, EADDRNOTAVAIL
+   * @throws EngineError EADDRINUSE, EADDRNOTAVAIL, ERR_CONGESTION
    */
   listen(options: ListenOptions, handlers: Handlers): number {
     const { port, address } = options;
@@ -143,6 +163,7 @@ export class Engine {
       noDelay: options.noDelay ?? false,
       receiveBuffer,
       sendBuffer,
+      congestion: this.congestionChoice(options),
     });
     if (listener === null)
       throw new EngineError(
@@ -159,7 +180,8 @@ export class Engine {
 
   /**
    * Opens a connection; `open` or `close` is called when it is known how that went.
-   * @throws EngineError EHOSTUNREACH (no route), EADDRNOTAVAIL (not our address, or no port left), EADDRINUSE, ENOBUFS
+   * @throws EngineError EHOSTUNREACH (no route), EADDRNOTAVAIL (not our address, or no port left), EADDRINUSE, ENOBUFS,
+   *   ERR_CONGESTION
    */
   connect(options: ConnectOptions, handlers: Handlers): Conn {
     const remote = parseIp(options.address);
@@ -176,6 +198,7 @@ export class Engine {
       noDelay: options.noDelay ?? false,
       receiveBuffer: this.tcp.limits.receiveBuffer,
       sendBuffer: this.tcp.limits.sendBuffer,
+      congestion: this.congestionChoice(options),
     });
     switch (t) {
       case OPEN_NO_ROUTE:
@@ -290,6 +313,32 @@ export class Engine {
     if (t !== 0) this.tcp.m[t + TCB.USER_TIMEOUT] = timeout_ms;
   }
 
+  /**
+   * What such options ask for; undefined when nothing differs from the stack's.
+   * @throws EngineError ERR_CONGESTION
+   */
+  congestionChoice({
+    congestion,
+    pacing = false,
+    startWindow = 0,
+  }: CongestionOptions): CongestionChoice | undefined {
+    if (!(Number.isInteger(startWindow) && startWindow >= 0 && startWindow < 2 ** 30))
+      throw new EngineError('ERR_CONGESTION', `a start window is 0 to 2^30 - 1 bytes, not ${startWindow}`);
+    if (congestion === undefined && !pacing && startWindow === 0) return undefined;
+    const module = congestion === undefined ? this.tcp.congestion : this.#congestionIndex(congestion);
+    return { module, pacing, startWindow };
+  }
+
+  /**
+   * Another congestion control module takes over, with the window as it is.
+   * @throws EngineError ERR_CONGESTION
+   */
+  setCongestion(conn: Conn, name: string): void {
+    const module = this.#congestionIndex(name);
+    const t = this.#find(conn);
+    if (t !== 0) congestionChange(this.tcp, t, module);
+  }
+
   isOpen(conn: Conn): boolean {
     const t = this.tcp.blocks.find(conn);
     return t !== 0 && this.tcp.m[t + ST] !== FREE && this.tcp.m[t + ST] !== STATE.CLOSED;
@@ -378,7 +427,10 @@ export class Engine {
     return work + tcp.counters.segmentsOut - sentBefore;
   }
 
-  /** ms until a breath is due even if no packet comes: 0 when now, Infinity when never. */
+  /**
+   * ms until a breath is due even if no packet comes, from the last one's whole ms: 0 when now, Infinity when never.
+   * With fractions where pacing waits for less than a ms.
+   */
   nextDeadline(): number {
     const { tcp, ip } = this;
     if (tcp.events.count > 0) return 0;
@@ -389,6 +441,8 @@ export class Engine {
     }
     const wheel = tcp.wheel.nextDeadline();
     if (wheel >= 0 && wheel < next) next = wheel;
+    const pacing = paceDelay(tcp);
+    if (pacing >= 0 && pacing < next) next = pacing;
     if (tcp.timeWaitOldest !== 0) {
       const end = (tcp.m[tcp.timeWaitOldest + TCB.T_AT] - tcp.nowMs) | 0;
       if (end < next) next = end > 0 ? end : 0;
@@ -422,6 +476,7 @@ export class Engine {
       if (t === 0) break;
       timerExpired(tcp, t);
     }
+    if (tcp.pacer.armed > 0) paceRun(tcp);
     timeWaitExpire(tcp, TIMERS);
     if (ip.timerDelay_ms === 0) ipTimers(ip, tcp.nowMs);
   }
@@ -459,6 +514,12 @@ export class Engine {
     return 0;
   }
 
+  #congestionIndex(name: string): number {
+    const module = this.tcp.congestionIndex(name);
+    if (module < 0) throw unknownCongestion(this.tcp.congestions, name);
+    return module;
+  }
+
   #work(): void {
     if (!this.#breathing) this.onWork();
   }
@@ -475,4 +536,18 @@ export class Engine {
     if (!own) throw new EngineError('EADDRNOTAVAIL', `${text} is no address of this stack`);
     return words;
   }
+}
+
+/** @throws EngineError ERR_CONGESTION */
+function checkCongestion(own: readonly CongestionControl[], name: string): void {
+  const all = [...CONGESTION_CONTROLS, ...own];
+  const twice = all.find((module, i) => all.findIndex((other) => other.name === module.name) < i);
+  if (twice !== undefined)
+    throw new EngineError('ERR_CONGESTION', `there are two congestion controls named '${twice.name}'`);
+  if (all.every((module) => module.name !== name)) throw unknownCongestion(all, name);
+}
+
+function unknownCongestion(all: readonly CongestionControl[], name: string): EngineError {
+  const names = all.map((module) => module.name).join(', ');
+  return new EngineError('ERR_CONGESTION', `no congestion control is named '${name}'; there are ${names}`);
 }

@@ -4,7 +4,7 @@ import { routeLookup4, routeLookup6 } from '../ip/routes.ts';
 import { FLAG_ACK as ACK, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
-import { congestionStart } from './congestion/control.ts';
+import { type CongestionChoice, congestionChoose, congestionStart } from './congestion/control.ts';
 import {
   blockStart,
   established,
@@ -60,6 +60,8 @@ export interface OpenOptions {
   readonly noDelay: boolean;
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
+  /** The stack's unless told. */
+  readonly congestion?: CongestionChoice | undefined;
 }
 
 /** The key of a connection to be, as if a packet of the peer's had come. */
@@ -110,6 +112,7 @@ export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   initialSequence(tcp, t);
   m[t + PEER_MSS] = o.version === 4 ? MSS_DEFAULT_4 : MSS_DEFAULT_6;
   blockStart(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.handlers);
+  if (o.congestion !== undefined) congestionChoose(tcp, t, o.congestion);
   // Timed from the breath that tries to send it: between breaths the clock stands still.
   m[t + FLAGS] |= PROBE;
   tcp.counters.activeOpens++;
@@ -153,7 +156,7 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
   if ((s.flags & SYN) === 0) return;
   negotiate(tcp, t, s, m[t + RCV_BUF]);
   mssUpdate(tcp, t);
-  congestionStart(m, t);
+  congestionStart(tcp, t);
   m[t + IRS] = s.seq;
   m[t + RCV_NXT] = (s.seq + 1) | 0;
   m[t + LAST_ACK] = m[t + RCV_NXT];

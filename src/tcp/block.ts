@@ -164,6 +164,9 @@ export const TCB = {
   END_DUE: 83,
   /** More bits, see FLAG2. */
   FLAGS2: 84,
+  /** With FLAG2.PACED: no data before, us; and the module's own rate, see congestion/pacing.ts. */
+  PACE_AT: 91,
+  PACE_RATE: 92,
 } as const;
 
 /**
@@ -171,8 +174,23 @@ export const TCB = {
  * by the index that `coldOf` gives; see cold.ts.
  */
 export const COLD = {
-  /** For the congestion control module, 40 words. */
+  /** The congestion control module's own, 28 words. */
   CC_WORDS: 0,
+  /** Congestion window validation, see congestion/validation.ts. */
+  PIPE_MARK: 28,
+  PIPE_NOW: 29,
+  PIPE_BEFORE: 30,
+  PIPE_SINCE: 31,
+  VALID_AT: 32,
+  /** What a spurious loss goes back to; UNDO_CWND 0: nothing. */
+  UNDO_CWND: 33,
+  UNDO_SSTHRESH: 34,
+  /** As the program asked for, bytes; 0: it didn't. */
+  START_WINDOW: 35,
+  /** Pacing's wheel, see congestion/pacing.ts. */
+  PACE_NEXT: 36,
+  PACE_PREV: 37,
+  PACE_DUE: 38,
 } as const;
 export const COLD_WORDS = 80;
 
@@ -259,4 +277,10 @@ export const FLAG = {
 export const FLAG2 = {
   /** The cold block is this connection's: zeroed, and perhaps written. */
   COLD_USED: 1 << 0,
+  /** Data waits for PACE_AT; is waiting for it now, in the pacer; the program asked for it, whatever the module. */
+  PACED: 1 << 14,
+  PACE_WAIT: 1 << 15,
+  PACED_BY_OPTION: 1 << 16,
+  /** The congestion control module has `sampled`. */
+  SAMPLED: 1 << 17,
 } as const;

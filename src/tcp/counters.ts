@@ -43,6 +43,10 @@ export class TcpCounters {
   timeWaitEvicted = 0;
   retransmissionTimeouts = 0;
   fastRecoveries = 0;
+  /** HyStart++: slow starts that saw delay, and those that it ended; windows halved for want of use (RFC 7661). */
+  hystartDelays = 0;
+  hystartExits = 0;
+  windowDecays = 0;
   persistProbes = 0;
   keepAliveProbes = 0;
   delayedAcks = 0;

@@ -137,7 +137,7 @@ export function blockStart(
   m[t + RCV_AT] = tcp.nowMs;
   m[t + SND_AT] = tcp.nowMs;
   m[t + TCB.CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
-  congestionStart(m, t);
+  congestionStart(tcp, t);
 }
 
 /** Our SYN is acknowledged by `s`: ESTABLISHED, and the program is told. */

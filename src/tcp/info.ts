@@ -1,7 +1,8 @@
 /** What a connection is like at the moment; the fields are those of Linux's TCP_INFO by their RFC names. */
-import { FLAG, STATE_NAMES, TCB } from './block.ts';
+import { FLAG, FLAG2, STATE_NAMES, TCB } from './block.ts';
+import { bytesPerSecond, paceRate } from './congestion/pacing.ts';
 import { inFlight } from './recovery.ts';
-import { CONGESTION_CONTROLS, type Tcp } from './tcp.ts';
+import type { Tcp } from './tcp.ts';
 import { rtoBackedOff } from './timers.ts';
 
 export interface TcpInfo {
@@ -17,6 +18,8 @@ export interface TcpInfo {
   readonly cwnd: number;
   readonly ssthresh: number;
   readonly congestion: string;
+  /** Data is paced at this rate, bytes/s; 0: it isn't. */
+  readonly pacingRate: number;
   /** What recovery the connection is in. */
   readonly recovery: 'none' | 'fast' | 'timeout';
   /** Payload of a full segment, what the peer allows in its SYN, and the path's MTU; bytes. */
@@ -56,7 +59,8 @@ export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
     backoff: m[t + TCB.BACKOFF],
     cwnd: m[t + TCB.CWND],
     ssthresh: m[t + TCB.SSTHRESH],
-    congestion: CONGESTION_CONTROLS[m[t + TCB.CC]].name,
+    congestion: tcp.congestions[m[t + TCB.CC]].name,
+    pacingRate: (m[t + TCB.FLAGS2] & FLAG2.PACED) === 0 ? 0 : bytesPerSecond(paceRate(tcp, t)),
     recovery: (flags & FLAG.RECOVERY) !== 0 ? 'fast' : (flags & FLAG.LOSS) !== 0 ? 'timeout' : 'none',
     mss: m[t + TCB.MSS],
     peerMss: m[t + TCB.PEER_MSS],

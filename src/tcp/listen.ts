@@ -2,6 +2,7 @@
 
 import type { Packet } from '../ip/packet.ts';
 import { FLAG } from './block.ts';
+import type { CongestionChoice } from './congestion/control.ts';
 import type { Tcp } from './tcp.ts';
 
 export interface ListenOptions {
@@ -15,6 +16,8 @@ export interface ListenOptions {
   readonly noDelay: boolean;
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
+  /** The stack's unless told. */
+  readonly congestion?: CongestionChoice | undefined;
 }
 
 export class Listener {

@@ -7,9 +7,10 @@ import { txSlot } from '../ip/output.ts';
 import { queueCopy, queueCopySum } from '../memory/byte-queue.ts';
 import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_PSH as PSH, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { tcpSynOptionsWrite } from '../wire/tcp-options.ts';
-import { FLAG, STATE, TCB } from './block.ts';
+import { FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { blockRelease, tcpDestroy } from './close.ts';
 import { congestionRestart } from './congestion/control.ts';
+import { paceAllowance, paceSpend, paceWait, UNPACED } from './congestion/pacing.ts';
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
 import { ownMss, windowShift } from './handshake.ts';
 import {
@@ -52,6 +53,10 @@ const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMI
 const { DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
+const { FLAGS2 } = TCB;
+const { PACED } = FLAG2;
+/** A local copy: imported bindings aren't folded. */
+const NO_LIMIT = UNPACED;
 const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, LAST_ACK: LAST_ACK_STATE } = STATE;
 const [F_FIN, F_SYN, F_PSH, F_ACK] = [FIN, SYN, PSH, ACK];
 const HEADER = 20;
@@ -182,12 +187,15 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
 function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
   let budget = QUANTUM;
+  let byPace = (m[t + FLAGS2] & PACED) === 0 ? NO_LIMIT : paceAllowance(tcp, t);
   if ((m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) {
-    for (; budget > 0; budget--) {
+    for (; budget > 0 && byPace > 0; budget--) {
       const verdict = retransmitNext(tcp, iface, t);
       if (verdict === NO_SLOT) return NO_SLOT;
       if (verdict === DONE) break;
+      byPace = paceSpend(tcp, t, byPace, m[t + MSS]);
     }
+    if (byPace <= 0) paceWait(tcp, t);
   }
   if ((m[t + FLAGS] & PROBE) !== 0 && !sendProbe(tcp, iface, t)) return NO_SLOT;
 
@@ -198,11 +206,15 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   if (unsent > 0 || (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
     const mss = m[t + MSS];
     if (outstanding === 0 && ((tcp.nowMs - m[t + SND_AT]) | 0) > rtoBackedOff(tcp, t))
-      congestionRestart(m, t);
+      congestionRestart(tcp, t);
     let pipe = inFlight(tcp, t);
     const reach = superBytes(m, iface, t, mss);
     while (unsent > 0) {
       if (budget-- === 0) return MORE;
+      if (byPace <= 0) {
+        paceWait(tcp, t);
+        break;
+      }
       const byWindow = m[t + SND_WND] - outstanding;
       const byCwnd = m[t + CWND] - pipe;
       let n = unsent < reach ? unsent : reach;
@@ -211,6 +223,8 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
         n = byCwnd;
         m[t + LIMITED] = m[t + SND_NXT];
       }
+      // The last segment of a quantum may exceed it: what is over is waited for.
+      if (n > byPace) n = byPace > mss ? byPace : n < mss ? n : mss;
       if (n < unsent && n > mss) n -= n % mss;
       if (n < mss && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
       const slot = txSlot(iface);
@@ -221,6 +235,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       sendData(tcp, iface, t, slot, seq, outstanding, n, last ? F_PSH | fin : 0);
       m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
       tcp.counters.bytesOut += n;
+      byPace = paceSpend(tcp, t, byPace, n);
       outstanding += n;
       pipe += n;
       unsent -= n;
@@ -243,7 +258,8 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
     }
     // Nothing in flight whose ACK would open the window: ask for it (RFC 9293 3.8.6.1).
-    if (unsent > 0 && m[t + SND_NXT] === una && (m[t + FLAGS] & PERSIST) === 0) persistStart(tcp, t);
+    if (unsent > 0 && m[t + SND_NXT] === una && byPace > 0 && (m[t + FLAGS] & PERSIST) === 0)
+      persistStart(tcp, t);
   }
 
   const flags = m[t + FLAGS];

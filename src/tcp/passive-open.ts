@@ -6,6 +6,7 @@
 import { FLAG_ACK as ACK, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
+import { congestionChoose } from './congestion/control.ts';
 import { blockStart, established, initialSequence, negotiate } from './handshake.ts';
 import { listenerFind } from './listen.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
@@ -186,6 +187,7 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
     o.sendBuffer,
     o.handlers,
   );
+  if (o.congestion !== undefined) congestionChoose(tcp, full, o.congestion);
   established(tcp, full, s, m[full + FLAGS] & 15);
   // Timestamps measure the handshake whatever was lost (RFC 7323 4); but data instead of the last ACK means that
   // this ACK was lost, and its echo is as old as the peer's program was idle.

@@ -6,8 +6,9 @@ import { FlowTable } from '../memory/flow-table.ts';
 import { TimerWheel } from '../memory/timer-wheel.ts';
 import { HalfSipHash } from '../wire/siphash.ts';
 import { TcpOptions } from '../wire/tcp-options.ts';
-import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS, TCB } from './block.ts';
+import { BLOCK_WORDS, COLD, COLD_WORDS, MINI_WORDS, TCB } from './block.ts';
 import { BlockPool } from './block-pool.ts';
+import { bbr } from './congestion/bbr.ts';
 import { AckSample, type CongestionControl } from './congestion/control.ts';
 import { cubic } from './congestion/cubic.ts';
 import { reno } from './congestion/reno.ts';
@@ -38,8 +39,10 @@ export interface TcpLimits {
   readonly finWait2_ms: number;
   readonly ephemeralPortMin: number;
   readonly ephemeralPortMax: number;
-  /** Congestion control of new connections. */
-  readonly congestion: 'cubic' | 'reno';
+  /** Congestion control of new connections: `cubic`, `reno`, `bbr`, or a module of one's own. */
+  readonly congestion: string;
+  /** Paces new connections whatever their congestion control; BBR always is. */
+  readonly pacing: boolean;
 }
 
 export const TCP_LIMITS_DEFAULT: TcpLimits = {
@@ -59,6 +62,7 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   ephemeralPortMin: 32_768,
   ephemeralPortMax: 60_999,
   congestion: 'cubic',
+  pacing: false,
 };
 
 /**
@@ -67,7 +71,8 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
  */
 export const CHALLENGE_INTERVAL = 500;
 
-export const CONGESTION_CONTROLS: readonly CongestionControl[] = [reno, cubic];
+/** Those that every stack has. */
+export const CONGESTION_CONTROLS: readonly CongestionControl[] = [reno, cubic, bbr];
 
 export class Tcp {
   readonly arena: Arena;
@@ -84,6 +89,8 @@ export class Tcp {
   readonly table: FlowTable;
   readonly chunks: ChunkPool;
   readonly wheel: TimerWheel;
+  /** Connections that wait for their next send time: a wheel of cold blocks, in us. */
+  readonly pacer: TimerWheel;
   readonly events: Events;
   /** By interface index. */
   readonly lists: OutputLists[] = [];
@@ -96,6 +103,8 @@ export class Tcp {
   readonly hash: HalfSipHash;
   readonly key0: number;
   readonly key1: number;
+  /** What there is, and which of it new connections have. */
+  readonly congestions: readonly CongestionControl[];
   readonly congestion: number;
   /** A mini block of our own, for answers to segments that belong to no connection. */
   readonly scratch: number;
@@ -121,8 +130,18 @@ export class Tcp {
   /** Recency stamp of out-of-order data. */
   stamp = 0;
 
-  /** @param secret at least 8 unpredictable bytes. */
-  constructor(arena: Arena, ip: Ip, limits: TcpLimits, secret: Int32Array, nowMs: number) {
+  /**
+   * @param secret at least 8 unpredictable bytes.
+   * @param congestions The program's own modules.
+   */
+  constructor(
+    arena: Arena,
+    ip: Ip,
+    limits: TcpLimits,
+    secret: Int32Array,
+    nowMs: number,
+    congestions: readonly CongestionControl[] = [],
+  ) {
     this.arena = arena;
     this.m = arena.i32;
     this.u8 = arena.u8;
@@ -139,12 +158,23 @@ export class Tcp {
       prev: TCB.T_PREV,
       at: TCB.T_AT,
     });
+    this.pacer = new TimerWheel(arena, 'pacer', 0, {
+      next: COLD.PACE_NEXT,
+      prev: COLD.PACE_PREV,
+      at: COLD.PACE_DUE,
+    });
     this.events = new Events(2048);
     this.key0 = secret[0];
     this.key1 = secret[1];
     this.hash = new HalfSipHash(secret[0], secret[1]);
-    this.congestion = limits.congestion === 'reno' ? 0 : 1;
+    this.congestions = [...CONGESTION_CONTROLS, ...congestions];
+    this.congestion = this.congestionIndex(limits.congestion);
     this.scratch = this.minis.take();
     this.nowMs = nowMs;
+  }
+
+  /** @returns -1 when there is none of that name. */
+  congestionIndex(name: string): number {
+    return this.congestions.findIndex((module) => module.name === name);
   }
 }
