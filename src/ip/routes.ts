@@ -63,6 +63,8 @@ export class Routes {
   /** Longest prefix first. */
   readonly v4: Route[] = [];
   readonly v6: Route[] = [];
+  /** Rises whenever a route or an address comes or goes: what was looked up before may lead elsewhere now. */
+  version = 1;
   readonly #interfaces: readonly Interface[];
 
   constructor(interfaces: readonly Interface[]) {
@@ -104,6 +106,7 @@ export class Routes {
     const route: Route = { version: cidr.family, network, prefixLength: cidr.length, iface, gateway };
     const place = list.findIndex((other) => other.prefixLength < route.prefixLength);
     list.splice(place < 0 ? list.length : place, 0, route);
+    this.version++;
     return route;
   }
 
@@ -111,6 +114,7 @@ export class Routes {
     const list = route.version === 4 ? this.v4 : this.v6;
     const place = list.indexOf(route);
     if (place >= 0) list.splice(place, 1);
+    this.version++;
     return place >= 0;
   }
 
