@@ -6,10 +6,12 @@ import type { Conn } from '../engine/handlers.ts';
 import { LIMITS_DEFAULT, type Limits } from '../engine/limits.ts';
 import { BUFFER_BYTES } from '../ip/reassembly.ts';
 import { ARENA_BYTES_MAX } from '../memory/arena.ts';
+import { QUEUE_WORDS } from '../memory/byte-queue.ts';
 import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS } from '../tcp/block.ts';
 import { BLOCKS_MAX } from '../tcp/block-pool.ts';
 import type { CongestionControl } from '../tcp/congestion/control.ts';
 import { CONGESTION_CONTROLS } from '../tcp/tcp.ts';
+import { UDP_SOCKETS_MAX } from '../udp/udp.ts';
 import { type Cidr, formatCidr, ipv4Mask, parseCidr } from '../wire/address.ts';
 import { StackOptionsError } from './errors.ts';
 import type { Idle } from './run.ts';
@@ -107,6 +109,9 @@ const limits = z
     reassemblyBuffers: count.max(1024),
     congestion: z.string(),
     pacing: z.boolean(),
+    udpSockets: count.max(UDP_SOCKETS_MAX),
+    udpChunks: count,
+    udpReceiveBuffer: buffer,
   })
   .partial();
 
@@ -248,6 +253,8 @@ export function arenaBytes(limits: Limits, deviceBytes: number): number {
     miniBlocks: (limits.miniBlocks + 1) * (MINI_WORDS + 1) * 4,
     chunks: limits.chunks * CHUNK_BYTES,
     reassemblyBuffers: limits.reassemblyBuffers * BUFFER_BYTES,
+    udpChunks: limits.udpChunks * CHUNK_BYTES,
+    udpSockets: limits.udpSockets * QUEUE_WORDS * 4,
   };
   const rest = flows * 8 + deviceBytes + HEADROOM_BYTES;
   const bytes = Object.values(parts).reduce((sum, part) => sum + part, rest);

@@ -30,7 +30,11 @@ import { tcpSend, tcpSendBytes } from '../tcp/send.ts';
 import { CONGESTION_CONTROLS, Tcp } from '../tcp/tcp.ts';
 import { timeWaitExpire } from '../tcp/time-wait.ts';
 import { keepStart, timerExpired } from '../tcp/timers.ts';
+import { udpIcmpError } from '../udp/icmp-errors.ts';
+import { udpInput } from '../udp/input.ts';
+import { Udp } from '../udp/udp.ts';
 import { formatIpv4, formatIpv6, parseIp } from '../wire/address.ts';
+import { Datagrams } from './datagrams.ts';
 import { dispatchEvents, HandlerSets } from './dispatch.ts';
 import { EngineError } from './errors.ts';
 import type { Conn, Handlers } from './handlers.ts';
@@ -108,11 +112,14 @@ export class Engine {
   readonly arena: Arena;
   readonly ip: Ip;
   readonly tcp: Tcp;
+  readonly udp: Udp;
+  /** UDP sockets. */
+  readonly datagrams: Datagrams;
   /** Calls with a handle whose connection is gone. */
   staleHandles = 0;
   /** Called when a call from outside a breath gave the engine something to do. */
   onWork: () => void = () => {};
-  /** A handler threw; its connection is aborted already. */
+  /** A handler threw; its connection is aborted already. 0: a datagram socket's, which stays. */
   onHandlerError: (error: unknown, conn: Conn) => void = () => {};
   readonly #handlers = new HandlerSets();
   readonly #touch = new Touch();
@@ -129,7 +136,17 @@ export class Engine {
     const own = options.congestionControls ?? [];
     checkCongestion(own, limits.congestion);
     this.tcp = new Tcp(arena, this.ip, limits, secret, nowMs, own);
-    this.ip.onError = (error) => tcpIcmpError(this.tcp, error);
+    this.udp = new Udp(arena, this.ip, limits, secret);
+    this.datagrams = new Datagrams(
+      this.udp,
+      () => this.#work(),
+      () => this.#readClock(),
+    );
+    this.datagrams.onHandlerError = (error) => this.onHandlerError(error, 0);
+    this.ip.onError = (error) => {
+      tcpIcmpError(this.tcp, error);
+      udpIcmpError(this.udp, error);
+    };
   }
 
   /** Gives the engine a port and its addresses. The port is closed by whoever opened it. */
@@ -404,10 +421,10 @@ export class Engine {
    * @returns frames handled plus events told plus frames sent; 0 when there was nothing to do.
    */
   breath(now: number): number {
-    const { tcp, ip } = this;
+    const { tcp, udp, ip } = this;
     this.#setTime(now);
     this.#breathing = true;
-    const sentBefore = tcp.counters.segmentsOut;
+    const sentBefore = tcp.counters.segmentsOut + udp.counters.datagramsOut;
 
     let work = 0;
     if (ip.reassembly.held > 0) ip.reassembly.release();
@@ -418,13 +435,14 @@ export class Engine {
       work += tcp.events.count;
       dispatchEvents(tcp, this.#handlers, this.onHandlerError);
     }
+    if (udp.events.count > 0 || udp.waiting.length > 0) work += this.datagrams.dispatch();
     for (let i = 0; i < ip.interfaces.length; i++) {
       const iface = ip.interfaces[i];
       tcpOutput(tcp, iface);
       iface.port.txSync();
     }
     this.#breathing = false;
-    return work + tcp.counters.segmentsOut - sentBefore;
+    return work + tcp.counters.segmentsOut + udp.counters.datagramsOut - sentBefore;
   }
 
   /**
@@ -434,7 +452,7 @@ export class Engine {
   nextDeadline(): number {
     const { tcp, ip } = this;
     if (tcp.events.count > 0) return 0;
-    let next = Number.POSITIVE_INFINITY;
+    let next = this.datagrams.delay_ms;
     for (const lists of tcp.lists) {
       if ((lists.head[0] | lists.head[1] | lists.head[2]) !== 0) next = 1;
       if (lists.head[LIST_UNRESOLVED] !== 0) next = Math.min(next, unresolvedDelay(lists, tcp.nowMs));
@@ -461,7 +479,9 @@ export class Engine {
     const m = ring.m;
     for (let i = 0; i < n; i++) {
       const d = ring.slot((ring.head + i) | 0);
-      if (ipInput(ip, iface, m[d + AT], m[d + LENGTH], m[d + FRAME_FLAGS]) === PROTOCOL_TCP) tcpInput(tcp);
+      const protocol = ipInput(ip, iface, m[d + AT], m[d + LENGTH], m[d + FRAME_FLAGS]);
+      if (protocol === PROTOCOL_TCP) tcpInput(tcp);
+      else if (protocol !== 0) udpInput(this.udp);
     }
     // Given back at the next rxSync: until then the frames stay for this breath's events.
     ring.head = (ring.head + n) | 0;

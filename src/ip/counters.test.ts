@@ -1,8 +1,11 @@
 import { expect, test } from 'vitest';
 import { emitEthernet } from '../wire/ethernet.ts';
+import { emitIcmpv6 } from '../wire/icmpv6.ts';
+import { emitIgmp } from '../wire/igmp.ts';
 import { emitIpv4Packet } from '../wire/ipv4.ts';
 import { emitIpv6Packet } from '../wire/ipv6.ts';
 import { type InterfaceCounters, IpCounters } from './counters.ts';
+import { groupJoin } from './groups.ts';
 import { pathMtuUpdate } from './path-mtu.ts';
 import { routeLookup4 } from './routes.ts';
 import { ipSend, SEND_FAILED } from './send.ts';
@@ -49,6 +52,33 @@ function piece4(fragmentOffset: number, moreFragments = true, piece = payload, i
 function piece6(offset: number, more = true, piece = payload): Uint8Array {
   const header = [6, 0, offset >> 8, (offset & 0xf8) | (more ? 1 : 0), 0, 0, 0, 7];
   return ether6(emitIpv6Packet({ ...tcp6, nextHeader: 44, payload: Uint8Array.of(...header, ...piece) }));
+}
+
+function igmp(message: Uint8Array, ttl = 1): Uint8Array {
+  const options = Uint8Array.of(0x94, 4, 0, 0);
+  return ether4(
+    emitIpv4Packet({ src: PEER_4, dst: '224.0.0.1', protocol: 2, ttl, options, payload: message }),
+  );
+}
+
+/** A query about all groups, behind its router alert. */
+function mldQuery(change: { hopLimit?: number } = {}, src = 'fe80::2', bytes = 28): Uint8Array {
+  const body = new Uint8Array(bytes - 8);
+  const message = emitIcmpv6(
+    { kind: 'other', type: 130, code: 0, rest: 0, payload: body },
+    { src, dst: 'ff02::1' },
+  );
+  const alert = [58, 0, 5, 2, 0, 0, 1, 0];
+  return ether6(
+    emitIpv6Packet({
+      src,
+      dst: 'ff02::1',
+      nextHeader: 0,
+      hopLimit: 1,
+      payload: Uint8Array.of(...alert, ...message),
+      ...change,
+    }),
+  );
 }
 
 /**
@@ -230,7 +260,7 @@ const reach: { [K in keyof InterfaceCounters]: Uint8Array[] | ((host: Host) => v
     icmp4({ kind: 'other', type: 4, code: 0, rest: 0, payload }),
     icmp4({ kind: 'other', type: 13, code: 0, rest: 0, payload }),
     icmp4(echo, PEER_4, '10.0.0.255'),
-    icmp6({ kind: 'other', type: 130, code: 0, rest: 0, payload }),
+    icmp6({ kind: 'other', type: 200, code: 0, rest: 0, payload }),
     icmp6(echo, PEER_6, 'ff02::1'),
   ],
   icmpErrorsIn: [icmp4({ kind: 'time exceeded', code: 0, payload })],
@@ -241,6 +271,32 @@ const reach: { [K in keyof InterfaceCounters]: Uint8Array[] | ((host: Host) => v
       host.receive(ether4(emitIpv4Packet({ ...tcp, protocol: 99 })));
       host.take();
     }
+  },
+  groupsBad: [
+    igmp(edited(emitIgmp({ type: 0x11, code: 10, group: 0 }, 3), (b) => b[11]++)),
+    igmp(emitIgmp({ type: 0x11, code: 10, group: 0 }, 2).subarray(0, 7)),
+    icmp6(
+      { kind: 'other', type: 130, code: 0, rest: 0, payload: new Uint8Array(16) },
+      'fe80::2',
+      'ff02::1',
+      1,
+    ),
+    mldQuery({}, 'fd00::2'),
+    mldQuery({ hopLimit: 2 }),
+    mldQuery({}, 'fe80::2', 23),
+  ],
+  groupsIgnored: [
+    igmp(emitIgmp({ type: 0x16, code: 0, group: words('224.0.0.1')[0] }, 2)),
+    igmp(emitIgmp({ type: 0x11, code: 10, group: 0 }, 3), 2),
+    ...[131, 132, 143].map((type) => icmp6({ kind: 'other', type, code: 0, rest: 0, payload })),
+  ],
+  groupQueries: [igmp(emitIgmp({ type: 0x11, code: 10, group: 0 }, 3)), mldQuery()],
+  groupReports: (host) => {
+    expect(groupJoin(host.ip, host.iface, 4, words('224.1.2.3')[0], 0, 0, 0, true)).toBe(true);
+    host.pass(100);
+  },
+  groupsFull: (host) => {
+    for (let i = 0; i < 257; i++) groupJoin(host.ip, host.iface, 4, words('224.1.0.0')[0] + i, 0, 0, 0, true);
   },
   txFull: (host) => {
     for (let i = 0; i < 65; i++) host.receive(icmp4(echo));

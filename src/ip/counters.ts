@@ -81,6 +81,16 @@ export class InterfaceCounters {
   icmpErrorsOut = 0;
   icmpErrorsLimited = 0;
 
+  // ── Groups ──
+  /** IGMP and MLD that is malformed, or from where it can't come. */
+  groupsBad = 0;
+  /** What is for routers, or from afar. */
+  groupsIgnored = 0;
+  groupQueries = 0;
+  groupReports = 0;
+  /** Memberships refused at the limit. */
+  groupsFull = 0;
+
   // ── Output, dropped ──
   /** No tx slot was free. */
   txFull = 0;

@@ -13,6 +13,7 @@ import { PingReply } from './echo.ts';
 import { IpConfigError } from './errors.ts';
 import { FragmentIds } from './fragment-ids.ts';
 import { fragmentTimers } from './fragments.ts';
+import { groupJoin, groupTimers } from './groups.ts';
 import { IcmpError } from './icmp-error.ts';
 import { Address4, Address6, Interface, interfaceHas4, interfaceHas6 } from './interface.ts';
 import { neighbourTimers } from './neighbours.ts';
@@ -31,7 +32,7 @@ const MTU_MIN_4 = 576;
 const MTU_MIN_6 = 1280;
 /** An ICMP message being composed; NDP's is apart, since any send may have to ask for a neighbour first. */
 const SCRATCH_BYTES = 2048;
-const CONTROL_BYTES = 64;
+const CONTROL_BYTES = 256;
 /** RFC 4443 2.4 (f): ICMP errors on average, and at once. */
 const ICMP_ERRORS_PER_SECOND = 100;
 const ICMP_ERRORS_BURST = 50;
@@ -178,7 +179,13 @@ export class Ip {
       this.routes.v6.splice(0, Number.POSITIVE_INFINITY, ...routes6);
       throw error;
     }
+    for (const a of v6) this.#solicitable(iface, a);
     return iface;
+  }
+
+  /** Neighbours ask for an address by its group (RFC 4291 2.7.1), which routers are told of when they ask. */
+  #solicitable(iface: Interface, a: Address6): void {
+    groupJoin(this, iface, 6, 0xff020000 | 0, 0, 1, 0xff000000 | (a.a3 & 0xffffff), false);
   }
 
   /** Wants `ipTimers` to be called in `delay_ms` at the latest; negative: doesn't. */
@@ -251,7 +258,10 @@ export function ipTimers(ip: Ip, now_ms: number): number {
   ip.now_ms = now_ms;
   if (ip.timerDelay_ms !== 0) return ip.timerDelay_ms;
   ip.disarmTimer();
-  for (const iface of ip.interfaces) ip.armTimer(neighbourTimers(ip, iface));
+  for (const iface of ip.interfaces) {
+    ip.armTimer(neighbourTimers(ip, iface));
+    ip.armTimer(groupTimers(ip, iface));
+  }
   ip.armTimer(ip.pathMtus.expire(now_ms));
   ip.armTimer(fragmentTimers(ip));
   return ip.timerDelay_ms;

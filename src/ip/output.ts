@@ -133,10 +133,22 @@ export function ipTransmit(ip: Ip, iface: Interface, macHigh: number, macLow: nu
     return false;
   }
   const at = iface.port.tx.m[slot + AT];
-  writeHeaders(ip, iface, macHigh, macLow, out, at, out.l4Length, out.protocol, 0, DF);
+  ipWriteHeaders(ip, iface, macHigh, macLow, out, at);
   ip.arena.kernels.copy(at + headroom, out.l4At, out.l4Length);
   txCommit(iface, slot, headroom + out.l4Length, 0, 0);
   return true;
+}
+
+/** Writes the headers of the whole packet that `out` describes, `iface.headroom4` or 6 bytes at `at`. */
+export function ipWriteHeaders(
+  ip: Ip,
+  iface: Interface,
+  macHigh: number,
+  macLow: number,
+  out: Packet,
+  at: number,
+): void {
+  writeHeaders(ip, iface, macHigh, macLow, out, at, out.l4Length, out.protocol, 0, DF);
 }
 
 /**
@@ -159,7 +171,8 @@ export function ipTransmitFragments(
   const share = (Math.min(mtu - header, iface.port.frameBytes - headroom) >> 3) << 3;
   const count = Math.ceil(out.l4Length / share);
   const ring = iface.port.tx;
-  if (out.l4Length + header - before > PACKET_BYTES_MAX || count > ring.slots) {
+  // IPv4's length field counts its header.
+  if (out.l4Length + (v4 ? V4_BYTES : 0) > PACKET_BYTES_MAX || count > ring.slots) {
     iface.counters.txTooBig++;
     return false;
   }
