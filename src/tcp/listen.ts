@@ -13,8 +13,11 @@ export interface ListenOptions {
   /** Index of the program's handlers. */
   readonly handlers: number;
   readonly noDelay: boolean;
+  /** Bytes; 0: they tune themselves. */
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
+  /** Bytes; 0: none. See send.ts. */
+  readonly notSentLowWater: number;
 }
 
 export class Listener {

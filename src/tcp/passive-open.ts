@@ -10,6 +10,7 @@ import { blockStart, established, initialSequence, negotiate } from './handshake
 import { listenerFind } from './listen.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowReplace, keyFromPacket, packetHash } from './lookup.ts';
+import { receiveFirst, receiveShift } from './receive-window.ts';
 import { resetFor, sendBareAck } from './reply.ts';
 import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
@@ -74,11 +75,11 @@ export function listenInput(tcp: Tcp, s: Segment): boolean {
   m[t + ST] = STATE.SYN_RECEIVED;
   m[t + IFACE] = p.iface;
   m[t + LISTENER] = listener.id + 1;
-  negotiate(tcp, t, s, listener.options.receiveBuffer);
+  negotiate(tcp, t, s, receiveShift(tcp, listener.options.receiveBuffer));
   initialSequence(tcp, t);
   m[t + RCV_NXT] = (s.seq + 1) | 0;
   m[t + LAST_ACK] = m[t + RCV_NXT];
-  m[t + RCV_ADV] = (m[t + RCV_NXT] + Math.min(listener.options.receiveBuffer, 0xffff)) | 0;
+  m[t + RCV_ADV] = (m[t + RCV_NXT] + receiveFirst(listener.options.receiveBuffer)) | 0;
   m[t + SND_WND] = s.window;
   listener.halfOpen++;
   tcp.wheel.arm(t, (tcp.nowMs + SYN_RTO) | 0);
@@ -183,6 +184,7 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
     (m[full + RCV_NXT] - 1) | 0,
     o.receiveBuffer,
     o.sendBuffer,
+    o.notSentLowWater,
     o.handlers,
   );
   established(tcp, full, s, m[full + FLAGS] & 15);
