@@ -80,10 +80,18 @@ const time = z
   .int()
   .nonnegative()
   .max(2 ** 30);
-const buffer = z
+const bufferMax = z
   .int()
-  .min(2048, 'a buffer takes 2048 bytes or more')
+  .min(65_536, 'a buffer that tunes itself takes 65536 bytes or more')
   .max(2 ** 30);
+/** 0: it tunes itself. */
+const buffer = z.union([
+  z.literal(0),
+  z
+    .int()
+    .min(2048, 'a buffer takes 2048 bytes or more')
+    .max(2 ** 30),
+]);
 const port = z.int().min(1).max(65_535);
 const callback = z.custom<(...args: never[]) => unknown>(
   (value) => typeof value === 'function',
@@ -97,6 +105,8 @@ const limits = z
     chunks: count,
     receiveBuffer: buffer,
     sendBuffer: buffer,
+    receiveBufferMax: bufferMax,
+    sendBufferMax: bufferMax,
     rtoMin_ms: time,
     rtoMax_ms: time,
     delayedAck_ms: time,
@@ -249,7 +259,7 @@ const HEADROOM_BYTES = 4 << 20;
 export function arenaBytes(limits: Limits, deviceBytes: number): number {
   const flows = 2 * 2 ** Math.ceil(Math.log2(limits.connections + limits.miniBlocks));
   const parts = {
-    connections: limits.connections * (BLOCK_WORDS + COLD_WORDS + 1) * 4,
+    connections: limits.connections * (BLOCK_WORDS + COLD_WORDS + 3) * 4,
     miniBlocks: (limits.miniBlocks + 1) * (MINI_WORDS + 1) * 4,
     chunks: limits.chunks * CHUNK_BYTES,
     reassemblyBuffers: limits.reassemblyBuffers * BUFFER_BYTES,

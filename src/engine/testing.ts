@@ -191,6 +191,8 @@ export function auditEngine(engine: Engine): void {
   none('events', tcp.events.count);
   none('in TIME-WAIT', tcp.timeWaitOldest === 0 ? 0 : 1);
   none('promised chunks', tcp.chunksPromised);
+  none('bytes of grown windows', tcp.memory.grown);
+  none('holders of memory', tcp.memory.holderCount);
   for (const listener of tcp.listeners) none('half-open', listener?.halfOpen ?? 0);
   for (const lists of tcp.lists) for (const head of lists.head) none('on an output list', head);
   if (left.length > 0) throw new Error(`left behind: ${left.join(', ')} [${liveStates(engine)}]`);

@@ -11,6 +11,7 @@ import { blockStart, established, initialSequence, negotiate } from './handshake
 import { listenerFind } from './listen.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowReplace, keyFromPacket, packetHash } from './lookup.ts';
+import { receiveFirst, receiveShift } from './receive-window.ts';
 import { challengeMini, resetFor } from './reply.ts';
 import type { Segment } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
@@ -75,11 +76,11 @@ export function listenInput(tcp: Tcp, s: Segment): boolean {
   m[t + ST] = STATE.SYN_RECEIVED;
   m[t + IFACE] = p.iface;
   m[t + LISTENER] = listener.id + 1;
-  negotiate(tcp, t, s, listener.options.receiveBuffer);
+  negotiate(tcp, t, s, receiveShift(tcp, listener.options.receiveBuffer));
   initialSequence(tcp, t);
   m[t + RCV_NXT] = (s.seq + 1) | 0;
   m[t + CHALLENGED] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
-  m[t + RCV_ADV] = (m[t + RCV_NXT] + Math.min(listener.options.receiveBuffer, 0xffff)) | 0;
+  m[t + RCV_ADV] = (m[t + RCV_NXT] + receiveFirst(listener.options.receiveBuffer)) | 0;
   m[t + SND_WND] = s.window;
   listener.halfOpen++;
   tcp.wheel.arm(t, (tcp.nowMs + SYN_RTO) | 0);
@@ -185,6 +186,7 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
     (m[full + RCV_NXT] - 1) | 0,
     o.receiveBuffer,
     o.sendBuffer,
+    o.notSentLowWater,
     o.handlers,
   );
   if (o.congestion !== undefined) congestionChoose(tcp, full, o.congestion);
