@@ -289,7 +289,7 @@ export const FLAG = {
 export const FLAG2 = {
   /** The cold block is this connection's: zeroed, and perhaps written. */
   COLD_USED: 1 << 0,
-  /** Data waits for PACE_AT; is waiting for it now, in the pacer; the program asked for it, whatever the module. */
+  /** Data waits for PACE_AT; has had to wait for it, perhaps still in the pacer; the program asked for pacing. */
   PACED: 1 << 14,
   PACE_WAIT: 1 << 15,
   PACED_BY_OPTION: 1 << 16,

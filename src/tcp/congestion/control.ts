@@ -117,7 +117,9 @@ export function congestionStart(tcp: Tcp, t: number): void {
 /** Between `blockStart` and the first segment: what the program chose for this connection. */
 export function congestionChoose(tcp: Tcp, t: number, choice: CongestionChoice): void {
   const m = tcp.m;
+  // The stack's own module has begun already.
   m[t + CC] = choice.module;
+  m.fill(0, t + CC_WORDS, t + CC_WORDS + CC_WORD_COUNT);
   if (choice.pacing) m[t + FLAGS2] |= PACED_BY_OPTION;
   if (choice.startWindow > 0) m[coldOf(tcp, t) + COLD.START_WINDOW] = choice.startWindow;
   congestionStart(tcp, t);

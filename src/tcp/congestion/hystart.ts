@@ -58,8 +58,9 @@ function judge(tcp: Tcp, t: number): void {
   const m = tcp.m;
   const current = m[t + CURRENT_MIN];
   if (m[t + CSS_ROUNDS_BEGUN] > 0) {
-    // The delay is gone: slow start goes on.
-    if (current < m[t + CSS_BASELINE]) m[t + CSS_ROUNDS_BEGUN] = 0;
+    // The delay is gone: slow start goes on. Not in the round that brought it: there the minimum of its samples can
+    // only fall, and a few us of noise would end CSS as soon as it began.
+    if (m[t + CSS_ROUNDS_BEGUN] > 1 && current < m[t + CSS_BASELINE]) m[t + CSS_ROUNDS_BEGUN] = 0;
     return;
   }
   const last = m[t + LAST_MIN];

@@ -7,7 +7,8 @@
  *     ────┴───────────┴──► may send         PACE_AT ──► waits in `tcp.pacer` ──► data list
  *                quantum + lag x rate
  *
- * What a late wake-up missed is made up for, up to LAG_MAX, so that the rate holds whatever the clock's grain.
+ * What a late wake-up missed is made up for, up to LAG_MAX, so that the rate holds whatever the clock's grain; what the
+ * window or the program held back is not.
  * Rates are bytes per 16 ms: int32 covers 62 B/s to 1 Tbit/s.
  */
 import { COLD_WORDS, FLAG2, TCB } from '../block.ts';
@@ -79,9 +80,11 @@ export function paceAllowance(tcp: Tcp, t: number): number {
   if (rate === 0) return UNPACED;
   let lag = (tcp.nowUs - m[t + PACE_AT]) | 0;
   if (lag < 0) return 0;
-  if (lag > LAG_MAX) {
-    lag = LAG_MAX;
-    m[t + PACE_AT] = (tcp.nowUs - LAG_MAX) | 0;
+  const most = (m[t + FLAGS2] & PACE_WAIT) === 0 ? 0 : LAG_MAX;
+  paceEnd(tcp, t);
+  if (lag > most) {
+    lag = most;
+    m[t + PACE_AT] = (tcp.nowUs - most) | 0;
   }
   return sendQuantum(m, t, rate) + bytesAt(rate, lag);
 }
@@ -109,7 +112,6 @@ export function paceRun(tcp: Tcp): void {
   pacer.advance(tcp.nowUs);
   for (let cold = pacer.expired(); cold !== 0; cold = pacer.expired()) {
     const t = tcp.blocks.at(((cold - tcp.coldBase) / COLD_WORDS) | 0);
-    m[t + FLAGS2] &= ~PACE_WAIT;
     listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);
   }
 }
@@ -120,7 +122,7 @@ export function paceDelay(tcp: Tcp): number {
   return us < 0 ? -1 : (us + ((tcp.nowUs - Math.imul(tcp.nowMs, 1000)) | 0)) / 1000;
 }
 
-/** The connection sends nothing more. */
+/** It no longer waits: its time has come, or it sends nothing more. */
 export function paceEnd(tcp: Tcp, t: number): void {
   const m = tcp.m;
   if ((m[t + FLAGS2] & PACE_WAIT) === 0) return;
