@@ -173,6 +173,16 @@ export const TCB = {
 export const COLD = {
   /** For the congestion control module, 40 words. */
   CC_WORDS: 0,
+  /** Payload bytes that our SYN took along (RFC 7413). */
+  SYN_DATA: 68,
+  /** With FLAG2.LINGER: how long close() lets data and FIN be on their way, ms. */
+  LINGER: 69,
+  /** Keep-alive's ms between probes, and how many may go unanswered; 0: the stack's defaults. */
+  KEEP_INTERVAL: 70,
+  KEEP_COUNT: 71,
+  /** With FLAG2.URG_OUT: SND.UP. With FLAG2.URG_IN: RCV.UP (RFC 9293 3.3.1). */
+  SND_UP: 72,
+  RCV_UP: 73,
 } as const;
 export const COLD_WORDS = 80;
 
@@ -259,4 +269,11 @@ export const FLAG = {
 export const FLAG2 = {
   /** The cold block is this connection's: zeroed, and perhaps written. */
   COLD_USED: 1 << 0,
+  /** Active: asked for Fast Open, and later: the SYN's data was taken. Passive: opened by a cookie. */
+  FAST_OPEN: 1 << 18,
+  /** close() doesn't wait for ever; see COLD.LINGER. */
+  LINGER: 1 << 19,
+  /** Urgent data is to be announced to the peer; was announced by it. */
+  URG_OUT: 1 << 20,
+  URG_IN: 1 << 21,
 } as const;

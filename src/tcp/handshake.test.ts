@@ -74,7 +74,7 @@ describe('passive open', () => {
   });
 
   test('the SYN-ACK is repeated after 1, 2, 4 s …, then the half-open connection is forgotten', () => {
-    const c = new TcpContext({ limits: { synRetries: 3 } }).listen();
+    const c = new TcpContext({ limits: { synAckRetries: 3 } }).listen();
     c.peer.inject({ flags: 'S' });
     c.pass(60_000);
     expect(c.peer.take().map((s) => [s.flags, s.at])).toEqual([
