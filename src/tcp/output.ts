@@ -232,8 +232,9 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
     if (outstanding === 0 && ((tcp.nowMs - m[t + SND_AT]) | 0) > rtoBackedOff(tcp, t))
       congestionRestart(m, t);
     let pipe = inFlight(tcp, t);
+    const urgent = tcp.urgentSenders !== 0 && urgentSending(tcp, t);
     // An urgent pointer is right for one segment only.
-    const reach = tcp.urgentSenders !== 0 && urgentSending(tcp, t) ? mss : superBytes(m, iface, t, mss);
+    const reach = urgent ? mss : superBytes(m, iface, t, mss);
     while (unsent > 0) {
       if (budget-- === 0) return MORE;
       const byWindow = m[t + SND_WND] - outstanding;
@@ -245,7 +246,8 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
         m[t + LIMITED] = m[t + SND_NXT];
       }
       if (n < unsent && n > mss) n -= n % mss;
-      if (n < mss && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
+      // Urgent data doesn't wait to be more.
+      if (n < mss && !(urgent && n === unsent) && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
       const slot = txSlot(iface);
       if (slot === 0 || iface.port.tx.available <= SLOTS_RESERVED) return NO_SLOT;
       const last = n === unsent;

@@ -53,6 +53,7 @@ export interface Sent {
   readonly seq: number;
   readonly ack: number;
   readonly window: number;
+  readonly urgent: number;
   readonly length: number;
   readonly payload: Uint8Array;
   readonly options: TcpOptionValues;
@@ -85,7 +86,7 @@ export class TcpContext {
   readonly version: 4 | 6;
   readonly handlers: Handlers;
   readonly noDelay: boolean;
-  /** What the program was told, in order: `open`, `data 10`, `end`, `writable`, `drained`, `close 0`. */
+  /** What the program was told, in order: `open`, `data 10`, `urgent 5`, `end`, `writable`, `drained`, `close 0`. */
   readonly told: string[] = [];
   /** Bytes that the program consumed, and the end of the stream as far as they were right. */
   received = 0;
@@ -135,6 +136,10 @@ export class TcpContext {
           this.received++;
         }
         return taken;
+      },
+      urgent: (conn, ahead) => {
+        this.told.push(`urgent ${ahead}`);
+        then.urgent?.(conn, ahead);
       },
       end: (conn) => {
         this.told.push('end');
@@ -291,6 +296,7 @@ export class TcpContext {
         seq: tcp.seq,
         ack: tcp.ack,
         window: tcp.window,
+        urgent: tcp.urgent,
         length: tcp.payload.length,
         payload: tcp.payload,
         options: tcp.options,
