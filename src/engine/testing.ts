@@ -4,7 +4,7 @@ import { type FaultPort, type Faults, fault } from '../device/fault.ts';
 import type { Port } from '../device/port.ts';
 import { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
-import { DESC_AT } from '../memory/ring.ts';
+import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
 import { STATE_NAMES, TCB } from '../tcp/block.ts';
 import type { TcpLimits } from '../tcp/tcp.ts';
 import { Engine } from './engine.ts';
@@ -108,6 +108,19 @@ export class World {
   /** Calls `run` at a later time, as a program's own timers do. */
   after(ms: number, run: () => void): void {
     this.#timers.push({ at: this.now + ms, run });
+  }
+
+  /** Sends a packet to b from a's end of an 'ip' link, as a stranger there would. @returns false when the ring is full */
+  inject(packet: Uint8Array): boolean {
+    const { tx } = this.#ports[0];
+    if (tx.available === 0) return false;
+    const slot = tx.slot(tx.head);
+    this.arena.u8.set(packet, tx.m[slot + DESC_AT]);
+    tx.m[slot + DESC_LENGTH] = packet.length;
+    tx.m[slot + DESC_FLAGS] = 0;
+    tx.head = (tx.head + 1) | 0;
+    this.#ports[0].txSync();
+    return true;
   }
 
   /** One breath of each, and on to the next time when something happens. @returns whether anything ever will */
