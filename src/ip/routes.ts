@@ -71,6 +71,8 @@ export class Routes {
   readonly v6: Route[] = [];
   /** How many of them have a startWindow. */
   startWindows = 0;
+  /** Rises whenever a route or an address comes or goes: what was looked up before may lead elsewhere now. */
+  version = 1;
   readonly #interfaces: readonly Interface[];
 
   constructor(interfaces: readonly Interface[]) {
@@ -127,6 +129,7 @@ export class Routes {
     if (startWindow > 0) this.startWindows++;
     const place = list.findIndex((other) => other.prefixLength < route.prefixLength);
     list.splice(place < 0 ? list.length : place, 0, route);
+    this.version++;
     return route;
   }
 
@@ -136,6 +139,7 @@ export class Routes {
     if (place < 0) return false;
     list.splice(place, 1);
     if (route.startWindow > 0) this.startWindows--;
+    this.version++;
     return true;
   }
 

@@ -13,6 +13,7 @@ import { LIST_DATA, listPush } from './lists.ts';
 import { duplicateAck, enterLoss, recoveryAcked } from './recovery.ts';
 import { sackAdd } from './sack.ts';
 import type { Segment } from './segment.ts';
+import { sendWritable } from './send.ts';
 import type { Tcp } from './tcp.ts';
 import { keepStart, rttSample, rtxStart } from './timers.ts';
 
@@ -31,7 +32,7 @@ const {
   BACKOFF,
   SNDQ_LENGTH,
 } = TCB;
-const { IFACE, NEIGHBOUR, LIMITED, RECOVER, SACKED_COUNT, DUPACKS, SND_BUF, KEEP_PROBES } = TCB;
+const { IFACE, NEIGHBOUR, LIMITED, RECOVER, SACKED_COUNT, DUPACKS, KEEP_PROBES } = TCB;
 const {
   SACK,
   TIMING,
@@ -152,7 +153,7 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number): boolean {
   const flags = m[t + FLAGS];
   const queued = m[t + SNDQ_LENGTH];
   if ((flags & (WANT_WRITABLE | WANT_DRAINED)) !== 0) {
-    if ((flags & WANT_WRITABLE) !== 0 && queued <= m[t + SND_BUF] >> 1) {
+    if ((flags & WANT_WRITABLE) !== 0 && sendWritable(tcp, t)) {
       m[t + FLAGS] &= ~WANT_WRITABLE;
       eventPush(tcp, t, E_WRITABLE, 0, 0);
     }

@@ -6,6 +6,7 @@ import { EVENT_CLOSE, eventPush } from './events.ts';
 import { LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { CLOSED_ABORTED, CLOSED_CLEAN } from './reasons.ts';
 import { reassemblyClear } from './reassembly.ts';
+import { memoryForget } from './reclaim.ts';
 import { sackClear } from './sack.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitEnter } from './time-wait.ts';
@@ -35,6 +36,7 @@ function detachFromWire(tcp: Tcp, t: number): void {
   queueClear(tcp.chunks, t + SNDQ);
   sackClear(tcp, t);
   reassemblyClear(tcp, t);
+  memoryForget(tcp, t);
   m[t + ST] = STATE.CLOSED;
 }
 

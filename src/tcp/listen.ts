@@ -14,10 +14,13 @@ export interface ListenOptions {
   /** Index of the program's handlers. */
   readonly handlers: number;
   readonly noDelay: boolean;
+  /** Bytes; 0: they tune themselves. */
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
   /** The stack's unless told. */
   readonly congestion?: CongestionChoice | undefined;
+  /** Bytes; 0: none. See send.ts. */
+  readonly notSentLowWater: number;
 }
 
 export class Listener {

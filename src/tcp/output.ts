@@ -12,9 +12,8 @@ import { blockRelease, tcpDestroy } from './close.ts';
 import { congestionRestart } from './congestion/control.ts';
 import { paceAllowance, paceSpend, paceWait, UNPACED } from './congestion/pacing.ts';
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
-import { ownMss, windowShift } from './handshake.ts';
+import { ownMss } from './handshake.ts';
 import {
-  LIST_ACK,
   LIST_CONTROL,
   LIST_DATA,
   LIST_UNRESOLVED,
@@ -27,6 +26,7 @@ import {
 import { nextHop } from './next-hop.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks } from './reassembly.ts';
+import { windowToTell } from './receive-window.ts';
 import { inFlight, lostEdge } from './recovery.ts';
 import { sendReset } from './reply.ts';
 import { sackHoleEnd, sackSkip } from './sack.ts';
@@ -47,9 +47,8 @@ const {
   RTT_SEQ,
   RTT_AT,
   SNDQ_LENGTH,
-  RCVQ_LENGTH,
 } = TCB;
-const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, IFACE, TS_OFFSET } = TCB;
+const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, TS_OFFSET } = TCB;
 const { DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
@@ -57,7 +56,7 @@ const { FLAGS2 } = TCB;
 const { PACED } = FLAG2;
 /** A local copy: imported bindings aren't folded. */
 const NO_LIMIT = UNPACED;
-const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, LAST_ACK: LAST_ACK_STATE } = STATE;
+const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE } = STATE;
 const [F_FIN, F_SYN, F_PSH, F_ACK] = [FIN, SYN, PSH, ACK];
 const HEADER = 20;
 /** Bits of FLAGS that are set once window scaling is agreed: our own shift is never 0 with buffers past 64 KiB. */
@@ -147,7 +146,7 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
   const passive = state === SYN_RECEIVED;
   const at = segmentAt(tcp, iface, t, slot) + HEADER;
   // The first SYN offers all we can; an answer only what the peer offered.
-  const scale = passive ? ((flags & SCALED) !== 0 ? (flags >> 4) & 15 : -1) : windowShift(m[t + RCV_BUF]);
+  const scale = passive && (flags & SCALED) === 0 ? -1 : (flags >> 4) & 15;
   const optionBytes = tcpSynOptionsWrite(
     tcp.view,
     at,
@@ -427,41 +426,4 @@ function writeSack(tcp: Tcp, t: number, at: number, most: number): number {
   count += reassemblyBlocks(tcp, t, at + 4 + 8 * count, most - count);
   tcp.view.setInt32(at, 0x01010500 | (2 + 8 * count), false);
   return 4 + 8 * count;
-}
-
-/**
- * The window field. The right edge never moves left (RFC 9293 3.8.6.2.2); it moves right by a segment or half
- * the buffer at least, and not while chunks are short.
- */
-function windowToTell(tcp: Tcp, t: number): number {
-  const m = tcp.m;
-  const shift = (m[t + FLAGS] >> 4) & 15;
-  const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
-  let window = told;
-  const space = m[t + RCV_BUF] - m[t + RCVQ_LENGTH];
-  if (space - told >= windowStep(m, t) && tcp.chunks.free > tcp.chunks.count >> 3)
-    window = (space >> shift) << shift;
-  let field = (window + (1 << shift) - 1) >> shift;
-  if (field > 0xffff) field = 0xffff;
-  m[t + RCV_ADV] = (m[t + RCV_NXT] + (field << shift)) | 0;
-  return field;
-}
-
-/** RFC 9293 3.8.6.2.2: min(half the buffer, a full segment). */
-function windowStep(m: Int32Array, t: number): number {
-  const half = m[t + RCV_BUF] >> 1;
-  return half < m[t + MSS] ? half : m[t + MSS];
-}
-
-/** The program has read: tells the peer if the window has grown by enough to be worth a segment. */
-export function windowUpdate(tcp: Tcp, t: number): void {
-  const m = tcp.m;
-  if (m[t + ST] < ESTABLISHED || m[t + ST] > LAST_ACK_STATE) return;
-  const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
-  const space = m[t + RCV_BUF] - m[t + RCVQ_LENGTH];
-  const half = m[t + RCV_BUF] >> 1;
-  const worth = 2 * m[t + MSS] < half ? 2 * m[t + MSS] : half;
-  if (space - told < worth) return;
-  m[t + FLAGS] |= ACK_NOW;
-  listPush(m, tcp.lists[m[t + IFACE]], LIST_ACK, t);
 }

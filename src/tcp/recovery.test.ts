@@ -72,7 +72,7 @@ describe('the retransmission timer (RFC 6298)', () => {
       fc.property(
         fc.array(fc.integer({ min: 1, max: 10_000_000 }), { minLength: 1, maxLength: 50 }),
         (samples) => {
-          const m = new Int32Array(TCB.END_DUE + 1);
+          const m = new Int32Array(TCB.RCV_RTT + 1);
           let srtt = 0;
           let rttvar = 0;
           samples.forEach((us, i) => {

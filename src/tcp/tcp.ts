@@ -16,6 +16,7 @@ import { TcpCounters } from './counters.ts';
 import { Events } from './events.ts';
 import type { Listener } from './listen.ts';
 import type { OutputLists } from './lists.ts';
+import { MemoryBudget } from './memory.ts';
 import { Segment } from './segment.ts';
 
 /** Limits and defaults of one engine's TCP. Sizes in bytes, times in ms. */
@@ -26,8 +27,11 @@ export interface TcpLimits {
   readonly miniBlocks: number;
   /** Chunks of 2 KiB shared by all send and receive queues. */
   readonly chunks: number;
+  /** Of each connection, unless its own options say otherwise; 0: they tune themselves, up to the sizes below. */
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
+  readonly receiveBufferMax: number;
+  readonly sendBufferMax: number;
   readonly rtoMin_ms: number;
   readonly rtoMax_ms: number;
   readonly delayedAck_ms: number;
@@ -48,9 +52,13 @@ export interface TcpLimits {
 export const TCP_LIMITS_DEFAULT: TcpLimits = {
   connections: 16_384,
   miniBlocks: 32_768,
-  chunks: 32_768,
-  receiveBuffer: 1 << 20,
-  sendBuffer: 1 << 20,
+  // 138 MB, of which untouched pages cost nothing: two connections may fill a path of 1 Gbit/s and 100 ms each.
+  chunks: 65_536,
+  receiveBuffer: 0,
+  sendBuffer: 0,
+  // What a scale of 9 reaches. Twice the 12.5 MB that such a path holds, and half as much again.
+  receiveBufferMax: 0xffff << 9,
+  sendBufferMax: 0xffff << 9,
   // RFC 6298 asks for 1 s; Linux and the others take 200 ms, which RFC 8961 4 allows when the RTT is measured.
   rtoMin_ms: 200,
   rtoMax_ms: 120_000,
@@ -70,8 +78,6 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
  * over all connections would let a stranger count them (CVE-2016-5696), and starve keep-alives of their answers.
  */
 export const CHALLENGE_INTERVAL = 500;
-/** Those of half-open connections and TIME-WAIT, which keep no time: a second's, over all. */
-export const CHALLENGES_PER_SECOND = 1000;
 
 /** Those that every stack has. */
 export const CONGESTION_CONTROLS: readonly CongestionControl[] = [reno, cubic, bbr];
@@ -90,6 +96,7 @@ export class Tcp {
   readonly coldBase: number;
   readonly table: FlowTable;
   readonly chunks: ChunkPool;
+  readonly memory: MemoryBudget;
   readonly wheel: TimerWheel;
   /** Connections that wait for their next send time: a wheel of cold blocks, in us. */
   readonly pacer: TimerWheel;
@@ -119,11 +126,9 @@ export class Tcp {
   /** List of the blocks in TIME-WAIT, oldest first; see time-wait.ts. */
   timeWaitOldest = 0;
   timeWaitNewest = 0;
-  challengeSecond = 0;
-  challengeCount = 0;
   /** RFC 6056's per-destination counter, one for all. */
   portCounter = 0;
-  /** Handles of connections whose send() found no chunk. */
+  /** Handles of connections whose send() found no chunk, with nothing queued. */
   starved: number[] = [];
   /** While a SYN that reuses a TIME-WAIT is handled: 1, and that connection's SND.NXT. */
   reusing = 0;
@@ -157,6 +162,7 @@ export class Tcp {
     this.coldBase = arena.carve('cold blocks', limits.connections * COLD_WORDS * 4) >> 2;
     this.table = new FlowTable(arena, 'flow table', limits.connections + limits.miniBlocks);
     this.chunks = new ChunkPool(arena, 'chunks', limits.chunks);
+    this.memory = new MemoryBudget(arena, limits.chunks, this.chunks.dataBytes, limits.connections);
     this.wheel = new TimerWheel(arena, 'timer wheel', nowMs, {
       next: TCB.T_NEXT,
       prev: TCB.T_PREV,
