@@ -283,8 +283,7 @@ export class Calls {
       };
     }
     if (!(target instanceof TcpSocket)) return bad(call, values, this);
-    if ((flags & this.#flag('MSG_FASTOPEN')) !== 0) throw new Unsupported(call.line, 'Fast Open by sendto()');
-    if ((flags & this.#flag('MSG_OOB')) !== 0) throw new Unsupported(call.line, 'sending urgent data');
+    const urgent = (flags & this.#flag('MSG_OOB')) !== 0;
     const more = (flags & this.#flag('MSG_MORE')) !== 0;
     const dontWait = (flags & this.#flag('MSG_DONTWAIT')) !== 0;
     let sent = 0;
@@ -300,6 +299,7 @@ export class Calls {
       if (socket.state === 'connecting')
         return waits ? null : { value: -1, errno: this.#freebsd ? 'ENOTCONN' : 'EAGAIN' };
       sent += socket.write(bytes - sent, more);
+      if (urgent) socket.engine.markUrgent(socket.conn);
       this.#host.settle();
       if (sent >= bytes || (!waits && sent > 0)) return { value: sent };
       return waits ? null : { value: -1, errno: 'EAGAIN' };
@@ -312,7 +312,44 @@ export class Calls {
 
   sendto(call: SystemCall, values: Values): Attempt {
     const bytes = values.number(call.args[2], 'the length');
-    return this.write(call, values, bytes, values.optionalNumber(call.args[3]) ?? 0);
+    const flags = values.optionalNumber(call.args[3]) ?? 0;
+    const socket = this.socketOf(call, values);
+    const wanted =
+      (flags & this.#flag('MSG_FASTOPEN')) !== 0 ||
+      (this.#freebsd && socket?.options.get('TCP_FASTOPEN') === 1);
+    if (socket === null || socket.state !== 'fresh' || !wanted) return this.write(call, values, bytes, flags);
+    return this.#fastOpen(call, values, socket, bytes, flags);
+  }
+
+  /** Connects and sends at once (RFC 7413): with the SYN, if there is a cookie for it. */
+  #fastOpen(call: SystemCall, values: Values, socket: TcpSocket, bytes: number, flags: number): Attempt {
+    const given = values.address(call.args[4]);
+    let begun = false;
+    let rest: Attempt | null = null;
+    return () => {
+      if (!begun) {
+        begun = true;
+        const { remote, connectPort } = this.#config;
+        const errno = this.#sockets.connect(
+          socket,
+          given?.address ?? remote,
+          given?.port ?? connectPort,
+          true,
+        );
+        if (errno !== null) return { value: -1, errno };
+        // Linux sends without a cookie only once it has one.
+        const now = this.#freebsd || socket.hasCookie;
+        const taken = now ? socket.write(bytes, false) : 0;
+        this.#settle(socket);
+        this.#host.settle();
+        if (taken > 0) return { value: taken };
+        if (socket.nonBlocking || (flags & this.#flag('MSG_DONTWAIT')) !== 0)
+          return { value: -1, errno: 'EINPROGRESS' };
+      }
+      if (isConnecting(socket)) return null;
+      rest ??= this.write(call, values, bytes, 0);
+      return rest();
+    };
   }
 
   recvmsg(call: SystemCall, values: Values): Attempt {
@@ -377,7 +414,7 @@ export class Calls {
         return OK;
       }
       if (socket.conn === 0) return { value: -1, errno: 'ENOTCONN' };
-      if (how !== 1) socket.readShut = true;
+      if (how !== 1) socket.shutdownRead();
       if (how !== 0) socket.shutdownWrite();
       this.#host.settle();
       return OK;

@@ -569,8 +569,7 @@ class Run implements CommandTarget {
 
   setRoute(route: RouteSettings): void {
     if (route.rtoMin_ms !== undefined) this.settings.limits.rtoMin_ms = route.rtoMin_ms;
-    if (route.initCwnd !== undefined && route.initCwnd !== 10)
-      this.settings.lack(`initcwnd ${route.initCwnd}`);
+    if (route.initCwnd !== undefined) this.settings.initialWindow = route.initCwnd;
     if (route.mtu !== undefined) this.settings.lack(`route with mtu ${route.mtu}`);
     if (route.congestion !== undefined)
       this.settings.lack(`route with congestion control ${route.congestion}`);

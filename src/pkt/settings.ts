@@ -10,11 +10,9 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 export class Settings {
   readonly dialect: Dialect;
   readonly limits: Mutable<TcpLimits>;
-  /** Receive buffer of a new socket, and what it may grow to, bytes: the window scale is offered for that. */
+  /** Buffers of a new socket, bytes. What they may grow to is in `limits`; the window scale is offered for that. */
   receiveBuffer: number;
-  receiveBufferMax: number;
   sendBuffer: number;
-  sendBufferMax: number;
   /** Keep-alive of sockets that don't set their own, s. */
   keepIdle_s = 7200;
   keepInterval_s = 75;
@@ -22,6 +20,10 @@ export class Settings {
   /** FreeBSD: a handshake's time, ms. */
   keepInit_ms = 75_000;
   congestion = 'cubic';
+  /** First congestion window, segments. */
+  initialWindow = 10;
+  /** Linux's bits of tcp_fastopen. */
+  fastOpen = 1;
   /** Set by the script, and not to be had here: what, with the reason. */
   readonly missing: string[] = [];
 
@@ -31,16 +33,17 @@ export class Settings {
     if (dialect === 'linux') {
       // tcp_rmem, of which half is the program's (tcp_adv_win_scale), and tcp_wmem.
       this.receiveBuffer = 65_536;
-      this.receiveBufferMax = 6_291_456;
-      this.sendBuffer = 1 << 20;
-      this.sendBufferMax = 4 << 20;
+      this.limits.receiveBufferMax = 6_291_456;
+      this.sendBuffer = 65_536;
+      this.limits.sendBufferMax = 4 << 20;
+      this.limits.synRetries = 6;
       this.keepCount = 9;
     } else {
       // recvspace, sendspace and kern.ipc.maxsockbuf.
       this.receiveBuffer = 65_536;
-      this.receiveBufferMax = 2_097_152;
+      this.limits.receiveBufferMax = 2_097_152;
       this.sendBuffer = 32_768;
-      this.sendBufferMax = 2_097_152;
+      this.limits.sendBufferMax = 2_097_152;
       this.keepCount = 8;
       this.limits.rtoMin_ms = 230;
       this.limits.timeWait_ms = 60_000;

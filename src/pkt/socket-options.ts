@@ -6,7 +6,7 @@ import type { Host } from './host.ts';
 import type { Expression, SystemCall } from './script.ts';
 import type { Settings } from './settings.ts';
 import type { TcpSocket } from './socket.ts';
-import type { Sockets } from './sockets.ts';
+import { congestionName, type Sockets } from './sockets.ts';
 import { symbolName, symbolValue } from './symbols.ts';
 import type { Values } from './values.ts';
 
@@ -31,6 +31,8 @@ const PREFIXES: Readonly<Record<string, RegExp>> = {
 };
 
 const OK: Outcome = { value: 0 };
+/** Fewest bytes that a buffer of the engine's may have. */
+const BUFFER_MIN = 256;
 /** Set, and without effect on what a script can see of TCP. */
 const REMEMBERED: readonly string[] = [
   'SO_REUSEADDR',
@@ -52,6 +54,8 @@ const REMEMBERED: readonly string[] = [
   'TCP_NODELAY',
   'TCP_KEEPIDLE',
   'TCP_USER_TIMEOUT',
+  'TCP_NOTSENT_LOWAT',
+  'TCP_FASTOPEN_CONNECT',
   'TCP_THIN_LINEAR_TIMEOUTS',
   'TCP_THIN_DUPACK',
   'TCP_INQ',
@@ -87,8 +91,9 @@ export function setOption(option: OptionCall): Outcome {
       return setReceiveBuffer(option, number ?? 0);
     case 'SO_SNDBUF':
     case 'SO_SNDBUFFORCE':
-      socket.sendBuffer = number ?? 0;
-      if (socket.block !== 0) socket.engine.tcp.m[socket.block + TCB.SND_BUF] = socket.sendBuffer;
+      socket.sendBuffer = Math.max(number ?? 0, BUFFER_MIN);
+      socket.sendBufferFixed = true;
+      if (socket.block !== 0) socket.engine.setSendBuffer(socket.conn, socket.sendBuffer);
       return OK;
     case 'SO_LINGER': {
       const on = values.optionalNumber(values.field(value, 'onoff')) ?? 0;
@@ -110,13 +115,13 @@ export function setOption(option: OptionCall): Outcome {
       return setCongestion(option, values.string(value) ?? '');
     case 'TCP_FASTOPEN':
       socket.options.set(name, number ?? 0);
-      if (number !== 0) settings.lack('Fast Open');
       return OK;
     case 'TCP_KEEPINTVL':
     case 'TCP_KEEPCNT':
     case 'TCP_KEEPINIT':
       if (number !== null && number <= 0) return { value: -1, errno: 'EINVAL' };
       socket.options.set(name, number ?? 0);
+      sockets.applyOptions(socket);
       return OK;
   }
   socket.options.set(name, number ?? values.string(value) ?? 0);
@@ -133,8 +138,7 @@ export function setOption(option: OptionCall): Outcome {
 function setReceiveBuffer({ socket }: OptionCall, bytes: number): Outcome {
   socket.receiveBuffer = bytes;
   socket.receiveBufferFixed = true;
-  const t = socket.block;
-  if (t !== 0) socket.engine.tcp.m[t + TCB.RCV_BUF] = bytes;
+  if (socket.block !== 0) socket.engine.setReceiveBuffer(socket.conn, Math.max(bytes, BUFFER_MIN));
   return OK;
 }
 
@@ -151,9 +155,13 @@ function setQuickAck(socket: TcpSocket, on: boolean): void {
 }
 
 function setCongestion({ socket, settings }: OptionCall, given: string): Outcome {
-  const name = given === 'newreno' ? 'reno' : given;
+  const name = congestionName(given);
+  if (socket.engine.tcp.congestionIndex(name) < 0) {
+    settings.lack(`congestion control ${given}`);
+    return OK;
+  }
   socket.options.set('TCP_CONGESTION', given);
-  if (name !== 'cubic' && name !== 'reno') settings.lack(`congestion control ${given}`);
+  socket.engine.setCongestion(socket.conn, name);
   return OK;
 }
 

@@ -2,6 +2,7 @@
 import type { Engine } from '../engine/engine.ts';
 import type { Conn } from '../engine/handlers.ts';
 import { FLAG, STATE, TCB } from '../tcp/block.ts';
+import { fastOpenCookie } from '../tcp/fast-open.ts';
 import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
 import type { Flow } from './flow.ts';
 
@@ -48,6 +49,7 @@ export class TcpSocket {
   sendBuffer: number;
   /** The receive buffer was set by the program, and grows no more. */
   receiveBufferFixed = false;
+  sendBufferFixed = false;
   /** The connection has the buffers that the socket has. */
   sized = false;
   /** Counted for edge-triggered waiting: arrivals, and times that room was made. */
@@ -116,6 +118,12 @@ export class TcpSocket {
     );
   }
 
+  /** A SYN of this connection may take data along: the peer has given a cookie before. */
+  get hasCookie(): boolean {
+    const t = this.block;
+    return t !== 0 && fastOpenCookie(this.engine.tcp, t);
+  }
+
   /** @returns bytes that were queued */
   get unacknowledged(): number {
     const t = this.block;
@@ -131,12 +139,7 @@ export class TcpSocket {
   }
 
   get room(): number {
-    const t = this.block;
-    if (t === 0) return 0;
-    return Math.max(
-      0,
-      this.engine.tcp.m[t + TCB.SND_BUF] - this.engine.tcp.m[t + TCB.SNDQ_LENGTH] - this.held,
-    );
+    return Math.max(0, this.engine.sendRoom(this.conn) - this.held);
   }
 
   /** Takes up to `length` bytes out of the receive queue. */
@@ -169,6 +172,11 @@ export class TcpSocket {
     const { held } = this;
     this.held = 0;
     if (held > 0) this.engine.write(this.conn, new Uint8Array(held));
+  }
+
+  shutdownRead(): void {
+    this.readShut = true;
+    this.engine.shutdownRead(this.conn);
   }
 
   shutdownWrite(): void {

@@ -2,15 +2,16 @@
 import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../engine/errors.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
-import { STATE, TCB } from '../tcp/block.ts';
+import { FLAG2, STATE, TCB } from '../tcp/block.ts';
 import type { Config } from './config.ts';
 import { Flow } from './flow.ts';
 import type { Host } from './host.ts';
 import type { Settings } from './settings.ts';
 import { TcpSocket } from './socket.ts';
 
-/** The largest that a window can cover (RFC 7323 2.3). */
-const BUFFER_MAX = 0xffff << 14;
+/** Fewest bytes that a buffer of the engine's may have. */
+const BUFFER_MIN = 256;
+const LOW_WATER_MAX = 2 ** 30;
 
 export class Sockets {
   readonly #host: Host;
@@ -51,9 +52,13 @@ export class Sockets {
     if (socket.state !== 'fresh') return 'EINVAL';
     const port = socket.bound?.port ?? this.#config.bindPort;
     try {
-      this.#offerBuffers(socket);
       socket.listener = this.#engine.listen(
-        { port, backlog: Math.max(128, backlog) },
+        {
+          port,
+          backlog: Math.max(128, backlog),
+          fastOpen: this.#fastOpenPending(socket),
+          ...this.#options(socket),
+        },
         { ...this.#handlers, open: (conn) => this.#opened(conn, socket) },
       );
     } catch (error) {
@@ -64,17 +69,25 @@ export class Sockets {
     return null;
   }
 
+  /** How many connections may wait for the end of a handshake that brought data; 0: no Fast Open. */
+  #fastOpenPending(socket: TcpSocket): number {
+    const { dialect, fastOpen } = this.#settings;
+    if (dialect === 'freebsd') return socket.options.get('TCP_FASTOPEN') ? socket.backlog : 0;
+    if ((fastOpen & 2) === 0) return 0;
+    return (fastOpen & 0x400) !== 0 ? socket.backlog : Number(socket.options.get('TCP_FASTOPEN') ?? 0);
+  }
+
   /** @returns an error's name, or null: the connection is on its way */
-  connect(socket: TcpSocket, remote: string, port: number): string | null {
+  connect(socket: TcpSocket, remote: string, port: number, fastOpen = false): string | null {
     try {
-      this.#offerBuffers(socket);
       socket.conn = this.#engine.connect(
         {
           address: remote,
           port,
           localAddress: this.#config.local,
           ...(socket.bound === null ? {} : { localPort: socket.bound.port }),
-          noDelay: socket.options.get('TCP_NODELAY') === 1,
+          fastOpen,
+          ...this.#options(socket),
         },
         this.#handlers,
       );
@@ -88,28 +101,39 @@ export class Sockets {
     return null;
   }
 
-  /** The scale offered is for what the buffer may grow to, which it has until the connection stands. */
-  #offerBuffers(socket: TcpSocket): void {
-    const { limits } = this.#engine.tcp as { limits: { receiveBuffer: number; sendBuffer: number } };
-    limits.receiveBuffer = socket.receiveBufferFixed
-      ? socket.receiveBuffer
-      : Math.min(Math.max(socket.receiveBuffer, this.#settings.receiveBufferMax), BUFFER_MAX);
-    limits.sendBuffer = socket.sendBuffer;
+  /** Of a connection, or all of a listener's: 0 lets a buffer tune itself. */
+  #options(socket: TcpSocket): {
+    receiveBuffer: number;
+    sendBuffer: number;
+    noDelay: boolean;
+    congestion?: string;
+  } {
+    const { dialect } = this.#settings;
+    const fixed = (bytes: number) => Math.max(BUFFER_MIN, bytes);
+    const congestion = socket.options.get('TCP_CONGESTION');
+    return {
+      receiveBuffer: socket.receiveBufferFixed ? fixed(socket.receiveBuffer) : 0,
+      sendBuffer: socket.sendBufferFixed || dialect === 'freebsd' ? fixed(socket.sendBuffer) : 0,
+      noDelay: socket.options.get('TCP_NODELAY') === 1,
+      ...(congestion === undefined ? {} : { congestion: congestionName(String(congestion)) }),
+    };
   }
 
   /** What the system's TCP does otherwise than ours, connection by connection; to be called after each breath. */
   adapt(): void {
     if (this.#settings.dialect !== 'freebsd') return;
-    const { m } = this.#engine.tcp;
+    const { m, timeWaitOldest } = this.#engine.tcp;
+    for (let w = timeWaitOldest; w !== 0; w = m[w + TCB.T_NEXT]) {
+      // What it told counts in TIME-WAIT.
+      const told = (m[w + TCB.RCV_ADV] - m[w + TCB.RCV_NXT]) | 0;
+      if ((m[w + TCB.FLAGS] & 0xff) === 0 && told > 0xffff)
+        m[w + TCB.RCV_ADV] = (m[w + TCB.RCV_NXT] + 0xffff) | 0;
+    }
     for (const socket of this.#byConn.values()) {
       const t = socket.block;
       if (t === 0) continue;
       if (m[t + TCB.STATE] > STATE.SYN_SENT) this.#sizeBuffers(socket);
-      // Without scaling it accepts as much as the buffer takes, which may be more than could be told.
-      const space = m[t + TCB.RCV_BUF] - m[t + TCB.RCVQ_LENGTH];
-      const told = (m[t + TCB.RCV_ADV] - m[t + TCB.RCV_NXT]) | 0;
-      if ((m[t + TCB.FLAGS] & 0xff) === 0 && m[t + TCB.STATE] > STATE.SYN_SENT && space > told && told > 0)
-        m[t + TCB.RCV_ADV] = (m[t + TCB.RCV_NXT] + space) | 0;
+      this.#acceptBuffer(t);
       // Every second segment is acknowledged at once, whatever its size, and none sooner.
       m[t + TCB.QUICK_ACKS] = 0;
       if (m[t + TCB.ACK_OWED] > 0)
@@ -127,6 +151,7 @@ export class Sockets {
       if (listener !== null) this.#inherit(socket, listener);
     }
     this.#sizeBuffers(socket);
+    this.#startWindow(socket);
     socket.opened();
     if (listener !== null) {
       listener.accepted.push(socket);
@@ -135,10 +160,18 @@ export class Sockets {
     this.applyOptions(socket);
   }
 
+  #startWindow(socket: TcpSocket): void {
+    const { initialWindow } = this.#settings;
+    const { m } = this.#engine.tcp;
+    const t = socket.block;
+    if (initialWindow !== 10) m[t + TCB.CWND] = initialWindow * m[t + TCB.MSS];
+  }
+
   #inherit(socket: TcpSocket, listener: TcpSocket): void {
     socket.receiveBuffer = listener.receiveBuffer;
     socket.receiveBufferFixed = listener.receiveBufferFixed;
     socket.sendBuffer = listener.sendBuffer;
+    socket.sendBufferFixed = listener.sendBufferFixed;
     socket.bound = listener.bound;
     for (const [name, value] of listener.options) socket.options.set(name, value);
   }
@@ -148,15 +181,25 @@ export class Sockets {
     const t = socket.block;
     if (socket.sized) return;
     socket.sized = true;
-    if (this.#settings.dialect === 'freebsd') {
-      // FreeBSD rounds both buffers up to whole segments.
-      const mss = Math.min(m[t + TCB.PEER_MSS], m[t + TCB.PMTU] - (socket.version === 6 ? 60 : 40));
-      const whole = (bytes: number) => (bytes > mss ? Math.ceil(bytes / mss) * mss : bytes);
-      socket.receiveBuffer = whole(socket.receiveBuffer);
-      socket.sendBuffer = whole(socket.sendBuffer);
-    }
+    if (this.#settings.dialect !== 'freebsd') return;
+    // FreeBSD rounds both buffers up to whole segments.
+    const mss = Math.min(m[t + TCB.PEER_MSS], m[t + TCB.PMTU] - (socket.version === 6 ? 60 : 40));
+    const whole = (bytes: number) => (bytes > mss ? Math.ceil(bytes / mss) * mss : bytes);
+    socket.receiveBuffer = whole(socket.receiveBuffer);
+    socket.sendBuffer = whole(socket.sendBuffer);
+    m[t + TCB.FLAGS2] &= ~FLAG2.RCV_AUTO;
     m[t + TCB.RCV_BUF] = socket.receiveBuffer;
     m[t + TCB.SND_BUF] = socket.sendBuffer;
+    this.#acceptBuffer(t);
+  }
+
+  /** Without scaling FreeBSD takes as much as the buffer does, which may be more than it could tell. */
+  #acceptBuffer(t: number): void {
+    const { m } = this.#engine.tcp;
+    const space = m[t + TCB.RCV_BUF] - m[t + TCB.RCVQ_LENGTH];
+    const told = (m[t + TCB.RCV_ADV] - m[t + TCB.RCV_NXT]) | 0;
+    if ((m[t + TCB.FLAGS] & 0xff) === 0 && m[t + TCB.STATE] > STATE.SYN_SENT && space > told && told > 0)
+      m[t + TCB.RCV_ADV] = (m[t + TCB.RCV_NXT] + space) | 0;
   }
 
   /** Gives the engine what was set on the socket before its connection stood. */
@@ -166,11 +209,19 @@ export class Sockets {
     if (t === 0) return;
     if (options.has('TCP_NODELAY')) this.#engine.setNoDelay(conn, options.get('TCP_NODELAY') !== 0);
     if (options.get('SO_KEEPALIVE') === 1) {
-      const idle = options.get('TCP_KEEPIDLE') ?? this.#settings.keepIdle_s;
-      this.#engine.setKeepAlive(conn, Number(idle) * 1000);
+      const s = (name: string, fallback: number) => Number(options.get(name) ?? fallback);
+      this.#engine.setKeepAlive(
+        conn,
+        s('TCP_KEEPIDLE', this.#settings.keepIdle_s) * 1000,
+        s('TCP_KEEPINTVL', this.#settings.keepInterval_s) * 1000,
+        s('TCP_KEEPCNT', this.#settings.keepCount),
+      );
     } else if (options.get('SO_KEEPALIVE') === 0) this.#engine.setKeepAlive(conn, 0);
     const timeout = options.get('TCP_USER_TIMEOUT');
     if (timeout !== undefined) this.#engine.setUserTimeout(conn, Number(timeout));
+    const lowWater = options.get('TCP_NOTSENT_LOWAT');
+    if (lowWater !== undefined)
+      this.#engine.setNotSentLowWater(conn, Math.min(Number(lowWater), LOW_WATER_MAX));
   }
 
   #flowOf(conn: Conn): Flow | null {
@@ -202,4 +253,9 @@ export class Sockets {
     }
     this.#host.settle();
   }
+}
+
+/** FreeBSD's name for what the others call Reno. */
+export function congestionName(name: string): string {
+  return name === 'newreno' ? 'reno' : name;
 }

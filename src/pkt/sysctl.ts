@@ -4,6 +4,9 @@ import type { Settings } from './settings.ts';
 /** @returns false when the value asks for what this stack doesn't do */
 type Apply = (settings: Settings, value: string) => boolean;
 
+/** The largest that a window can cover (RFC 7323 2.3). */
+const BUFFER_MAX = 0xffff << 14;
+
 const nothing: Apply = () => true;
 /** Only these values are what this stack does anyway. */
 const only =
@@ -24,14 +27,14 @@ const LINUX: Readonly<Record<string, Apply>> = {
     const [, initial, most] = value.split(/\s+/).map(Number);
     if (!(initial > 0 && most > 0)) return false;
     s.receiveBuffer = Math.floor(initial / 2);
-    s.receiveBufferMax = most;
+    s.limits.receiveBufferMax = Math.min(most, BUFFER_MAX);
     return true;
   },
   tcp_wmem: (s, value) => {
     const [, initial, most] = value.split(/\s+/).map(Number);
     if (!(initial > 0 && most > 0)) return false;
-    s.sendBuffer = Math.max(initial, 1 << 20);
-    s.sendBufferMax = most;
+    s.sendBuffer = initial;
+    s.limits.sendBufferMax = Math.min(most, BUFFER_MAX);
     return true;
   },
   tcp_timestamps: number((s, n) => {
@@ -48,7 +51,7 @@ const LINUX: Readonly<Record<string, Apply>> = {
     s.limits.synRetries = n;
   }),
   tcp_synack_retries: number((s, n) => {
-    s.limits.synRetries = n;
+    s.limits.synAckRetries = n;
   }),
   tcp_fin_timeout: number((s, n) => {
     s.limits.finWait2_ms = n * 1000;
@@ -129,10 +132,16 @@ const LINUX: Readonly<Record<string, Apply>> = {
   tcp_ecn_fallback: nothing,
   tcp_ecn_option: nothing,
   tcp_ecn_option_beacon: nothing,
-  tcp_fastopen: nothing,
+  tcp_fastopen: number((s, n) => {
+    s.fastOpen = n;
+    // Without cookies anybody could have data delivered under anybody's address.
+    if ((n & 0x204) !== 0) s.lack('Fast Open without cookies');
+  }),
   tcp_fastopen_key: nothing,
   tcp_fastopen_blackhole_timeout_sec: nothing,
-  tcp_syncookies: nothing,
+  tcp_syncookies: number((s, n) => {
+    s.limits.synCookies = n === 0 ? 'never' : n === 2 ? 'always' : 'auto';
+  }),
   ip_no_pmtu_disc: only('0'),
   ip_local_port_range: nothing,
   ip_forward: nothing,
@@ -154,8 +163,8 @@ const FREEBSD: Readonly<Record<string, Apply>> = {
     s.sendBuffer = n;
   }),
   'kern.ipc.maxsockbuf': number((s, n) => {
-    s.receiveBufferMax = n;
-    s.sendBufferMax = n;
+    s.limits.receiveBufferMax = Math.min(n, BUFFER_MAX);
+    s.limits.sendBufferMax = Math.min(n, BUFFER_MAX);
   }),
   'net.inet.tcp.delacktime': number((s, n) => {
     s.limits.delayedAck_ms = n;
@@ -190,8 +199,12 @@ const FREEBSD: Readonly<Record<string, Apply>> = {
   'net.inet.tcp.ecn.enable': only('0', '2'),
   'net.inet.tcp.hostcache.purgenow': nothing,
   'net.inet.tcp.hostcache.enable': nothing,
-  'net.inet.tcp.syncookies': nothing,
-  'net.inet.tcp.syncookies_only': only('0'),
+  'net.inet.tcp.syncookies': number((s, n) => {
+    s.limits.synCookies = n === 0 ? 'never' : 'auto';
+  }),
+  'net.inet.tcp.syncookies_only': number((s, n) => {
+    if (n !== 0) s.limits.synCookies = 'always';
+  }),
   'net.inet.tcp.insecure_rst': number((s, n) => {
     s.limits.blindReset = n !== 0;
   }),
@@ -262,7 +275,7 @@ export function applySysctl(settings: Settings, name: string, value: string): vo
 
 function congestion(settings: Settings, name: string): boolean {
   settings.congestion = name;
-  if (name !== 'cubic' && name !== 'reno') return false;
+  if (name !== 'cubic' && name !== 'reno' && name !== 'bbr') return false;
   settings.limits.congestion = name;
   return true;
 }

@@ -18,9 +18,11 @@ import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts'
 import { listenerFind } from './listen.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
-import { listenInput, synReceivedInput } from './passive-open.ts';
+import { cookieInput, listenInput, synReceivedInput } from './passive-open.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
+import { receiveAdmit } from './receive.ts';
+import { receiveRtt } from './receive-window.ts';
 import { challengeMini, resetFor, sendBareAck, sendFinAck, sendReset } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
@@ -31,6 +33,7 @@ import {
   timeWaitRemove,
   timeWaitSegment,
 } from './time-wait.ts';
+import { urgentInput } from './urgent.ts';
 
 const {
   STATE: ST,
@@ -44,10 +47,10 @@ const {
   ACK_OWED,
   MSS,
   QUICK_ACKS,
-  RCVQ_LENGTH,
 } = TCB;
 const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER, CHALLENGE_AT } = TCB;
-const { TS, ACK_NOW, ACK_DELAYED, MINI, DETACHED, FIN_RECEIVED } = FLAG;
+const { IRS } = TCB;
+const { TS, ACK_NOW, ACK_DELAYED, PROBE, MINI, DETACHED, FIN_RECEIVED } = FLAG;
 const {
   SYN_SENT,
   SYN_RECEIVED,
@@ -82,7 +85,7 @@ export function tcpInput(tcp: Tcp): void {
   const t = flowLookup(tcp, p, s.ports, packetHash(tcp, p, s.ports));
   if (t !== 0 && (tcp.m[t + FLAGS] & MINI) === 0) {
     if (tcp.m[t + ST] !== SYN_SENT) synchronizedInput(tcp, t, s);
-    else if (!synFinDropped(tcp, s)) synSentText(tcp, t, s);
+    else if (!synFinDropped(tcp, s)) synSentInput(tcp, t, s);
     return;
   }
   if (synFinDropped(tcp, s)) return;
@@ -122,20 +125,6 @@ function synFinDropped(tcp: Tcp, s: Segment): boolean {
   return true;
 }
 
-/** SYN-SENT, and what a SYN-ACK may carry besides (RFC 9293 3.10.7.3: on to the sixth step). */
-function synSentText(tcp: Tcp, t: number, s: Segment): void {
-  const m = tcp.m;
-  if (!synSentInput(tcp, t, s) || (s.length === 0 && (s.flags & F_FIN) === 0)) return;
-  s.seq = (s.seq + 1) | 0;
-  const room = (m[t + RCV_ADV] - s.seq) | 0;
-  if (s.length > room) {
-    s.length = room;
-    s.flags &= ~F_FIN;
-  }
-  if (s.length > 0) receiveData(tcp, t, s);
-  if ((s.flags & F_FIN) !== 0 && m[t + ST] !== CLOSED) finInput(tcp, t, s);
-}
-
 function checksumMatches(tcp: Tcp, at: number, length: number, pseudoSum: number): boolean {
   let sum = pseudoSum + tcp.arena.kernels.sum(at, length);
   sum = (sum & 0xffff) + (sum >>> 16);
@@ -152,7 +141,14 @@ function unknownInput(tcp: Tcp, s: Segment): void {
     tcp.counters.listenIgnored++;
     return;
   }
+  if (special === F_ACK) {
+    const t = cookieInput(tcp, s);
+    if (t > 0) synchronizedInput(tcp, t, s);
+    if (t !== 0) return;
+  }
   tcp.counters.noConnection++;
+  // What is addressed to others is no business of ours where no listener takes it.
+  if (tcp.ip.packet.foreign !== 0 && listenerFind(tcp, tcp.ip.packet, s.ports & 0xffff) === null) return;
   resetFor(tcp, tcp.ip.packet, s);
 }
 
@@ -190,6 +186,8 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       // RFC 5961 4: a SYN never resets; the peer's own RST in answer to the ACK does. Simultaneous open's SYN
       // that was answered already comes here too, and an ACK is what it needs.
       tcp.counters.outOfWindow++;
+      // The SYN that Fast Open answered, again: the answer was lost.
+      if (m[t + ST] === SYN_RECEIVED && s.seq === m[t + IRS]) m[t + FLAGS] |= PROBE;
       challengeOrAck(tcp, t);
       if (m[t + ST] !== SYN_RECEIVED || (special & F_ACK) === 0) return;
       // The SYN-ACK of a simultaneous open: its SYN is old, its ACK is news.
@@ -219,7 +217,7 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
   // Only now (RFC 7323 5.3, R2 before R3): a stranger's guess must not shut out what the peer sends.
   if ((flags & TS) !== 0 && ((seq - m[t + LAST_ACK]) | 0) <= 0) m[t + TS_RECENT] = s.tsVal;
 
-  if ((s.flags & F_URG) !== 0) tcp.counters.urgent++;
+  if ((s.flags & F_URG) !== 0) urgentInput(tcp, t);
   if (s.length > 0) receiveData(tcp, t, s);
   if ((s.flags & F_FIN) !== 0 && m[t + ST] !== CLOSED) finInput(tcp, t, s);
 }
@@ -312,7 +310,7 @@ function mayChallenge(tcp: Tcp, t: number): boolean {
 }
 
 /** New data within the window. */
-function receiveData(tcp: Tcp, t: number, s: Segment): void {
+export function receiveData(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   const state = m[t + ST];
   if ((m[t + FLAGS] & (DETACHED | FIN_RECEIVED)) !== 0) {
@@ -321,21 +319,19 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
     tcpReset(tcp, t, CLOSED_RESET);
     return;
   }
-  if (state < ESTABLISHED || state > FIN_WAIT_2) return;
-  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves. Who has
-  // left some already may not take the last quarter: others must be able to send, and to read as they go.
-  const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
-  const spare = tcp.chunks.free - tcp.chunksPromised - need;
-  if (spare < tcp.chunks.count >> 2 && (spare < 0 || m[t + RCVQ_LENGTH] > 0)) {
-    tcp.counters.receiveNoMemory++;
-    s.flags &= ~F_FIN;
-    ackNow(tcp, t);
-    return;
-  }
+  // SYN-RECEIVED: that of a SYN with a Fast Open cookie.
+  if (state < SYN_RECEIVED || state > FIN_WAIT_2) return;
   if (s.seq !== m[t + RCV_NXT]) {
     tcp.counters.outOfOrder++;
     if (!reassemblyAdd(tcp, t, s.seq, s.dataAt, s.length)) s.flags &= ~F_FIN;
     // RFC 5681 4.2: at once, so that the sender learns of the gap.
+    ackNow(tcp, t);
+    return;
+  }
+  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves.
+  const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
+  if (tcp.chunks.free - tcp.chunksPromised - need < tcp.chunks.count >> 2 && !receiveAdmit(tcp, t, need)) {
+    s.flags &= ~F_FIN;
     ackNow(tcp, t);
     return;
   }
@@ -350,10 +346,16 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
     ackNow(tcp, t);
     return;
   }
-  // RFC 9293 3.8.6.3: at least every second full segment, quickly at the start.
+  // RFC 9293 3.8.6.3: at least every second full segment, quickly at the start. Full is what the peer sends, which
+  // may be less than our MSS; and one that can't send another within its window waits for us.
   m[t + ACK_OWED] += s.length;
-  if (m[t + ACK_OWED] >= 2 * m[t + MSS] || m[t + QUICK_ACKS] > 0) {
-    if (m[t + QUICK_ACKS] > 0) m[t + QUICK_ACKS]--;
+  if (m[t + ACK_OWED] > m[t + MSS]) {
+    m[t + FLAGS] |= ACK_NOW;
+    if (s.hasTimestamp !== 0) receiveRtt(tcp, t, s);
+  } else if (m[t + QUICK_ACKS] > 0) {
+    m[t + QUICK_ACKS]--;
+    m[t + FLAGS] |= ACK_NOW;
+  } else if (((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) < m[t + MSS]) {
     m[t + FLAGS] |= ACK_NOW;
   } else {
     m[t + FLAGS] |= ACK_DELAYED;
@@ -361,7 +363,7 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
   listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
 }
 
-function finInput(tcp: Tcp, t: number, s: Segment): void {
+export function finInput(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   const at = (s.seq + s.length) | 0;
   if (at === m[t + RCV_NXT]) {

@@ -7,13 +7,14 @@ import { txSlot } from '../ip/output.ts';
 import { queueCopy, queueCopySum } from '../memory/byte-queue.ts';
 import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_PSH as PSH, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { tcpSynOptionsWrite } from '../wire/tcp-options.ts';
-import { FLAG, STATE, TCB } from './block.ts';
+import { FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { blockRelease, tcpDestroy } from './close.ts';
 import { congestionRestart } from './congestion/control.ts';
+import { paceAllowance, paceSpend, paceWait, UNPACED } from './congestion/pacing.ts';
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
-import { ownMss, windowShift } from './handshake.ts';
+import { fastOpenData, fastOpenOption } from './fast-open.ts';
+import { ownMss } from './handshake.ts';
 import {
-  LIST_ACK,
   LIST_CONTROL,
   LIST_DATA,
   LIST_UNRESOLVED,
@@ -26,11 +27,13 @@ import {
 import { nextHop } from './next-hop.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks } from './reassembly.ts';
+import { windowToTell } from './receive-window.ts';
 import { inFlight, lostEdge } from './recovery.ts';
 import { sendReset } from './reply.ts';
 import { sackHoleEnd, sackSkip } from './sack.ts';
 import type { Tcp } from './tcp.ts';
 import { persistStart, rtoBackedOff, rtxStart, timerBy } from './timers.ts';
+import { urgentAnnounce, urgentSending } from './urgent.ts';
 
 const {
   STATE: ST,
@@ -46,13 +49,16 @@ const {
   RTT_SEQ,
   RTT_AT,
   SNDQ_LENGTH,
-  RCVQ_LENGTH,
 } = TCB;
-const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, IFACE, TS_OFFSET } = TCB;
+const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, TS_OFFSET } = TCB;
 const { DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
+const { FLAGS2, ISS, LISTENER } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
-const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, LAST_ACK: LAST_ACK_STATE } = STATE;
+const { PACED, FAST_OPEN } = FLAG2;
+/** A local copy: imported bindings aren't folded. */
+const NO_LIMIT = UNPACED;
+const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE } = STATE;
 const [F_FIN, F_SYN, F_PSH, F_ACK] = [FIN, SYN, PSH, ACK];
 const HEADER = 20;
 /** Bits of FLAGS that are set once window scaling is agreed: our own shift is never 0 with buffers past 64 KiB. */
@@ -117,7 +123,7 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
     // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
     return UNRESOLVED;
   }
-  if (state >= ESTABLISHED) return transmitData(tcp, iface, t);
+  if (state >= ESTABLISHED || mayAnswerSyn(m, t, state)) return transmitData(tcp, iface, t);
   return transmitSyn(tcp, iface, t, state);
 }
 
@@ -133,7 +139,22 @@ function transmitReset(tcp: Tcp, iface: Interface, t: number, state: number): nu
   return DONE;
 }
 
-function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): number {
+/** A connection that Fast Open's cookie opened may send once its SYN-ACK is out (RFC 7413 4.2.2). */
+function mayAnswerSyn(m: Int32Array, t: number, state: number): boolean {
+  return (
+    state === SYN_RECEIVED &&
+    (m[t + FLAGS] & (MINI | PROBE)) === 0 &&
+    isFastOpen(m, t) &&
+    m[t + LISTENER] !== 0
+  );
+}
+
+function isFastOpen(m: Int32Array, t: number): boolean {
+  return (m[t + FLAGS] & MINI) === 0 && (m[t + FLAGS2] & FAST_OPEN) !== 0;
+}
+
+/** SYN or SYN-ACK, of any kind of block. */
+export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): number {
   const m = tcp.m;
   if ((m[t + FLAGS] & (MINI | PROBE)) === 0 && state === SYN_SENT) return DONE;
   const slot = txSlot(iface);
@@ -143,9 +164,8 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
   const at = segmentAt(tcp, iface, t, slot) + HEADER;
   // The first SYN offers all we can; an answer only what the peer offered.
   const { limits } = tcp;
-  const offered = limits.windowScale ? windowShift(m[t + RCV_BUF]) : -1;
-  const scale = passive ? ((flags & SCALED) !== 0 ? (flags >> 4) & 15 : -1) : offered;
-  const optionBytes = tcpSynOptionsWrite(
+  const scale = (passive && (flags & SCALED) === 0) || !limits.windowScale ? -1 : (flags >> 4) & 15;
+  let optionBytes = tcpSynOptionsWrite(
     tcp.view,
     at,
     ownMss(tcp, t),
@@ -155,41 +175,57 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
     (tcp.nowMs + m[t + TS_OFFSET]) | 0,
     passive ? m[t + TS_RECENT] : 0,
   );
+  let length = 0;
+  let dataSum = 0;
+  const fastOpen = isFastOpen(m, t);
+  if (fastOpen || tcp.fastOpen.answering) {
+    optionBytes += fastOpenOption(tcp, t, at + optionBytes);
+    length = passive ? 0 : fastOpenData(tcp, t, optionBytes);
+    if (length > 0) dataSum = queueCopySum(tcp.chunks, t + SNDQ, 0, length, at + optionBytes);
+  }
   const window = passive ? (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0 : m[t + RCV_BUF];
   emit(
     tcp,
     iface,
     t,
     slot,
-    m[t + SND_UNA],
+    (flags & MINI) !== 0 ? m[t + SND_UNA] : m[t + ISS],
     passive ? m[t + RCV_NXT] : 0,
     passive ? F_SYN | F_ACK : F_SYN,
     window < 0xffff ? window : 0xffff,
     optionBytes,
-    0,
-    tcp.arena.kernels.sum(at, optionBytes),
+    length,
+    tcp.arena.kernels.sum(at, optionBytes) + dataSum,
     0,
   );
   m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
-  if (state === SYN_SENT && m[t + BACKOFF] === 0) {
+  const opened = fastOpen && passive && m[t + LISTENER] !== 0;
+  if ((state === SYN_SENT || opened) && m[t + BACKOFF] === 0) {
     m[t + FLAGS] |= TIMING;
-    m[t + RTT_SEQ] = m[t + SND_NXT];
+    m[t + RTT_SEQ] = (m[t + ISS] + 1) | 0;
     m[t + RTT_AT] = tcp.nowUs;
     rtxStart(tcp, t);
   }
-  return DONE;
+  if (!opened) return DONE;
+  m[t + LAST_ACK] = m[t + RCV_NXT];
+  m[t + ACK_OWED] = 0;
+  // What the program answered already goes behind the SYN-ACK.
+  return m[t + SNDQ_LENGTH] > 0 || (m[t + FLAGS] & FIN_QUEUED) !== 0 ? MORE : DONE;
 }
 
 /** States from ESTABLISHED on. */
 function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
   let budget = QUANTUM;
+  let byPace = (m[t + FLAGS2] & PACED) === 0 ? NO_LIMIT : paceAllowance(tcp, t);
   if ((m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) {
-    for (; budget > 0; budget--) {
+    for (; budget > 0 && byPace > 0; budget--) {
       const verdict = retransmitNext(tcp, iface, t);
       if (verdict === NO_SLOT) return NO_SLOT;
       if (verdict === DONE) break;
+      byPace = paceSpend(tcp, t, byPace, m[t + MSS]);
     }
+    if (byPace <= 0) paceWait(tcp, t);
   }
   if ((m[t + FLAGS] & PROBE) !== 0 && !sendProbe(tcp, iface, t)) return NO_SLOT;
 
@@ -200,11 +236,17 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   if (unsent > 0 || (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
     const mss = m[t + MSS];
     if (outstanding === 0 && ((tcp.nowMs - m[t + SND_AT]) | 0) > rtoBackedOff(tcp, t))
-      congestionRestart(m, t);
+      congestionRestart(tcp, t);
     let pipe = inFlight(tcp, t);
-    const reach = superBytes(m, iface, t, mss);
+    const urgent = tcp.urgentSenders !== 0 && urgentSending(tcp, t);
+    // An urgent pointer is right for one segment only.
+    const reach = urgent ? mss : superBytes(m, iface, t, mss);
     while (unsent > 0) {
       if (budget-- === 0) return MORE;
+      if (byPace <= 0) {
+        paceWait(tcp, t);
+        break;
+      }
       const byWindow = m[t + SND_WND] - outstanding;
       const byCwnd = m[t + CWND] - pipe;
       let n = unsent < reach ? unsent : reach;
@@ -213,8 +255,11 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
         n = byCwnd;
         m[t + LIMITED] = m[t + SND_NXT];
       }
+      // The last segment of a quantum may exceed it: what is over is waited for.
+      if (n > byPace) n = byPace > mss ? byPace : n < mss ? n : mss;
       if (n < unsent && n > mss) n -= n % mss;
-      if (n < mss && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
+      // Urgent data doesn't wait to be more.
+      if (n < mss && !(urgent && n === unsent) && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
       const slot = txSlot(iface);
       if (slot === 0 || iface.port.tx.available <= SLOTS_RESERVED) return NO_SLOT;
       const last = n === unsent;
@@ -223,6 +268,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       sendData(tcp, iface, t, slot, seq, outstanding, n, last ? F_PSH | fin : 0);
       m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
       tcp.counters.bytesOut += n;
+      byPace = paceSpend(tcp, t, byPace, n);
       outstanding += n;
       pipe += n;
       unsent -= n;
@@ -245,7 +291,8 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
     }
     // Nothing in flight whose ACK would open the window: ask for it (RFC 9293 3.8.6.1).
-    if (unsent > 0 && m[t + SND_NXT] === una && (m[t + FLAGS] & PERSIST) === 0) persistStart(tcp, t);
+    if (unsent > 0 && m[t + SND_NXT] === una && byPace > 0 && (m[t + FLAGS] & PERSIST) === 0)
+      persistStart(tcp, t);
   }
 
   const flags = m[t + FLAGS];
@@ -395,6 +442,7 @@ function sendData(
     sum,
     split,
   );
+  if (tcp.urgentSenders !== 0) urgentAnnounce(tcp, iface, t, slot, seq);
   m[t + LAST_ACK] = rcvNxt;
   m[t + ACK_OWED] = 0;
   m[t + FLAGS] = m[t + FLAGS] & ~(ACK_NOW | ACK_DELAYED | DELACK);
@@ -413,44 +461,4 @@ function writeSack(tcp: Tcp, t: number, at: number, most: number): number {
   count += reassemblyBlocks(tcp, t, at + 4 + 8 * count, most - count);
   tcp.view.setInt32(at, 0x01010500 | (2 + 8 * count), false);
   return 4 + 8 * count;
-}
-
-/**
- * The window field. The right edge never moves left (RFC 9293 3.8.6.2.2). It moves right by however little, as that of
- * Linux (with scaling) and of the BSDs does, but not while a segment or half the buffer has no room, nor while chunks
- * are short: what is silly is a small window, and not a large one that grows by a few bytes.
- */
-export function windowToTell(tcp: Tcp, t: number): number {
-  const m = tcp.m;
-  const shift = (m[t + FLAGS] >> 4) & 15;
-  const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
-  let window = told;
-  const space = m[t + RCV_BUF] - m[t + RCVQ_LENGTH];
-  if (space > told && space >= windowStep(m, t) && tcp.chunks.free > tcp.chunks.count >> 3) {
-    window = (space >> shift) << shift;
-    if (window < told) window = told;
-  }
-  let field = (window + (1 << shift) - 1) >> shift;
-  if (field > 0xffff) field = 0xffff;
-  m[t + RCV_ADV] = (m[t + RCV_NXT] + (field << shift)) | 0;
-  return field;
-}
-
-/** RFC 9293 3.8.6.2.2: min(half the buffer, a full segment). */
-function windowStep(m: Int32Array, t: number): number {
-  const half = m[t + RCV_BUF] >> 1;
-  return half < m[t + MSS] ? half : m[t + MSS];
-}
-
-/** The program has read: tells the peer if the window has grown by enough to be worth a segment. */
-export function windowUpdate(tcp: Tcp, t: number): void {
-  const m = tcp.m;
-  if (m[t + ST] < ESTABLISHED || m[t + ST] > LAST_ACK_STATE) return;
-  const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
-  const space = m[t + RCV_BUF] - m[t + RCVQ_LENGTH];
-  const half = m[t + RCV_BUF] >> 1;
-  const worth = 2 * m[t + MSS] < half ? 2 * m[t + MSS] : half;
-  if (space - told < worth) return;
-  m[t + FLAGS] |= ACK_NOW;
-  listPush(m, tcp.lists[m[t + IFACE]], LIST_ACK, t);
 }

@@ -9,7 +9,7 @@ import { FLAG, TCB } from './block.ts';
 import { emit, segmentAt, TIMESTAMP_BYTES, writeTimestamps } from './emit.ts';
 import { keyFromPacket } from './lookup.ts';
 import { nextHop } from './next-hop.ts';
-import { windowToTell } from './output.ts';
+import { windowToTell } from './receive-window.ts';
 import type { Segment } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 
