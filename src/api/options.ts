@@ -6,6 +6,7 @@ import type { Conn } from '../engine/handlers.ts';
 import { ARENA_BYTES_MAX } from '../memory/arena.ts';
 import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS } from '../tcp/block.ts';
 import { BLOCKS_MAX } from '../tcp/block-pool.ts';
+import { RECORD_WORDS } from '../tcp/record-pool.ts';
 import { TCP_LIMITS_DEFAULT, type TcpLimits } from '../tcp/tcp.ts';
 import { type Cidr, formatCidr, ipv4Mask, parseCidr } from '../wire/address.ts';
 import { StackOptionsError } from './errors.ts';
@@ -87,6 +88,7 @@ const limits = z
     connections: count.max(BLOCKS_MAX),
     miniBlocks: count.max(BLOCKS_MAX - 1),
     chunks: count,
+    records: count,
     receiveBuffer: buffer,
     sendBuffer: buffer,
     rtoMin_ms: time,
@@ -222,9 +224,10 @@ export function arenaBytes(limits: TcpLimits, deviceBytes: number): number {
     connections: limits.connections * (BLOCK_WORDS + COLD_WORDS + 1) * 4,
     miniBlocks: (limits.miniBlocks + 1) * (MINI_WORDS + 1) * 4,
     chunks: limits.chunks * CHUNK_BYTES,
+    records: limits.records * RECORD_WORDS * 4,
   };
   const rest = flows * 8 + deviceBytes + HEADROOM_BYTES;
-  const bytes = parts.connections + parts.miniBlocks + parts.chunks + rest;
+  const bytes = parts.connections + parts.miniBlocks + parts.chunks + parts.records + rest;
   if (bytes <= ARENA_BYTES_MAX) return bytes;
   const sizes = Object.entries(parts).sort((a, b) => b[1] - a[1]);
   const each = sizes.map(([name, size]) => `${name} ${mib(size)}`);

@@ -37,9 +37,10 @@ const {
   RTX_AT,
   RCV_BUF,
   RCV_AT,
-  RTT_AT,
+  SENT_AT,
+  BACKOFF,
 } = TCB;
-const { PROBE, TIMING } = FLAG;
+const { PROBE } = FLAG;
 
 /** What `tcpOpen` refuses. */
 export const OPEN_NO_ROUTE = -1;
@@ -169,8 +170,9 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
     listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
     return;
   }
-  if ((m[t + FLAGS] & TIMING) !== 0) rttSample(m, t, (tcp.nowUs - m[t + RTT_AT]) | 0);
-  m[t + FLAGS] &= ~(TIMING | PROBE);
+  // Karn: a SYN that was sent again times nothing.
+  if (m[t + BACKOFF] === 0) rttSample(m, t, (tcp.nowUs - m[t + SENT_AT]) | 0);
+  m[t + FLAGS] &= ~PROBE;
   // On the control list: behind a stream of new SYNs on a full ring, handshakes would begin and never end.
   m[t + FLAGS] |= FLAG.ACK_NOW;
   listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
@@ -185,7 +187,7 @@ export function synReceivedAck(tcp: Tcp, t: number, s: Segment): boolean {
     resetFor(tcp, tcp.ip.packet, s);
     return false;
   }
-  m[t + FLAGS] &= ~(TIMING | PROBE);
+  m[t + FLAGS] &= ~PROBE;
   established(tcp, t, s, (s.flags & SYN) !== 0 ? 0 : m[t + FLAGS] & 15);
   return true;
 }

@@ -5,7 +5,7 @@ import { EVENT_CLOSE, eventPush } from './events.ts';
 import { LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { CLOSED_ABORTED, CLOSED_CLEAN } from './reasons.ts';
 import { reassemblyClear } from './reassembly.ts';
-import { sackClear } from './sack.ts';
+import { recordsClear } from './records.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitEnter } from './time-wait.ts';
 import { keepStart } from './timers.ts';
@@ -31,7 +31,7 @@ function detachFromWire(tcp: Tcp, t: number): void {
   tcp.wheel.disarm(t);
   m[t + FLAGS] &= ~(RTX | PERSIST | DELACK | KEEP | PROBE);
   queueClear(tcp.chunks, t + SNDQ);
-  sackClear(tcp, t);
+  recordsClear(tcp, t);
   reassemblyClear(tcp, t);
   m[t + ST] = STATE.CLOSED;
 }

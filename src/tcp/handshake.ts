@@ -29,8 +29,9 @@ const {
   HANDLERS,
   QUICK_ACKS,
   RECOVER,
-  HIGH_RXT,
+  MIN_RTT_AT,
   LIMITED,
+  ROUND,
   CC,
   RCV_AT,
   SND_AT,
@@ -132,8 +133,9 @@ export function blockStart(
   m[t + QUICK_ACKS] = QUICK_ACKS_AT_START;
   m[t + CC] = tcp.congestion;
   m[t + RECOVER] = iss;
-  m[t + HIGH_RXT] = iss;
+  m[t + MIN_RTT_AT] = tcp.nowMs;
   m[t + LIMITED] = iss;
+  m[t + ROUND] = iss;
   m[t + RCV_AT] = tcp.nowMs;
   m[t + SND_AT] = tcp.nowMs;
   m[t + TCB.CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;

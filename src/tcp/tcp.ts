@@ -6,6 +6,7 @@ import { FlowTable } from '../memory/flow-table.ts';
 import { TimerWheel } from '../memory/timer-wheel.ts';
 import { HalfSipHash } from '../wire/siphash.ts';
 import { TcpOptions } from '../wire/tcp-options.ts';
+import { AckNews } from './ack-news.ts';
 import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS, TCB } from './block.ts';
 import { BlockPool } from './block-pool.ts';
 import { AckSample, type CongestionControl } from './congestion/control.ts';
@@ -15,6 +16,7 @@ import { TcpCounters } from './counters.ts';
 import { Events } from './events.ts';
 import type { Listener } from './listen.ts';
 import type { OutputLists } from './lists.ts';
+import { RecordPool } from './record-pool.ts';
 import { Segment } from './segment.ts';
 
 /** Limits and defaults of one engine's TCP. Sizes in bytes, times in ms. */
@@ -25,6 +27,8 @@ export interface TcpLimits {
   readonly miniBlocks: number;
   /** Chunks of 2 KiB shared by all send and receive queues. */
   readonly chunks: number;
+  /** Transmission records of 64 B: one for each part of what is outstanding that was sent at another time, or SACKed. */
+  readonly records: number;
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
   readonly rtoMin_ms: number;
@@ -46,6 +50,7 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   connections: 16_384,
   miniBlocks: 32_768,
   chunks: 32_768,
+  records: 32_768,
   receiveBuffer: 1 << 20,
   sendBuffer: 1 << 20,
   // RFC 6298 asks for 1 s; Linux and the others take 200 ms, which RFC 8961 4 allows when the RTT is measured.
@@ -85,6 +90,7 @@ export class Tcp {
   readonly coldBase: number;
   readonly table: FlowTable;
   readonly chunks: ChunkPool;
+  readonly records: RecordPool;
   readonly wheel: TimerWheel;
   readonly events: Events;
   /** By interface index. */
@@ -94,6 +100,7 @@ export class Tcp {
   readonly segment = new Segment();
   readonly options = new TcpOptions();
   readonly sample = new AckSample();
+  readonly news = new AckNews();
   /** Keyed hash for ISNs and ports; its keys never leave. */
   readonly hash: HalfSipHash;
   readonly key0: number;
@@ -138,6 +145,7 @@ export class Tcp {
     this.coldBase = arena.carve('cold blocks', limits.connections * COLD_WORDS * 4) >> 2;
     this.table = new FlowTable(arena, 'flow table', limits.connections + limits.miniBlocks);
     this.chunks = new ChunkPool(arena, 'chunks', limits.chunks);
+    this.records = new RecordPool(arena, 'transmission records', limits.records);
     this.wheel = new TimerWheel(arena, 'timer wheel', nowMs, {
       next: TCB.T_NEXT,
       prev: TCB.T_PREV,

@@ -110,7 +110,7 @@ export class TcpContext {
       arena: this.arena,
       secret: Int32Array.of(1, 2, 3, 4),
       now: this.now,
-      limits: { connections: 64, miniBlocks: 64, chunks: 1024, ...options.limits },
+      limits: { connections: 64, miniBlocks: 64, chunks: 1024, records: 1024, ...options.limits },
     });
     const addresses =
       mtu >= 1280 ? [`${ADDRESS[4].engine}/24`, `${ADDRESS[6].engine}/64`] : [`${ADDRESS[4].engine}/24`];

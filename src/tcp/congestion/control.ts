@@ -5,8 +5,8 @@
  * The caller has done the rest: loss detection, in-flight accounting, cwnd validation (RFC 7661: `acked` isn't
  * called for what was sent while the application, not cwnd, was the limit), restart after idle.
  */
-import { TCB } from '../block.ts';
-import { inFlight } from '../recovery.ts';
+import { COLD, TCB } from '../block.ts';
+import { coldOf } from '../cold.ts';
 import { CONGESTION_CONTROLS, type Tcp } from '../tcp.ts';
 
 const { CC, CWND, SSTHRESH, MSS, SND_UNA, SND_NXT } = TCB;
@@ -16,7 +16,7 @@ const { CC, CWND, SSTHRESH, MSS, SND_UNA, SND_NXT } = TCB;
  * Bytes and us. The rate fields are those of draft-ietf-ccwg-bbr 4.1 (delivery rate estimation).
  */
 export class AckSample {
-  /** Newly acknowledged by SND.UNA; newly SACKed; newly marked lost. */
+  /** Newly acknowledged by SND.UNA, and not SACKed before; newly SACKed; newly marked lost. */
   acked = 0;
   sacked = 0;
   lost = 0;
@@ -74,7 +74,7 @@ export function congestionAcked(tcp: Tcp, t: number, acked: number): void {
 
 export function congestionLoss(tcp: Tcp, t: number): void {
   const m = tcp.m;
-  m[t + SSTHRESH] = CONGESTION_CONTROLS[m[t + CC]].lost(tcp, t, inFlight(tcp, t));
+  m[t + SSTHRESH] = CONGESTION_CONTROLS[m[t + CC]].lost(tcp, t, (m[t + SND_NXT] - m[t + SND_UNA]) | 0);
   m[t + CWND] = m[t + SSTHRESH];
 }
 
@@ -85,6 +85,14 @@ export function congestionTimeout(tcp: Tcp, t: number): void {
     m[t + SSTHRESH] = CONGESTION_CONTROLS[m[t + CC]].timedOut(tcp, t, (m[t + SND_NXT] - m[t + SND_UNA]) | 0);
   }
   m[t + CWND] = m[t + MSS];
+}
+
+/** The last reduction was without cause: CWND and SSTHRESH are again at least what they were (RFC 4015 3.2). */
+export function congestionUndo(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  const cold = coldOf(tcp, t);
+  if (m[t + CWND] < m[cold + COLD.PRIOR_CWND]) m[t + CWND] = m[cold + COLD.PRIOR_CWND];
+  if (m[t + SSTHRESH] < m[cold + COLD.PRIOR_SSTHRESH]) m[t + SSTHRESH] = m[cold + COLD.PRIOR_SSTHRESH];
 }
 
 /** RFC 5681 4.1: after an idle time longer than the RTO the old window says nothing about the path. */
