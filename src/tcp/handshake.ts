@@ -4,8 +4,9 @@ import { FLAG, STATE, TCB } from './block.ts';
 import { congestionStart } from './congestion/control.ts';
 import { EVENT_OPEN, eventPush } from './events.ts';
 import { LIST_DATA, listPush } from './lists.ts';
+import { rateStart } from './rate.ts';
 import type { Segment } from './segment.ts';
-import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
+import { CHALLENGE_INTERVAL, CONGESTION_CONTROLS, type Tcp } from './tcp.ts';
 
 const {
   STATE: ST,
@@ -153,6 +154,7 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
   m[t + FLAGS] &= ~RTX;
   m[t + BACKOFF] = 0;
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
+  if (CONGESTION_CONTROLS[m[t + CC]].sampled !== undefined) rateStart(tcp, t);
   eventPush(tcp, t, EVENT_OPEN, 0, 0);
   if (m[t + SNDQ_LENGTH] > 0 || (m[t + FLAGS] & FIN_QUEUED) !== 0) {
     listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);

@@ -69,7 +69,7 @@ const {
 const { FLAGS2, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK, PTO } = FLAG;
 const { RECOVERY, LOSS, MINI, PROBE } = FLAG;
-const { SAMPLED, TLP_DUE } = FLAG2;
+const { SAMPLED, TLP_DUE, REO } = FLAG2;
 const { LOSS_FLAGS } = COLD;
 const { FRTO, FRTO_NEW, ANYWAY } = LOSS_FLAG;
 const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, LAST_ACK: LAST_ACK_STATE } = STATE;
@@ -336,8 +336,9 @@ function retransmit(tcp: Tcp, iface: Interface, t: number): number {
     if (slot === 0) return NO_SLOT;
     resend(tcp, iface, t, slot, seq, n);
     recoveryResent(tcp, t, n);
-    // The first outstanding byte's timeout runs from its last sending.
-    if (seq === m[t + SND_UNA] || (m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
+    // The first outstanding byte's timeout runs from its last sending; RACK's timer goes first.
+    if ((m[t + FLAGS] & RTX) === 0 || (seq === m[t + SND_UNA] && (m[t + FLAGS2] & REO) === 0))
+      rtxStart(tcp, t);
   }
   return DONE;
 }
