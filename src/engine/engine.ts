@@ -85,7 +85,7 @@ export interface MemoryInfo {
   readonly peak: number;
   /** How short they are: from half of them in use on `pressure`, from three quarters `high`; see tcp/memory.ts. */
   readonly level: (typeof LEVEL_NAMES)[number];
-  /** Bytes by which windows have grown past their first size, and the most that they may. */
+  /** Bytes of all windows that have grown past their first size, and the most that may be. */
   readonly grown: number;
   readonly grownMax: number;
 }

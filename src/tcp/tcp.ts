@@ -131,8 +131,8 @@ export class Tcp {
   /** The block whose program is being offered this much of its receive queue; 0: none. */
   offering = 0;
   offeredBytes = 0;
-  /** Recency stamp of out-of-order data. */
-  stamp = 0;
+  /** Runs of out-of-order data so far; see reassembly.ts. */
+  runsBegun = 0;
 
   /** @param secret at least 8 unpredictable bytes. */
   constructor(arena: Arena, ip: Ip, limits: TcpLimits, secret: Int32Array, nowMs: number) {
