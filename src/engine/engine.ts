@@ -432,7 +432,7 @@ export class Engine {
     for (let i = 0; i < ip.interfaces.length; i++) work += this.#input(ip.interfaces[i]);
     this.#timers();
     if (tcp.starved.length > 0) this.#feedStarved();
-    if (tcp.memory.level === LEVEL_HIGH && memoryLevel(tcp) === LEVEL_HIGH) memoryReclaim(tcp, true);
+    if (memoryLevel(tcp) === LEVEL_HIGH) memoryReclaim(tcp, true);
     if (tcp.events.count > 0) {
       work += tcp.events.count;
       dispatchEvents(tcp, this.#handlers, this.onHandlerError);

@@ -152,7 +152,7 @@ function tune(tcp: Tcp, t: number): void {
   const consumed = (m[t + RCV_NXT] - m[t + RCVQ_LENGTH]) | 0;
   if (m[t + TUNE_AT] === 0) {
     m[t + TUNE_SEQ] = consumed;
-    m[t + TUNE_AT] = tcp.nowUs | 1;
+    m[t + TUNE_AT] = tcp.nowUs || 1;
     return;
   }
   let bytes = (consumed - m[t + TUNE_SEQ]) | 0;
@@ -168,7 +168,7 @@ function tune(tcp: Tcp, t: number): void {
   }
   if (elapsed >= 0 && elapsed < rtt) return;
   m[t + TUNE_SEQ] = consumed;
-  m[t + TUNE_AT] = tcp.nowUs | 1;
+  m[t + TUNE_AT] = tcp.nowUs || 1;
   if (bytes < 0 || elapsed <= 0) return;
   // Over several round trips, as after a pause: what one of them would have brought.
   if (elapsed > 2 * rtt) bytes = (bytes * (rtt / elapsed)) | 0;
@@ -211,7 +211,7 @@ function grow(tcp: Tcp, t: number, wanted: number): void {
 /** What a buffer of `now` bytes may have of the budget: no more than is left over for others then. */
 function share(tcp: Tcp, now: number): number {
   const { grown, grownMax } = tcp.memory;
-  const allowed = ((grownMax - grown + covered(now)) / 2) | 0;
+  const allowed = ((grownMax - grown + now) / 2) | 0;
   return allowed > FIRST ? allowed : FIRST;
 }
 
