@@ -7,7 +7,14 @@ import type { ListenOptions as EngineListenOptions } from '../engine/engine.ts';
 import type { Conn } from '../engine/handlers.ts';
 import { checkPort, normalizeArguments, refuseUnsupported } from './arguments.ts';
 import { codedError, systemError } from './errors.ts';
-import { acceptSocket, type Owner, rethrow, type Socket, type SocketOptions } from './socket.ts';
+import {
+  acceptSocket,
+  congestionOptions,
+  type Owner,
+  rethrow,
+  type Socket,
+  type SocketOptions,
+} from './socket.ts';
 import type { SocketTable } from './socket-table.ts';
 import { tableOf } from './stacks.ts';
 
@@ -141,6 +148,7 @@ export class Server extends EventEmitter {
       fastOpen: given.fastOpen ?? false,
       backlog: given.backlog ?? BACKLOG,
       noDelay: this.#options.noDelay ?? false,
+      ...congestionOptions(this.#options),
     };
     try {
       this.#id =

@@ -5,7 +5,7 @@ import { queueDrop } from '../memory/byte-queue.ts';
 import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
-import { congestionStart } from './congestion/control.ts';
+import { type CongestionChoice, congestionChoose, congestionStart } from './congestion/control.ts';
 import { fastOpenAnswered, fastOpenStart, synData } from './fast-open.ts';
 import {
   blockStart,
@@ -22,6 +22,7 @@ import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowLookup, keyFromPacket, packetHash } from './lookup.ts';
 import { ephemeralPorts, timeWaitReusable } from './ports.ts';
 import { CLOSED_REFUSED } from './reasons.ts';
+import { receiveFirst, receiveShift } from './receive-window.ts';
 import { resetFor } from './reply.ts';
 import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
@@ -73,8 +74,13 @@ export interface OpenOptions {
   readonly noDelay: boolean;
   /** RFC 7413: what is queued before the SYN leaves may go with it. */
   readonly fastOpen: boolean;
+  /** Bytes; 0: they tune themselves. */
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
+  /** The stack's unless told. */
+  readonly congestion?: CongestionChoice | undefined;
+  /** Bytes; 0: none. See send.ts. */
+  readonly notSentLowWater: number;
 }
 
 /** The key of a connection to be, as if a packet of the peer's had come. */
@@ -135,7 +141,10 @@ export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   initialSequence(tcp, t);
   tcp.reusing = 0;
   m[t + PEER_MSS] = o.version === 4 ? MSS_DEFAULT_4 : MSS_DEFAULT_6;
-  blockStart(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.handlers);
+  // The scale that our SYN offers.
+  m[t + FLAGS] |= receiveShift(tcp, o.receiveBuffer) << 4;
+  blockStart(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.notSentLowWater, o.handlers);
+  if (o.congestion !== undefined) congestionChoose(tcp, t, o.congestion);
   // Timed from the breath that tries to send it: between breaths the clock stands still.
   m[t + FLAGS] |= PROBE;
   if (o.fastOpen) fastOpenStart(tcp, t);
@@ -161,14 +170,14 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
     return;
   }
   if ((s.flags & SYN) === 0) return;
-  negotiate(tcp, t, s, m[t + RCV_BUF]);
+  negotiate(tcp, t, s, (m[t + FLAGS] >> 4) & 15);
   mssUpdate(tcp, t);
-  congestionStart(m, t);
+  congestionStart(tcp, t);
   m[t + IRS] = s.seq;
   m[t + RCV_NXT] = (s.seq + 1) | 0;
   m[t + LAST_ACK] = m[t + RCV_NXT];
   // A SYN's window is never scaled (RFC 7323 2.2).
-  m[t + RCV_ADV] = (m[t + RCV_NXT] + Math.min(m[t + RCV_BUF], 0xffff)) | 0;
+  m[t + RCV_ADV] = (m[t + RCV_NXT] + receiveFirst(m[t + RCV_BUF])) | 0;
   m[t + RCV_AT] = tcp.nowMs;
   if (!hasAck) {
     // Simultaneous open (RFC 9293 figure 7).

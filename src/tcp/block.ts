@@ -94,12 +94,12 @@ export const TCB = {
   /** Byte queue of received data that waits for the program: 6 words. */
   RCVQ: 32,
   RCVQ_LENGTH: 32 + QUEUE_LENGTH,
-  /** Limits of the two queues, bytes. */
+  /** Limits of the two queues, bytes; see receive-window.ts and send.ts for how they move. */
   RCV_BUF: 38,
   SND_BUF: 39,
   /** Index into the handler sets. */
   HANDLERS: 40,
-  /** First node of out-of-order data, or 0; see reassembly.ts. */
+  /** Root of the runs of out-of-order data, or 0; see reassembly.ts. */
   OOO: 41,
   SACKED_COUNT: 42,
   DUPACKS: 43,
@@ -160,10 +160,19 @@ export const TCB = {
   FIN_AHEAD_SEQ: 81,
   /** Last ACK in answer to an unacceptable segment, ms. */
   CHALLENGE_AT: 82,
-  /** 1: all data before the peer's FIN was offered to the program; `end` is due once the receive queue is read. */
-  END_DUE: 83,
+  /** How many runs there are in OOO. */
+  OOO_RUNS: 83,
   /** More bits, see FLAG2. */
   FLAGS2: 84,
+  /** With FLAG2.PACED: no data before, us; and the module's own rate, see congestion/pacing.ts. */
+  PACE_AT: 91,
+  PACE_RATE: 92,
+
+  /** Where the program's consumption is measured from: the first byte it hadn't consumed at TUNE_AT, us (0: not yet). */
+  TUNE_SEQ: 93,
+  TUNE_AT: 94,
+  /** RTT as the receiver sees it, us; 0 until measured. */
+  RCV_RTT: 95,
 } as const;
 
 /**
@@ -171,8 +180,29 @@ export const TCB = {
  * by the index that `coldOf` gives; see cold.ts.
  */
 export const COLD = {
-  /** For the congestion control module, 40 words. */
+  /** The congestion control module's own, 28 words. */
   CC_WORDS: 0,
+  /** Congestion window validation, see congestion/validation.ts. */
+  PIPE_MARK: 28,
+  PIPE_NOW: 29,
+  PIPE_BEFORE: 30,
+  PIPE_SINCE: 31,
+  VALID_AT: 32,
+  /** What a spurious loss goes back to; UNDO_CWND 0: nothing. */
+  UNDO_CWND: 33,
+  UNDO_SSTHRESH: 34,
+  /** As the program asked for, bytes; 0: it didn't. */
+  START_WINDOW: 35,
+  /** Pacing's wheel, see congestion/pacing.ts. */
+  PACE_NEXT: 36,
+  PACE_PREV: 37,
+  PACE_DUE: 38,
+  /** Bytes that the program consumed in the last round trip that was measured. */
+  RCV_SPACE: 74,
+  /** The send buffer itself while SND_BUF holds a low-water mark; 0: it holds none. */
+  SND_FULL: 75,
+  /** The runs of OOO that SACK reports, the latest first: 4 words. */
+  OOO_RECENT: 76,
   /** Payload bytes that our SYN took along (RFC 7413). */
   SYN_DATA: 68,
   /** With FLAG2.LINGER: how long close() lets data and FIN be on their way, ms. */
@@ -269,6 +299,17 @@ export const FLAG = {
 export const FLAG2 = {
   /** The cold block is this connection's: zeroed, and perhaps written. */
   COLD_USED: 1 << 0,
+  /** Data waits for PACE_AT; has had to wait for it, perhaps still in the pacer; the program asked for pacing. */
+  PACED: 1 << 14,
+  PACE_WAIT: 1 << 15,
+  PACED_BY_OPTION: 1 << 16,
+  /** The congestion control module has `sampled`. */
+  SAMPLED: 1 << 17,
+  /** The buffer tunes itself. */
+  RCV_AUTO: 1 << 24,
+  SND_AUTO: 1 << 25,
+  /** All data before the peer's FIN was offered to the program: `end` is due once the receive queue is read. */
+  END_DUE: 1 << 26,
   /** Active: asked for Fast Open, and later: the SYN's data was taken. Passive: opened by a cookie. */
   FAST_OPEN: 1 << 18,
   /** close() doesn't wait for ever; see COLD.LINGER. */

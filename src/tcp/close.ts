@@ -2,11 +2,13 @@
 import { queueClear } from '../memory/byte-queue.ts';
 import { COLD, FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { coldOf, coldWord } from './cold.ts';
+import { paceEnd } from './congestion/pacing.ts';
 import { EVENT_CLOSE, eventPush } from './events.ts';
 import { fastOpenEnded } from './fast-open.ts';
 import { LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { CLOSED_ABORTED, CLOSED_CLEAN } from './reasons.ts';
 import { reassemblyClear } from './reassembly.ts';
+import { memoryForget } from './reclaim.ts';
 import { sackClear } from './sack.ts';
 import { SOURCE_CONNECTIONS } from './sources.ts';
 import type { Tcp } from './tcp.ts';
@@ -36,10 +38,12 @@ function detachFromWire(tcp: Tcp, t: number): void {
   urgentForget(tcp, t);
   if (m[t + LISTENER] !== 0) tcp.sources?.remove(t, SOURCE_CONNECTIONS);
   tcp.wheel.disarm(t);
+  paceEnd(tcp, t);
   m[t + FLAGS] &= ~(RTX | PERSIST | DELACK | KEEP | PROBE);
   queueClear(tcp.chunks, t + SNDQ);
   sackClear(tcp, t);
   reassemblyClear(tcp, t);
+  memoryForget(tcp, t);
   m[t + ST] = STATE.CLOSED;
 }
 

@@ -6,6 +6,9 @@ import type { TcpOptionValues } from '../wire/tcp-options.ts';
 import type { TcpLimits } from './tcp.ts';
 import { MODERN, type Peer, TcpContext } from './testing.ts';
 
+/** What lets the default receive buffer grow to its most, 32 MiB. */
+const OUR_SCALE = 9;
+
 /** A listener that answers every SYN by a cookie. */
 function always(limits: Partial<TcpLimits> = {}, version: 4 | 6 = 4): TcpContext {
   return new TcpContext({ version, limits: { synCookies: 'always', ...limits } }).listen();
@@ -24,7 +27,11 @@ describe('a connection by cookie', () => {
     const c = always({}, version);
     c.peer.inject({ flags: 'S', options: MODERN });
     const { options } = c.peer.expect({ flags: 'S.', seq: 0, ack: 1, window: 65_535 });
-    expect(options).toMatchObject({ sackPermitted: true, windowScale: 5, timestamps: { echo: 10_000 } });
+    expect(options).toMatchObject({
+      sackPermitted: true,
+      windowScale: OUR_SCALE,
+      timestamps: { echo: 10_000 },
+    });
     expect(c.engine.tcp.table.count).toBe(0);
     c.pass(30);
     c.peer.inject({ window: 1000 });
@@ -34,7 +41,7 @@ describe('a connection by cookie', () => {
       timestamps: true,
       sack: true,
       sndWindowScale: 7,
-      rcvWindowScale: 5,
+      rcvWindowScale: OUR_SCALE,
       sndWnd: 1000 << 7,
       peerMss: 1460,
     });
@@ -93,7 +100,7 @@ describe('a connection by cookie', () => {
           expect(c.info).toMatchObject({
             sack: sackPermitted,
             sndWindowScale: scale ?? 0,
-            rcvWindowScale: scale === null ? 0 : 5,
+            rcvWindowScale: scale === null ? 0 : OUR_SCALE,
           });
         },
       ),

@@ -11,8 +11,9 @@
  * with a peer that offers timestamps, whose echo brings them back; bit 5 is where Linux keeps ECN.
  */
 import { FLAG, TCB } from './block.ts';
-import { HASH_SYN_COOKIE, hashTuple, windowShift } from './handshake.ts';
+import { HASH_SYN_COOKIE, hashTuple } from './handshake.ts';
 import type { Listener } from './listen.ts';
+import { receiveShift } from './receive-window.ts';
 import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 
@@ -90,7 +91,7 @@ export function cookieNegotiated(tcp: Tcp, t: number, s: Segment, receiveBuffer:
   const options = s.tsEcr & OPTIONS_MASK;
   if ((options & OPTION_SACK) !== 0) flags |= SACK;
   if ((options & SCALE_MASK) !== SCALE_NONE)
-    flags |= (options & SCALE_MASK) | (windowShift(receiveBuffer) << 4);
+    flags |= (options & SCALE_MASK) | (receiveShift(tcp, receiveBuffer) << 4);
   m[t + FLAGS] = flags;
   m[t + TS_RECENT] = s.tsVal;
 }

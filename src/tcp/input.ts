@@ -21,6 +21,8 @@ import { flowLookup, packetHash } from './lookup.ts';
 import { cookieInput, listenInput, synReceivedInput } from './passive-open.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
+import { receiveAdmit } from './receive.ts';
+import { receiveRtt } from './receive-window.ts';
 import { challengeMini, resetFor, sendBareAck } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
@@ -39,7 +41,6 @@ const {
   ACK_OWED,
   MSS,
   QUICK_ACKS,
-  RCVQ_LENGTH,
 } = TCB;
 const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER, CHALLENGE_AT } = TCB;
 const { IRS } = TCB;
@@ -267,20 +268,17 @@ export function receiveData(tcp: Tcp, t: number, s: Segment): void {
   }
   // SYN-RECEIVED: that of a SYN with a Fast Open cookie.
   if (state < SYN_RECEIVED || state > FIN_WAIT_2) return;
-  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves. Who has
-  // left some already may not take the last quarter: others must be able to send, and to read as they go.
-  const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
-  const spare = tcp.chunks.free - tcp.chunksPromised - need;
-  if (spare < tcp.chunks.count >> 2 && (spare < 0 || m[t + RCVQ_LENGTH] > 0)) {
-    tcp.counters.receiveNoMemory++;
-    s.flags &= ~F_FIN;
-    ackNow(tcp, t);
-    return;
-  }
   if (s.seq !== m[t + RCV_NXT]) {
     tcp.counters.outOfOrder++;
     if (!reassemblyAdd(tcp, t, s.seq, s.dataAt, s.length)) s.flags &= ~F_FIN;
     // RFC 5681 4.2: at once, so that the sender learns of the gap.
+    ackNow(tcp, t);
+    return;
+  }
+  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves.
+  const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
+  if (tcp.chunks.free - tcp.chunksPromised - need < tcp.chunks.count >> 2 && !receiveAdmit(tcp, t, need)) {
+    s.flags &= ~F_FIN;
     ackNow(tcp, t);
     return;
   }
@@ -295,10 +293,16 @@ export function receiveData(tcp: Tcp, t: number, s: Segment): void {
     ackNow(tcp, t);
     return;
   }
-  // RFC 9293 3.8.6.3: at least every second full segment, quickly at the start.
+  // RFC 9293 3.8.6.3: at least every second full segment, quickly at the start. Full is what the peer sends, which
+  // may be less than our MSS; and one that can't send another within its window waits for us.
   m[t + ACK_OWED] += s.length;
-  if (m[t + ACK_OWED] >= 2 * m[t + MSS] || m[t + QUICK_ACKS] > 0) {
-    if (m[t + QUICK_ACKS] > 0) m[t + QUICK_ACKS]--;
+  if (m[t + ACK_OWED] > m[t + MSS]) {
+    m[t + FLAGS] |= ACK_NOW;
+    if (s.hasTimestamp !== 0) receiveRtt(tcp, t, s);
+  } else if (m[t + QUICK_ACKS] > 0) {
+    m[t + QUICK_ACKS]--;
+    m[t + FLAGS] |= ACK_NOW;
+  } else if (((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) < m[t + MSS]) {
     m[t + FLAGS] |= ACK_NOW;
   } else {
     m[t + FLAGS] |= ACK_DELAYED;

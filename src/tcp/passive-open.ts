@@ -8,6 +8,7 @@ import { txSlot } from '../ip/output.ts';
 import { FLAG_ACK as ACK, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
+import { congestionChoose } from './congestion/control.ts';
 import { cookieMake, cookieMss, cookieNegotiated, cookiesExpected } from './cookies.ts';
 import { EVENT_OPEN, eventPush } from './events.ts';
 import {
@@ -24,6 +25,7 @@ import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowReplace, keyFromPacket, packetHash } from './lookup.ts';
 import { nextHop } from './next-hop.ts';
 import { transmitSyn } from './output.ts';
+import { receiveFirst, receiveShift } from './receive-window.ts';
 import { challengeMini, resetFor } from './reply.ts';
 import type { Segment } from './segment.ts';
 import { SOURCE_CONNECTIONS, SOURCE_HALF_OPEN } from './sources.ts';
@@ -141,7 +143,7 @@ function synReceived(tcp: Tcp, t: number, s: Segment, listener: Listener, hash: 
   m[t + ST] = STATE.SYN_RECEIVED;
   m[t + IFACE] = p.iface;
   m[t + LISTENER] = listener.id + 1;
-  negotiate(tcp, t, s, listener.options.receiveBuffer);
+  negotiate(tcp, t, s, receiveShift(tcp, listener.options.receiveBuffer));
   initialSequence(tcp, t);
   windowStart(tcp, t, s.seq, listener);
   m[t + SND_WND] = s.window;
@@ -151,7 +153,7 @@ function windowStart(tcp: Tcp, t: number, irs: number, listener: Listener): void
   const m = tcp.m;
   const { receiveBuffer } = listener.options;
   m[t + RCV_NXT] = (irs + 1) | 0;
-  m[t + RCV_ADV] = (irs + 1 + (receiveBuffer < 0xffff ? receiveBuffer : 0xffff)) | 0;
+  m[t + RCV_ADV] = (irs + 1 + receiveFirst(receiveBuffer)) | 0;
 }
 
 /** Sends a SYN-ACK outside the output lists. @returns false when there was no slot or no next hop. */
@@ -245,7 +247,8 @@ function accepted(tcp: Tcp, t: number, listener: Listener): void {
   tcp.counters.passiveOpens++;
   tcp.sources?.add(t, SOURCE_CONNECTIONS);
   const irs = (m[t + RCV_NXT] - 1) | 0;
-  blockStart(tcp, t, m[t + SND_UNA], irs, o.receiveBuffer, o.sendBuffer, o.handlers);
+  blockStart(tcp, t, m[t + SND_UNA], irs, o.receiveBuffer, o.sendBuffer, o.notSentLowWater, o.handlers);
+  if (o.congestion !== undefined) congestionChoose(tcp, t, o.congestion);
 }
 
 /**

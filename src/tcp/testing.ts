@@ -14,6 +14,7 @@ import { emitIpv6Packet } from '../wire/ipv6.ts';
 import { PROTOCOL_TCP } from '../wire/protocols.ts';
 import { emitTcp, formatTcpFlags } from '../wire/tcp.ts';
 import type { TcpOptionValues } from '../wire/tcp-options.ts';
+import type { CongestionControl } from './congestion/control.ts';
 import type { TcpInfo } from './info.ts';
 import type { TcpLimits } from './tcp.ts';
 
@@ -77,10 +78,11 @@ export interface ContextOptions {
   /** Program's handlers, called after the recording ones. */
   readonly handlers?: Handlers;
   readonly noDelay?: boolean;
+  readonly congestionControls?: readonly CongestionControl[];
 }
 
 export class TcpContext {
-  readonly arena = new Arena(16 << 20);
+  readonly arena = new Arena(24 << 20);
   readonly engine: Engine;
   readonly port: Port;
   readonly version: 4 | 6;
@@ -111,6 +113,7 @@ export class TcpContext {
       arena: this.arena,
       secret: Int32Array.of(1, 2, 3, 4),
       now: this.now,
+      congestionControls: options.congestionControls ?? [],
       limits: { connections: 64, miniBlocks: 64, chunks: 1024, ...options.limits },
     });
     const addresses =
