@@ -21,11 +21,14 @@ export type { ConnectOptions, Endpoint, Engine, ListenOptions } from './engine/e
 export { EngineError } from './engine/errors.ts';
 export type { Conn, Handlers } from './engine/handlers.ts';
 export { ARENA_BYTES_MAX, Arena, ArenaFullError } from './memory/arena.ts';
+export type { EcnMode } from './tcp/ecn.ts';
 export type { TcpInfo } from './tcp/info.ts';
 export {
   CLOSED_ABORTED,
   CLOSED_CLEAN,
   CLOSED_CODES,
+  CLOSED_NET_UNREACHABLE,
+  CLOSED_PROTOCOL,
   CLOSED_REFUSED,
   CLOSED_RESET,
   CLOSED_TIMEOUT,

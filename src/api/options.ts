@@ -6,6 +6,7 @@ import type { Conn } from '../engine/handlers.ts';
 import { ARENA_BYTES_MAX } from '../memory/arena.ts';
 import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS } from '../tcp/block.ts';
 import { BLOCKS_MAX } from '../tcp/block-pool.ts';
+import { ECN_MODES } from '../tcp/ecn.ts';
 import { TCP_LIMITS_DEFAULT, type TcpLimits } from '../tcp/tcp.ts';
 import { type Cidr, formatCidr, ipv4Mask, parseCidr } from '../wire/address.ts';
 import { StackOptionsError } from './errors.ts';
@@ -99,6 +100,8 @@ const limits = z
     ephemeralPortMin: port,
     ephemeralPortMax: port,
     congestion: z.enum(['cubic', 'reno']),
+    ecn: z.enum(ECN_MODES),
+    mtuProbing: z.enum(['off', 'auto', 'always']),
   })
   .partial();
 

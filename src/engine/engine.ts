@@ -13,6 +13,7 @@ import { OPEN_FULL, OPEN_IN_USE, OPEN_NO_PORT, OPEN_NO_ROUTE, tcpOpen } from '..
 import { FLAG, STATE, TCB } from '../tcp/block.ts';
 import { BlockPool } from '../tcp/block-pool.ts';
 import { tcpAbort, tcpClose, tcpShutdown } from '../tcp/close.ts';
+import type { EcnMode } from '../tcp/ecn.ts';
 import { EVENT_RESUME, EVENT_WRITABLE, eventPush } from '../tcp/events.ts';
 import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { type TcpInfo, tcpInfo } from '../tcp/info.ts';
@@ -66,6 +67,8 @@ export interface ListenOptions {
   readonly backlog?: number;
   /** Nagle's algorithm off for what is accepted. */
   readonly noDelay?: boolean;
+  /** Explicit Congestion Notification of what is accepted; the engine's limits say otherwise. */
+  readonly ecn?: EcnMode;
 }
 
 export interface ConnectOptions {
@@ -75,6 +78,8 @@ export interface ConnectOptions {
   readonly localAddress?: string;
   readonly localPort?: number;
   readonly noDelay?: boolean;
+  /** Explicit Congestion Notification; the engine's limits say otherwise. */
+  readonly ecn?: EcnMode;
 }
 
 export interface Endpoint {
@@ -140,6 +145,7 @@ export class Engine {
       backlog: options.backlog ?? 1024,
       handlers: this.#handlers.add(handlers),
       noDelay: options.noDelay ?? false,
+      ecn: options.ecn ?? this.tcp.limits.ecn,
       receiveBuffer,
       sendBuffer,
     });
@@ -173,6 +179,7 @@ export class Engine {
       localPort: options.localPort ?? 0,
       handlers: this.#handlers.add(handlers),
       noDelay: options.noDelay ?? false,
+      ecn: options.ecn ?? this.tcp.limits.ecn,
       receiveBuffer: this.tcp.limits.receiveBuffer,
       sendBuffer: this.tcp.limits.sendBuffer,
     });
@@ -405,6 +412,7 @@ export class Engine {
     const m = ring.m;
     for (let i = 0; i < n; i++) {
       const d = ring.slot((ring.head + i) | 0);
+      tcp.frame = d;
       if (ipInput(ip, iface, m[d + AT], m[d + LENGTH], m[d + FRAME_FLAGS]) === PROTOCOL_TCP) tcpInput(tcp);
     }
     // Given back at the next rxSync: until then the frames stay for this breath's events.

@@ -5,6 +5,7 @@ import { FLAG_ACK as ACK, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.t
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
 import { congestionStart } from './congestion/control.ts';
+import { type EcnMode, ecnHandshakeAck, ecnOpen, ecnSyn, ecnSynAck } from './ecn.ts';
 import {
   blockStart,
   established,
@@ -58,6 +59,7 @@ export interface OpenOptions {
   readonly localPort?: number;
   readonly handlers: number;
   readonly noDelay: boolean;
+  readonly ecn: EcnMode;
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
 }
@@ -110,6 +112,7 @@ export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   initialSequence(tcp, t);
   m[t + PEER_MSS] = o.version === 4 ? MSS_DEFAULT_4 : MSS_DEFAULT_6;
   blockStart(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.handlers);
+  ecnOpen(m, t, o.ecn);
   // Timed from the breath that tries to send it: between breaths the clock stands still.
   m[t + FLAGS] |= PROBE;
   tcp.counters.activeOpens++;
@@ -163,12 +166,15 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
   if (!hasAck) {
     // Simultaneous open (RFC 9293 figure 7).
     m[t + ST] = STATE.SYN_RECEIVED;
+    // As if it had been the only SYN (RFC 9768 3.1.2).
+    ecnSyn(tcp, t, s, tcp.limits.ecn);
     m[t + SND_WND] = s.window;
     m[t + FLAGS] |= PROBE;
     timerBy(tcp, t, m[t + RTX_AT]);
     listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
     return;
   }
+  ecnSynAck(tcp, t, s);
   if ((m[t + FLAGS] & TIMING) !== 0) rttSample(m, t, (tcp.nowUs - m[t + RTT_AT]) | 0);
   m[t + FLAGS] &= ~(TIMING | PROBE);
   // On the control list: behind a stream of new SYNs on a full ring, handshakes would begin and never end.
@@ -186,6 +192,7 @@ export function synReceivedAck(tcp: Tcp, t: number, s: Segment): boolean {
     return false;
   }
   m[t + FLAGS] &= ~(TIMING | PROBE);
+  ecnHandshakeAck(tcp, t, s);
   established(tcp, t, s, (s.flags & SYN) !== 0 ? 0 : m[t + FLAGS] & 15);
   return true;
 }

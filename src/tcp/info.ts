@@ -1,5 +1,6 @@
 /** What a connection is like at the moment; the fields are those of Linux's TCP_INFO by their RFC names. */
-import { FLAG, STATE_NAMES, TCB } from './block.ts';
+import { COLD, FLAG, FLAG2, PATH_FLAG, STATE_NAMES, TCB } from './block.ts';
+import { coldOf } from './cold.ts';
 import { inFlight } from './recovery.ts';
 import { CONGESTION_CONTROLS, type Tcp } from './tcp.ts';
 import { rtoBackedOff } from './timers.ts';
@@ -42,6 +43,16 @@ export interface TcpInfo {
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly retransmits: number;
+  /** ECN feedback agreed on; whether new data is sent ECN-capable. */
+  readonly ecn: 'none' | 'classic' | 'accurate';
+  readonly ecnCapable: boolean;
+  /** CE marks: segments received with one; AccECN: segments of ours that arrived with one, and their bytes. */
+  readonly ceReceived: number;
+  readonly ceDelivered: number;
+  readonly ceDeliveredBytes: number;
+  /** The largest path MTU not ruled out, and the one that a probe in flight tests; 0: nothing is searched. */
+  readonly mtuSearchHigh: number;
+  readonly mtuProbe: number;
 }
 
 export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
@@ -59,7 +70,7 @@ export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
     congestion: CONGESTION_CONTROLS[m[t + TCB.CC]].name,
     recovery: (flags & FLAG.RECOVERY) !== 0 ? 'fast' : (flags & FLAG.LOSS) !== 0 ? 'timeout' : 'none',
     mss: m[t + TCB.MSS],
-    peerMss: m[t + TCB.PEER_MSS],
+    peerMss: m[t + TCB.PEER_MSS] & 0xffff,
     pathMtu: m[t + TCB.PMTU],
     sndUna: m[t + TCB.SND_UNA] >>> 0,
     sndNxt: m[t + TCB.SND_NXT] >>> 0,
@@ -77,5 +88,31 @@ export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
     bytesReceived: m[t + TCB.BYTES_IN] >>> 0,
     bytesSent: m[t + TCB.BYTES_OUT] >>> 0,
     retransmits: m[t + TCB.RETRANSMITS],
+    ...pathInfo(tcp, t),
+  };
+}
+
+type PathInfo = Pick<
+  TcpInfo,
+  'ecn' | 'ecnCapable' | 'ceReceived' | 'ceDelivered' | 'ceDeliveredBytes' | 'mtuSearchHigh' | 'mtuProbe'
+>;
+
+function pathInfo(tcp: Tcp, t: number): PathInfo {
+  const m = tcp.m;
+  const path = m[t + TCB.PATH];
+  const mode = path & PATH_FLAG.ECN;
+  const accurate = mode === PATH_FLAG.ECN_ACCURATE;
+  // Others have no cold block, or nothing of the path in it.
+  const cold = (m[t + TCB.FLAGS2] & FLAG2.COLD_USED) !== 0 ? coldOf(tcp, t) : 0;
+  const of = (word: number, from: number) => (cold === 0 ? 0 : (m[cold + word] - from) >>> 0);
+  const search = (path & PATH_FLAG.MTU) !== 0 ? of(COLD.MTU_SEARCH, 0) : 0;
+  return {
+    ecn: mode === 0 ? 'none' : accurate ? 'accurate' : 'classic',
+    ecnCapable: (path & PATH_FLAG.ECT) !== 0,
+    ceReceived: mode === 0 ? 0 : of(COLD.R_CEP, accurate ? 5 : 0),
+    ceDelivered: accurate ? of(COLD.S_CEP, 5) : 0,
+    ceDeliveredBytes: accurate ? of(COLD.S_CEB, 0) : 0,
+    mtuSearchHigh: search >>> 16,
+    mtuProbe: search & 0xffff,
   };
 }

@@ -2,6 +2,7 @@
 
 import type { Packet } from '../ip/packet.ts';
 import { FLAG } from './block.ts';
+import type { EcnMode } from './ecn.ts';
 import type { Tcp } from './tcp.ts';
 
 export interface ListenOptions {
@@ -13,6 +14,7 @@ export interface ListenOptions {
   /** Index of the program's handlers. */
   readonly handlers: number;
   readonly noDelay: boolean;
+  readonly ecn: EcnMode;
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
 }

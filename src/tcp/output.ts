@@ -6,10 +6,12 @@ import type { Interface } from '../ip/interface.ts';
 import { txSlot } from '../ip/output.ts';
 import { queueCopy, queueCopySum } from '../memory/byte-queue.ts';
 import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_PSH as PSH, FLAG_SYN as SYN } from '../wire/tcp.ts';
-import { tcpSynOptionsWrite } from '../wire/tcp-options.ts';
-import { FLAG, STATE, TCB } from './block.ts';
+import { TCP_OPTIONS_BYTES_MAX, tcpSynOptionsWrite } from '../wire/tcp-options.ts';
+import { accEcnOptionBytes, accEcnOptionWrite, accEcnSynAckOption } from './accecn.ts';
+import { FLAG, PATH_FLAG, PATH_SHIFT, STATE, TCB } from './block.ts';
 import { blockRelease, tcpDestroy } from './close.ts';
 import { congestionRestart } from './congestion/control.ts';
+import { ecnFlags, ecnHandshakeFlags, ecnSynAckFlags, ecnSynFlags } from './ecn.ts';
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
 import { ownMss, windowShift } from './handshake.ts';
 import {
@@ -24,6 +26,8 @@ import {
   unresolvedDue,
 } from './lists.ts';
 import { nextHop } from './next-hop.ts';
+import { pathResent } from './path.ts';
+import { mtuProbeBytes, mtuProbeSent } from './plpmtud.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks } from './reassembly.ts';
 import { inFlight, lostEdge } from './recovery.ts';
@@ -49,12 +53,19 @@ const {
   RCVQ_LENGTH,
 } = TCB;
 const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, IFACE, TS_OFFSET } = TCB;
-const { DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
+const { PATH, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
+const { ECN, ECN_ACCURATE, ECT, OPTION, HANDSHAKE, MTU, ANY } = PATH_FLAG;
+const ECT_SHIFT = PATH_SHIFT.ECT;
+/** The bit of ACE that stands where CWR does. */
+const ACE_CWR = 2 << PATH_SHIFT.ACE;
 const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, LAST_ACK: LAST_ACK_STATE } = STATE;
 const [F_FIN, F_SYN, F_PSH, F_ACK] = [FIN, SYN, PSH, ACK];
 const HEADER = 20;
+const OPTIONS_MAX = TCP_OPTIONS_BYTES_MAX;
+/** AccECN's option with all its fields, padded. */
+const ACCECN_BYTES = 12;
 /** Bits of FLAGS that are set once window scaling is agreed: our own shift is never 0 with buffers past 64 KiB. */
 const SCALED = 0xff;
 
@@ -143,7 +154,8 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
   const at = segmentAt(tcp, iface, t, slot) + HEADER;
   // The first SYN offers all we can; an answer only what the peer offered.
   const scale = passive ? ((flags & SCALED) !== 0 ? (flags >> 4) & 15 : -1) : windowShift(m[t + RCV_BUF]);
-  const optionBytes = tcpSynOptionsWrite(
+  const ecn = passive ? ecnSynAckFlags(m, t) : ecnSynFlags(m, t);
+  let optionBytes = tcpSynOptionsWrite(
     tcp.view,
     at,
     ownMss(tcp, t),
@@ -153,6 +165,9 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
     (tcp.nowMs + m[t + TS_OFFSET]) | 0,
     passive ? m[t + TS_RECENT] : 0,
   );
+  if (passive && (m[t + PATH] & OPTION) !== 0 && optionBytes <= OPTIONS_MAX - ACCECN_BYTES) {
+    optionBytes += accEcnSynAckOption(tcp.view, at + optionBytes);
+  }
   const window = passive ? (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0 : m[t + RCV_BUF];
   emit(
     tcp,
@@ -161,11 +176,12 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
     slot,
     m[t + SND_UNA],
     passive ? m[t + RCV_NXT] : 0,
-    passive ? F_SYN | F_ACK : F_SYN,
+    passive ? F_SYN | F_ACK | ecn : F_SYN | ecn,
     window < 0xffff ? window : 0xffff,
     optionBytes,
     0,
     tcp.arena.kernels.sum(at, optionBytes),
+    0,
     0,
   );
   m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
@@ -182,6 +198,12 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
 function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
   let budget = QUANTUM;
+  if ((m[t + PATH] & HANDSHAKE) !== 0) {
+    // RFC 9768 3.2.2.1: a pure ACK, whatever there is to send.
+    const slot = txSlot(iface);
+    if (slot === 0) return NO_SLOT;
+    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
+  }
   if ((m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) {
     for (; budget > 0; budget--) {
       const verdict = retransmitNext(tcp, iface, t);
@@ -213,12 +235,30 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       }
       if (n < unsent && n > mss) n -= n % mss;
       if (n < mss && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
+      let probe = 0;
+      if ((m[t + PATH] & (MTU | OPTION)) !== 0) {
+        if ((m[t + PATH] & MTU) !== 0)
+          probe = mtuProbeBytes(tcp, t, unsent, byWindow < byCwnd ? byWindow : byCwnd);
+        if (probe > 0) n = probe;
+        else if ((m[t + PATH] & OPTION) !== 0 && n > mss - ACCECN_BYTES) n = mss - ACCECN_BYTES;
+      }
       const slot = txSlot(iface);
       if (slot === 0 || iface.port.tx.available <= SLOTS_RESERVED) return NO_SLOT;
       const last = n === unsent;
       const fin = last && (m[t + FLAGS] & FIN_QUEUED) !== 0 ? F_FIN : 0;
       const seq = m[t + SND_NXT];
-      sendData(tcp, iface, t, slot, seq, outstanding, n, last ? F_PSH | fin : 0);
+      sendData(
+        tcp,
+        iface,
+        t,
+        slot,
+        seq,
+        outstanding,
+        n,
+        last ? F_PSH | fin : 0,
+        probe === 0 && n > mss ? mss : 0,
+      );
+      if (probe > 0) mtuProbeSent(tcp, t, seq, probe);
       m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
       tcp.counters.bytesOut += n;
       outstanding += n;
@@ -237,7 +277,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
     if (unsent === 0 && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
       const slot = txSlot(iface);
       if (slot === 0) return NO_SLOT;
-      sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, F_FIN);
+      sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, F_FIN, 0);
       m[t + SND_NXT] = (m[t + SND_NXT] + 1) | 0;
       m[t + FLAGS] |= FIN_SENT;
       if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
@@ -250,7 +290,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   if ((flags & ACK_NOW) !== 0) {
     const slot = txSlot(iface);
     if (slot === 0) return NO_SLOT;
-    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0);
+    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
   } else if ((flags & (ACK_DELAYED | DELACK)) === ACK_DELAYED) {
     m[t + DELACK_AT] = (tcp.nowMs + tcp.limits.delayedAck_ms) | 0;
     m[t + FLAGS] |= DELACK;
@@ -263,6 +303,8 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
 function superBytes(m: Int32Array, iface: Interface, t: number, mss: number): number {
   const most = iface.port.capabilities.segmentBytesMax;
   if (most === 0) return mss;
+  // Hosts that cut super-segments take ACE's middle bit for CWR, and leave it to the first (RFC 9768 3.3.4).
+  if ((m[t + PATH] & ECN) === ECN_ACCURATE && (m[t + PATH] & ACE_CWR) !== 0) return mss;
   const room = most - ((m[t + FLAGS] & V6) !== 0 ? iface.headroom6 : iface.headroom4) - 60;
   return room < mss ? mss : room - (room % mss);
 }
@@ -310,7 +352,8 @@ function resend(tcp: Tcp, iface: Interface, t: number, slot: number, seq: number
   const data = m[t + SNDQ_LENGTH] - position;
   const length = n < data ? n : data;
   const fin = n > data && (m[t + FLAGS] & FIN_SENT) !== 0 ? F_FIN : 0;
-  sendData(tcp, iface, t, slot, seq, position, length, fin | (length > 0 ? F_PSH : 0));
+  if ((m[t + PATH] & ANY) !== 0) pathResent(tcp, t, seq);
+  sendData(tcp, iface, t, slot, seq, position, length, fin | (length > 0 ? F_PSH : 0), 0);
   m[t + RETRANSMITS]++;
   tcp.counters.retransmits++;
   if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
@@ -331,7 +374,7 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
     let n = queued < m[t + MSS] ? queued : m[t + MSS];
     if (n > m[t + SND_WND]) n = m[t + SND_WND];
     if (n < 1) n = 1;
-    sendData(tcp, iface, t, slot, una, 0, n, F_PSH);
+    sendData(tcp, iface, t, slot, una, 0, n, F_PSH, 0);
     const fresh = (una + n - m[t + SND_NXT]) | 0;
     if (fresh > 0) {
       m[t + SND_NXT] = (una + n) | 0;
@@ -340,12 +383,15 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
     }
   } else if ((m[t + FLAGS] & PERSIST) === 0) {
     // RFC 9293 3.8.4: one below what the peer expects, so that it must answer.
-    sendData(tcp, iface, t, slot, (m[t + SND_UNA] - 1) | 0, 0, 0, 0);
+    sendData(tcp, iface, t, slot, (m[t + SND_UNA] - 1) | 0, 0, 0, 0, 0);
   }
   return true;
 }
 
-/** One segment with an ACK: `length` bytes from `position` of the send queue, which are `seq` on. */
+/**
+ * One segment with an ACK: `length` bytes from `position` of the send queue, which are `seq` on.
+ * @param split As `emit` takes it.
+ */
 function sendData(
   tcp: Tcp,
   iface: Interface,
@@ -355,6 +401,7 @@ function sendData(
   position: number,
   length: number,
   segmentFlags: number,
+  split: number,
 ): void {
   const m = tcp.m;
   const flags = m[t + FLAGS];
@@ -365,15 +412,38 @@ function sendData(
     optionBytes = 12;
     sum = writeTimestamps(tcp, t, at);
   }
+  const path = m[t + PATH] & ANY;
+  const handshake = length === 0 ? path & HANDSHAKE : 0;
   // SACK blocks ride on pure ACKs, where they cost no payload.
-  if (length === 0 && (flags & SACK) !== 0 && (m[t + OOO] !== 0 || m[t + DSACK_START] !== m[t + DSACK_END])) {
-    const sackBytes = writeSack(tcp, t, at + optionBytes, optionBytes > 0 ? 3 : 4);
+  if (
+    length === 0 &&
+    (flags & SACK) !== 0 &&
+    (m[t + OOO] !== 0 || m[t + DSACK_START] !== m[t + DSACK_END]) &&
+    handshake === 0
+  ) {
+    // Two must fit beside AccECN's option (RFC 9768 3.2.3.3).
+    const most = (optionBytes > 0 ? 3 : 4) - ((path & OPTION) !== 0 ? 1 : 0);
+    const sackBytes = writeSack(tcp, t, at + optionBytes, most);
     sum += tcp.arena.kernels.sum(at + optionBytes, sackBytes);
     optionBytes += sackBytes;
   }
-  let split = 0;
+  let tos = 0;
+  if ((path & ECN) !== 0) {
+    // RFC 3168 6.1.4 to 6.1.6: no ECT on pure ACKs, retransmissions and window probes.
+    const fresh = length > 0 && seq === m[t + SND_NXT] && (flags & PERSIST) === 0;
+    if (fresh) tos = (path & ECT) >>> ECT_SHIFT;
+    segmentFlags |= handshake !== 0 ? ecnHandshakeFlags(m, t) : ecnFlags(m, t, fresh);
+    if ((path & OPTION) !== 0 && split === 0 && (fresh || length === 0)) {
+      const room = length > 0 ? m[t + MSS] - length : OPTIONS_MAX - optionBytes;
+      const bytes = accEcnOptionBytes(tcp, t);
+      if (bytes <= room) {
+        accEcnOptionWrite(tcp, t, at + optionBytes, bytes, handshake !== 0);
+        sum += tcp.arena.kernels.sum(at + optionBytes, bytes);
+        optionBytes += bytes;
+      }
+    }
+  }
   if (length > 0) {
-    if (length > m[t + MSS]) split = m[t + MSS];
     if (iface.port.capabilities.txChecksum)
       queueCopy(tcp.chunks, t + SNDQ, position, length, at + optionBytes);
     else sum += queueCopySum(tcp.chunks, t + SNDQ, position, length, at + optionBytes);
@@ -392,6 +462,7 @@ function sendData(
     length,
     sum,
     split,
+    tos,
   );
   m[t + LAST_ACK] = rcvNxt;
   m[t + ACK_OWED] = 0;

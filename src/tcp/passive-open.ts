@@ -6,6 +6,7 @@
 import { FLAG_ACK as ACK, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
+import { ecnHandshakeAck, ecnSyn, ecnSynAgain } from './ecn.ts';
 import { blockStart, established, initialSequence, negotiate } from './handshake.ts';
 import { listenerFind } from './listen.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
@@ -75,6 +76,7 @@ export function listenInput(tcp: Tcp, s: Segment): boolean {
   m[t + IFACE] = p.iface;
   m[t + LISTENER] = listener.id + 1;
   negotiate(tcp, t, s, listener.options.receiveBuffer);
+  ecnSyn(tcp, t, s, listener.options.ecn);
   initialSequence(tcp, t);
   m[t + RCV_NXT] = (s.seq + 1) | 0;
   m[t + LAST_ACK] = m[t + RCV_NXT];
@@ -128,8 +130,12 @@ export function synReceivedInput(tcp: Tcp, t: number, s: Segment): number {
   }
   if ((s.flags & SYN) !== 0) {
     // The peer's SYN again: our SYN-ACK was lost.
-    if (offset === -1 && (s.flags & ACK) === 0) listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
-    else sendBareAck(tcp, t);
+    if (offset !== -1 || (s.flags & ACK) !== 0) sendBareAck(tcp, t);
+    else if (ecnSynAgain(tcp, t, s)) listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
+    else {
+      resetFor(tcp, tcp.ip.packet, s);
+      halfOpenRemove(tcp, t);
+    }
     return 0;
   }
   if ((s.flags & ACK) === 0) return 0;
@@ -185,6 +191,7 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
     o.sendBuffer,
     o.handlers,
   );
+  ecnHandshakeAck(tcp, full, s);
   established(tcp, full, s, m[full + FLAGS] & 15);
   // Timestamps measure the handshake whatever was lost (RFC 7323 4); but data instead of the last ACK means that
   // this ACK was lost, and its echo is as old as the peer's program was idle.

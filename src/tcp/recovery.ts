@@ -10,6 +10,7 @@
 import { FLAG, TCB } from './block.ts';
 import { congestionLoss } from './congestion/control.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
+import { lossIsCongestion } from './path.ts';
 import { sackAdvance, sackClear, sackedWithin, sackLostEdge } from './sack.ts';
 import type { Tcp } from './tcp.ts';
 
@@ -86,7 +87,7 @@ export function duplicateAck(tcp: Tcp, t: number): void {
 function enterRecovery(tcp: Tcp, t: number): void {
   const m = tcp.m;
   tcp.counters.fastRecoveries++;
-  congestionLoss(tcp, t);
+  if (lossIsCongestion(tcp, t)) congestionLoss(tcp, t);
   m[t + RECOVER] = m[t + SND_NXT];
   m[t + HIGH_RXT] = m[t + SND_UNA];
   m[t + FLAGS] = (m[t + FLAGS] & ~TIMING) | RECOVERY;

@@ -6,8 +6,10 @@
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
 import { congestionTimeout } from './congestion/control.ts';
+import { softError } from './icmp-errors.ts';
 import { LIST_ACK, LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { synReceivedTimeout } from './passive-open.ts';
+import { pathTimeout } from './path.ts';
 import { CLOSED_TIMEOUT } from './reasons.ts';
 import { enterLoss } from './recovery.ts';
 import type { Tcp } from './tcp.ts';
@@ -26,7 +28,7 @@ const {
   STALL_AT,
   USER_TIMEOUT,
 } = TCB;
-const { SND_UNA, SND_NXT, SND_WND, KEEP_IDLE, KEEP_PROBES, RCV_AT, SOFT_ERROR, HANDLE } = TCB;
+const { SND_UNA, SND_NXT, SND_WND, KEEP_IDLE, KEEP_PROBES, RCV_AT, HANDLE } = TCB;
 const { RTX, PERSIST, DELACK, KEEP, MINI, ACK_NOW, ACK_DELAYED, PROBE, TIMING } = FLAG;
 
 /** Initial RTO (RFC 6298 2.1), ms. */
@@ -152,7 +154,7 @@ function stalledTooLong(tcp: Tcp, t: number): boolean {
 
 function giveUp(tcp: Tcp, t: number): void {
   tcp.counters.userTimeouts++;
-  tcpDestroy(tcp, t, tcp.m[t + SOFT_ERROR] || CLOSED_TIMEOUT);
+  tcpDestroy(tcp, t, softError(tcp.m, t) || CLOSED_TIMEOUT);
 }
 
 function retransmissionTimeout(tcp: Tcp, t: number): void {
@@ -175,6 +177,7 @@ function retransmissionTimeout(tcp: Tcp, t: number): void {
     // The next hop may have changed (RFC 9293 3.8.3's R1, RFC 1122 4.2.3.5).
     if (m[t + BACKOFF] >= 3) m[t + TCB.NEIGHBOUR] = 0;
     congestionTimeout(tcp, t);
+    pathTimeout(tcp, t);
     enterLoss(tcp, t);
   }
   rtxStart(tcp, t);

@@ -48,6 +48,8 @@ export interface CongestionControl {
   timedOut(tcp: Tcp, t: number, flight: number): number;
   /** Each ACK that acknowledges, SACKs or marks anything lost, in recovery too: for modules that model the path. */
   sampled?(tcp: Tcp, t: number, sample: AckSample): void;
+  /** Made for L4S (RFC 9331): data is sent as ECT(1) where AccECN is agreed. */
+  readonly l4s?: boolean;
 }
 
 /** No window below this after a loss (RFC 5681 eq. 4). */
@@ -76,6 +78,11 @@ export function congestionLoss(tcp: Tcp, t: number): void {
   const m = tcp.m;
   m[t + SSTHRESH] = CONGESTION_CONTROLS[m[t + CC]].lost(tcp, t, inFlight(tcp, t));
   m[t + CWND] = m[t + SSTHRESH];
+}
+
+/** CE marks were reported, for the first time in this window of data (RFC 3168 6.1.2): as for a loss. */
+export function congestionCe(tcp: Tcp, t: number): void {
+  congestionLoss(tcp, t);
 }
 
 export function congestionTimeout(tcp: Tcp, t: number): void {
