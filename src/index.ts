@@ -17,10 +17,13 @@ export { type CloseOptions, Stack, type StackCounters } from './api/stack.ts';
 export { type CableOptions, createCable } from './device/cable.ts';
 export { capture } from './device/capture.ts';
 export { type Capabilities, type Link, type Port, type PortCounters, PortError } from './device/port.ts';
-export type { ConnectOptions, Endpoint, Engine, ListenOptions } from './engine/engine.ts';
+export type { CongestionOptions, ConnectOptions, Endpoint, Engine, ListenOptions } from './engine/engine.ts';
 export { EngineError } from './engine/errors.ts';
 export type { Conn, Handlers } from './engine/handlers.ts';
 export { ARENA_BYTES_MAX, Arena, ArenaFullError } from './memory/arena.ts';
+export { COLD, FLAG, TCB } from './tcp/block.ts';
+export { coldOf } from './tcp/cold.ts';
+export { AckSample, type CongestionControl } from './tcp/congestion/control.ts';
 export type { EcnMode } from './tcp/ecn.ts';
 export type { TcpInfo } from './tcp/info.ts';
 export {
@@ -34,4 +37,4 @@ export {
   CLOSED_TIMEOUT,
   CLOSED_UNREACHABLE,
 } from './tcp/reasons.ts';
-export { TCP_LIMITS_DEFAULT, type TcpLimits } from './tcp/tcp.ts';
+export { TCP_LIMITS_DEFAULT, type Tcp, type TcpLimits } from './tcp/tcp.ts';

@@ -79,12 +79,13 @@ export class Stack implements SocketStack, AsyncDisposable {
 
   /** Use `Stack.open`. */
   private constructor(port: Port, settings: Settings, { onHandlerError, onDeviceError }: StackOptions) {
-    const { addresses, gateways, limits, mtu } = settings;
+    const { addresses, gateways, limits, mtu, congestionControls } = settings;
     const { arena } = port;
     const secret = randomFillSync(new Int32Array(4));
     this.engine = new Engine({
       arena,
       limits,
+      congestionControls,
       secret,
       now: performance.now(),
       clock: () => performance.now(),

@@ -6,11 +6,18 @@ import { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
 import { DESC_AT } from '../memory/ring.ts';
 import { STATE_NAMES, TCB } from '../tcp/block.ts';
-import type { TcpLimits } from '../tcp/tcp.ts';
 import { Engine } from './engine.ts';
+import type { Limits } from './limits.ts';
 
 /** Small enough that a world takes a few MiB. */
-export const LIMITS_SMALL: Partial<TcpLimits> = { connections: 64, miniBlocks: 128, chunks: 2048 };
+export const LIMITS_SMALL: Partial<Limits> = {
+  connections: 64,
+  miniBlocks: 128,
+  chunks: 2048,
+  reassemblyBuffers: 8,
+  udpSockets: 64,
+  udpChunks: 64,
+};
 
 /** One seed is to be replayed. */
 export const SEED_GIVEN = (process.env.MILLRACE_SEED ?? '') !== '';
@@ -32,7 +39,7 @@ export function replayable(file: string, seed: number, body: () => void): void {
 
 export interface WorldOptions {
   readonly seed: number;
-  readonly limits?: Partial<TcpLimits>;
+  readonly limits?: Partial<Limits>;
   readonly mtu?: number;
   readonly offload?: boolean;
   readonly link?: 'ether' | 'ip';
@@ -184,6 +191,8 @@ export function auditEngine(engine: Engine): void {
   none('events', tcp.events.count);
   none('in TIME-WAIT', tcp.timeWaitOldest === 0 ? 0 : 1);
   none('promised chunks', tcp.chunksPromised);
+  none('bytes of grown windows', tcp.memory.grown);
+  none('holders of memory', tcp.memory.holderCount);
   for (const listener of tcp.listeners) none('half-open', listener?.halfOpen ?? 0);
   for (const lists of tcp.lists) for (const head of lists.head) none('on an output list', head);
   if (left.length > 0) throw new Error(`left behind: ${left.join(', ')} [${liveStates(engine)}]`);

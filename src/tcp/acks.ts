@@ -3,15 +3,17 @@
 import { neighbourConfirm } from '../ip/neighbours.ts';
 import { queueDrop } from '../memory/byte-queue.ts';
 import { FLAG_FIN as FIN } from '../wire/tcp.ts';
-import { FLAG, STATE, TCB } from './block.ts';
+import { FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { tcpFinish } from './close.ts';
-import { congestionAcked } from './congestion/control.ts';
+import { congestionAcked, congestionSampled } from './congestion/control.ts';
+import { congestionRound } from './congestion/validation.ts';
 import { EVENT_DRAINED, EVENT_WRITABLE, eventPush } from './events.ts';
 import { ackNow } from './input.ts';
 import { LIST_DATA, listPush } from './lists.ts';
 import { duplicateAck, enterLoss, recoveryAcked } from './recovery.ts';
 import { sackAdd } from './sack.ts';
 import type { Segment } from './segment.ts';
+import { sendWritable } from './send.ts';
 import type { Tcp } from './tcp.ts';
 import { keepStart, rttSample, rtxStart } from './timers.ts';
 
@@ -30,7 +32,7 @@ const {
   BACKOFF,
   SNDQ_LENGTH,
 } = TCB;
-const { IFACE, NEIGHBOUR, LIMITED, RECOVER, SACKED_COUNT, DUPACKS, SND_BUF, KEEP_PROBES } = TCB;
+const { IFACE, NEIGHBOUR, LIMITED, RECOVER, SACKED_COUNT, DUPACKS, KEEP_PROBES } = TCB;
 const {
   SACK,
   TIMING,
@@ -44,6 +46,8 @@ const {
   WANT_DRAINED,
   DETACHED,
 } = FLAG;
+const { FLAGS2 } = TCB;
+const { SAMPLED } = FLAG2;
 const { FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK } = STATE;
 const [E_WRITABLE, E_DRAINED] = [EVENT_WRITABLE, EVENT_DRAINED];
 const F_FIN = FIN;
@@ -85,6 +89,7 @@ export function acceptAck(tcp: Tcp, t: number, s: Segment): boolean {
         ? sacked > 0
         : s.length === 0 && (s.flags & F_FIN) === 0 && m[t + SND_WND] === windowBefore;
     if (duplicate) duplicateAck(tcp, t);
+    if (sacked > 0 && (m[t + FLAGS2] & SAMPLED) !== 0) congestionSampled(tcp, t);
   }
   return true;
 }
@@ -128,6 +133,7 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number): boolean {
   if ((m[t + FLAGS] & TIMING) !== 0 && ((s.ack - m[t + RTT_SEQ]) | 0) >= 0) {
     m[t + FLAGS] &= ~TIMING;
     rttSample(m, t, (tcp.nowUs - m[t + RTT_AT]) | 0);
+    congestionRound(tcp, t);
     // Once a round trip, what costs more: reachability (RFC 4861 7.3.1), and marks that must not fall 2^31 behind.
     neighbourConfirm(tcp.ip.interfaces[m[t + IFACE]], m[t + NEIGHBOUR]);
     if (((m[t + LIMITED] - s.ack) | 0) < 0) m[t + LIMITED] = (s.ack - 1) | 0;
@@ -142,11 +148,12 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number): boolean {
   if ((m[t + FLAGS] & RECOVERY) === 0 && ((m[t + FLAGS] & LOSS) !== 0 || (!recovering && limited))) {
     congestionAcked(tcp, t, acked);
   }
+  if ((m[t + FLAGS2] & SAMPLED) !== 0) congestionSampled(tcp, t);
 
   const flags = m[t + FLAGS];
   const queued = m[t + SNDQ_LENGTH];
   if ((flags & (WANT_WRITABLE | WANT_DRAINED)) !== 0) {
-    if ((flags & WANT_WRITABLE) !== 0 && queued <= m[t + SND_BUF] >> 1) {
+    if ((flags & WANT_WRITABLE) !== 0 && sendWritable(tcp, t)) {
       m[t + FLAGS] &= ~WANT_WRITABLE;
       eventPush(tcp, t, E_WRITABLE, 0, 0);
     }

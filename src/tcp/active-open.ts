@@ -4,7 +4,7 @@ import { routeLookup4, routeLookup6 } from '../ip/routes.ts';
 import { FLAG_ACK as ACK, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
-import { congestionStart } from './congestion/control.ts';
+import { type CongestionChoice, congestionChoose, congestionStart } from './congestion/control.ts';
 import { type EcnMode, ecnHandshakeAck, ecnOpen, ecnSyn, ecnSynAck } from './ecn.ts';
 import {
   blockStart,
@@ -18,6 +18,7 @@ import {
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowLookup, keyFromPacket, packetHash } from './lookup.ts';
 import { CLOSED_REFUSED } from './reasons.ts';
+import { receiveFirst, receiveShift } from './receive-window.ts';
 import { resetFor } from './reply.ts';
 import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
@@ -60,8 +61,13 @@ export interface OpenOptions {
   readonly handlers: number;
   readonly noDelay: boolean;
   readonly ecn: EcnMode;
+  /** Bytes; 0: they tune themselves. */
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
+  /** The stack's unless told. */
+  readonly congestion?: CongestionChoice | undefined;
+  /** Bytes; 0: none. See send.ts. */
+  readonly notSentLowWater: number;
 }
 
 /** The key of a connection to be, as if a packet of the peer's had come. */
@@ -111,7 +117,10 @@ export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   m[t + ST] = STATE.SYN_SENT;
   initialSequence(tcp, t);
   m[t + PEER_MSS] = o.version === 4 ? MSS_DEFAULT_4 : MSS_DEFAULT_6;
-  blockStart(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.handlers);
+  // The scale that our SYN offers.
+  m[t + FLAGS] |= receiveShift(tcp, o.receiveBuffer) << 4;
+  blockStart(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.notSentLowWater, o.handlers);
+  if (o.congestion !== undefined) congestionChoose(tcp, t, o.congestion);
   ecnOpen(m, t, o.ecn);
   // Timed from the breath that tries to send it: between breaths the clock stands still.
   m[t + FLAGS] |= PROBE;
@@ -154,14 +163,14 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
     return;
   }
   if ((s.flags & SYN) === 0) return;
-  negotiate(tcp, t, s, m[t + RCV_BUF]);
+  negotiate(tcp, t, s, (m[t + FLAGS] >> 4) & 15);
   mssUpdate(tcp, t);
-  congestionStart(m, t);
+  congestionStart(tcp, t);
   m[t + IRS] = s.seq;
   m[t + RCV_NXT] = (s.seq + 1) | 0;
   m[t + LAST_ACK] = m[t + RCV_NXT];
   // A SYN's window is never scaled (RFC 7323 2.2).
-  m[t + RCV_ADV] = (m[t + RCV_NXT] + Math.min(m[t + RCV_BUF], 0xffff)) | 0;
+  m[t + RCV_ADV] = (m[t + RCV_NXT] + receiveFirst(m[t + RCV_BUF])) | 0;
   m[t + RCV_AT] = tcp.nowMs;
   if (!hasAck) {
     // Simultaneous open (RFC 9293 figure 7).

@@ -60,8 +60,9 @@ export const TCB = {
   /** Bytes, scaled. */
   SND_WND: 9,
   TS_RECENT: 10,
-  /** RFC 7323's Last.ACK.sent. */
+  /** RFC 7323's Last.ACK.sent. Mini blocks: when the last challenge ACK was sent, ms. */
   LAST_ACK: 11,
+  MINI_CHALLENGE_AT: 11,
   /** When the block's entry in the wheel is due, ms. Meaningful while armed. */
   T_AT: 12,
   /** Deadline of the retransmission or persist timer, ms; see FLAG.RTX. Half-open: SYN-ACKs sent again. */
@@ -95,12 +96,12 @@ export const TCB = {
   /** Byte queue of received data that waits for the program: 6 words. */
   RCVQ: 32,
   RCVQ_LENGTH: 32 + QUEUE_LENGTH,
-  /** Limits of the two queues, bytes. */
+  /** Limits of the two queues, bytes; see receive-window.ts and send.ts for how they move. */
   RCV_BUF: 38,
   SND_BUF: 39,
   /** Index into the handler sets. */
   HANDLERS: 40,
-  /** First node of out-of-order data, or 0; see reassembly.ts. */
+  /** Root of the runs of out-of-order data, or 0; see reassembly.ts. */
   OOO: 41,
   SACKED_COUNT: 42,
   DUPACKS: 43,
@@ -161,10 +162,19 @@ export const TCB = {
   FIN_AHEAD_SEQ: 81,
   /** Last ACK in answer to an unacceptable segment, ms. */
   CHALLENGE_AT: 82,
-  /** 1: all data before the peer's FIN was offered to the program; `end` is due once the receive queue is read. */
-  END_DUE: 83,
+  /** How many runs there are in OOO. */
+  OOO_RUNS: 83,
   /** More bits, see FLAG2. */
   FLAGS2: 84,
+  /** With FLAG2.PACED: no data before, us; and the module's own rate, see congestion/pacing.ts. */
+  PACE_AT: 91,
+  PACE_RATE: 92,
+
+  /** Where the program's consumption is measured from: the first byte it hadn't consumed at TUNE_AT, us (0: not yet). */
+  TUNE_SEQ: 93,
+  TUNE_AT: 94,
+  /** RTT as the receiver sees it, us; 0 until measured. */
+  RCV_RTT: 95,
 } as const;
 
 /**
@@ -172,8 +182,23 @@ export const TCB = {
  * by the index that `coldOf` gives; see cold.ts.
  */
 export const COLD = {
-  /** For the congestion control module, 40 words. */
+  /** The congestion control module's own, 28 words. */
   CC_WORDS: 0,
+  /** Congestion window validation, see congestion/validation.ts. */
+  PIPE_MARK: 28,
+  PIPE_NOW: 29,
+  PIPE_BEFORE: 30,
+  PIPE_SINCE: 31,
+  VALID_AT: 32,
+  /** What a spurious loss goes back to; UNDO_CWND 0: nothing. */
+  UNDO_CWND: 33,
+  UNDO_SSTHRESH: 34,
+  /** As the program asked for, bytes; 0: it didn't. */
+  START_WINDOW: 35,
+  /** Pacing's wheel, see congestion/pacing.ts. */
+  PACE_NEXT: 36,
+  PACE_PREV: 37,
+  PACE_DUE: 38,
   /** RFC 9768's r.cep, r.e0b, r.ceb and r.e1b, as they start there. Classic ECN counts CE in the first, from 0. */
   R_CEP: 56,
   R_E0B: 57,
@@ -195,6 +220,12 @@ export const COLD = {
   MTU_SEARCH: 66,
   /** When a search that has ended begins anew, ms. */
   MTU_RAISE_AT: 67,
+  /** Bytes that the program consumed in the last round trip that was measured. */
+  RCV_SPACE: 74,
+  /** The send buffer itself while SND_BUF holds a low-water mark; 0: it holds none. */
+  SND_FULL: 75,
+  /** The runs of OOO that SACK reports, the latest first: 4 words. */
+  OOO_RECENT: 76,
 } as const;
 export const COLD_WORDS = 80;
 
@@ -291,10 +322,21 @@ export const FLAG2 = {
   ACCECN_OPTIONS_OFF: 1 << 12,
   /** The peer's feedback means nothing (RFC 9768 table 4, 3.2.2.3), and no response is made to it. */
   CE_IGNORED: 1 << 13,
+  /** Data waits for PACE_AT; has had to wait for it, perhaps still in the pacer; the program asked for pacing. */
+  PACED: 1 << 14,
+  PACE_WAIT: 1 << 15,
+  PACED_BY_OPTION: 1 << 16,
+  /** The congestion control module has `sampled`. */
+  SAMPLED: 1 << 17,
   /** COLD.CE_RECOVER is valid. */
   CE_ROUND: 1 << 22,
   /** An MTU probe of the size that is next was lost once. */
   PROBE_LOST: 1 << 23,
+  /** The buffer tunes itself. */
+  RCV_AUTO: 1 << 24,
+  SND_AUTO: 1 << 25,
+  /** All data before the peer's FIN was offered to the program: `end` is due once the receive queue is read. */
+  END_DUE: 1 << 26,
 } as const;
 
 /** Bits of PATH, above the peer's MSS. Those of ECN are in half-open blocks too. */

@@ -1,10 +1,12 @@
 /** Ends of connections: the program's CLOSE and ABORT (RFC 9293 3.10.4, 3.10.5), and giving blocks back. */
 import { queueClear } from '../memory/byte-queue.ts';
 import { FLAG, STATE, TCB } from './block.ts';
+import { paceEnd } from './congestion/pacing.ts';
 import { EVENT_CLOSE, eventPush } from './events.ts';
 import { LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { CLOSED_ABORTED, CLOSED_CLEAN } from './reasons.ts';
 import { reassemblyClear } from './reassembly.ts';
+import { memoryForget } from './reclaim.ts';
 import { sackClear } from './sack.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitEnter } from './time-wait.ts';
@@ -29,10 +31,12 @@ export function blockRelease(tcp: Tcp, t: number): void {
 function detachFromWire(tcp: Tcp, t: number): void {
   const m = tcp.m;
   tcp.wheel.disarm(t);
+  paceEnd(tcp, t);
   m[t + FLAGS] &= ~(RTX | PERSIST | DELACK | KEEP | PROBE);
   queueClear(tcp.chunks, t + SNDQ);
   sackClear(tcp, t);
   reassemblyClear(tcp, t);
+  memoryForget(tcp, t);
   m[t + ST] = STATE.CLOSED;
 }
 

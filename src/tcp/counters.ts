@@ -32,8 +32,18 @@ export class TcpCounters {
   /** In-window data dropped for want of a chunk; out-of-order data dropped at its limit. */
   receiveNoMemory = 0;
   outOfOrderDropped = 0;
-  /** send() that found no chunk. */
+  /** Out-of-order data given up again for want of chunks, and how often it had been SACKed (RFC 2018 8). */
+  outOfOrderPruned = 0;
+  sackReneged = 0;
+  /** send() that took less than the connection's buffer has room for. */
   sendNoMemory = 0;
+  /** Memory became short (chunks past one half in use), and very short (past three quarters); see memory.ts. */
+  memoryPressures = 0;
+  memoryHighs = 0;
+  /** Windows not moved as far as the buffer has room, not grown as far as consumed, shrunk since silent. */
+  windowsHeld = 0;
+  windowsNotGrown = 0;
+  windowsReclaimed = 0;
   /** SYNs dropped: listen backlog full, no mini block, flow table full, no control block on the final ACK. */
   backlogFull = 0;
   miniExhausted = 0;
@@ -43,6 +53,10 @@ export class TcpCounters {
   timeWaitEvicted = 0;
   retransmissionTimeouts = 0;
   fastRecoveries = 0;
+  /** HyStart++: slow starts that saw delay, and those that it ended; windows halved for want of use (RFC 7661). */
+  hystartDelays = 0;
+  hystartExits = 0;
+  windowDecays = 0;
   persistProbes = 0;
   keepAliveProbes = 0;
   delayedAcks = 0;

@@ -17,11 +17,11 @@ import { coldOf } from './cold.ts';
 import { congestionCe } from './congestion/control.ts';
 import { ackNow } from './input.ts';
 import type { Segment } from './segment.ts';
-import { CONGESTION_CONTROLS, type Tcp } from './tcp.ts';
+import type { Tcp } from './tcp.ts';
 
 const { FLAGS, FLAGS2, PATH, SND_UNA, SND_NXT, CC, BACKOFF, RTX_AT: RETRIES } = TCB;
 const { RECOVERY, LOSS, MINI } = FLAG;
-const { ECN_ASK, ACCECN_ASK, CE_ROUND, CE_IGNORED } = FLAG2;
+const { ECN_ASK, ACCECN_ASK, CE_ROUND, CE_IGNORED, SAMPLED } = FLAG2;
 const { R_CEP, CE_RECOVER } = COLD;
 const { ECN, ECN_CLASSIC, ECN_ACCURATE, ECT, ECT0, ECT1, LAST_ECN, OPTION, HANDSHAKE, ACE, MARKS } =
   PATH_FLAG;
@@ -167,7 +167,7 @@ export function ecnHandshakeAck(tcp: Tcp, t: number, s: Segment): void {
 /** Data is ECT(0), or ECT(1) when the congestion control is made for it (RFC 9331 4.1, which needs AccECN). */
 export function ecnCodepoint(tcp: Tcp, t: number): void {
   const m = tcp.m;
-  const l4s = (m[t + PATH] & ECN) === ECN_ACCURATE && CONGESTION_CONTROLS[m[t + CC]].l4s === true;
+  const l4s = (m[t + PATH] & ECN) === ECN_ACCURATE && tcp.congestions[m[t + CC]].l4s === true;
   m[t + PATH] = (m[t + PATH] & ~ECT) | (l4s ? ECT1 : ECT0);
 }
 
@@ -214,7 +214,7 @@ export function marked(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   if ((m[t + FLAGS2] & CE_IGNORED) !== 0) return;
   // Modules that model the path set the window themselves, and were told by the sample.
-  if (CONGESTION_CONTROLS[m[t + CC]].sampled === undefined) tcp.cwndHeld = m[t + TCB.CWND];
+  if ((m[t + FLAGS2] & SAMPLED) === 0) tcp.cwndHeld = m[t + TCB.CWND];
   if ((m[t + FLAGS2] & CE_ROUND) !== 0 && ((s.ack - m[coldOf(tcp, t) + CE_RECOVER]) | 0) <= 0) return;
   if ((m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) return;
   tcp.counters.ecnReductions++;

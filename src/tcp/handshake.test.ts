@@ -7,7 +7,7 @@ describe('passive open', () => {
     const c = new TcpContext().listen();
     c.peer.inject({ flags: 'S', options: MODERN });
     const synAck = c.peer.expect({ flags: 'S.', seq: 0, ack: 1, window: 65_535, length: 0 });
-    expect(synAck.options).toMatchObject({ mss: 1460, sackPermitted: true, windowScale: 5 });
+    expect(synAck.options).toMatchObject({ mss: 1460, sackPermitted: true, windowScale: 9 });
     // RFC 7323 3.2: the SYN-ACK echoes the SYN's TSval.
     expect(synAck.options.timestamps?.echo).toBe(10_000);
     expect(c.events()).toEqual([]);
@@ -18,7 +18,7 @@ describe('passive open', () => {
     expect(c.info).toMatchObject({
       mss: 1448,
       sndWindowScale: 7,
-      rcvWindowScale: 5,
+      rcvWindowScale: 9,
       timestamps: true,
       sack: true,
     });
@@ -67,8 +67,8 @@ describe('passive open', () => {
     c.peer.expect({ flags: 'S', window: 65_535 });
     c.peer.inject({ flags: 'S.', window: 1000, options: { windowScale: 3 } });
     expect(c.info.sndWnd).toBe(1000);
-    // Ours is 2^5 units: 1 MiB of buffer.
-    c.peer.expect({ flags: '.', window: (1 << 20) >> 5 });
+    // Ours is 2^9 units, for up to 32 MiB; the buffer starts at 64 KiB.
+    c.peer.expect({ flags: '.', window: 65_536 >> 9 });
     c.peer.inject({ window: 1000 });
     expect(c.info.sndWnd).toBe(8000);
   });
@@ -173,6 +173,18 @@ describe('passive open', () => {
     c.peer.expectNothing();
   });
 
+  test('a half-open connection answers what makes no sense twice a second, or two of them would never stop', () => {
+    const c = new TcpContext().listen();
+    c.peer.inject({ flags: 'S' });
+    c.peer.expect({ flags: 'S.' });
+    for (let second = 0; second < 2; second++) {
+      for (let i = 0; i < 10; i++) c.peer.inject({ flags: 'S.', seq: 5000, ack: 1 });
+      c.peer.expect({ flags: '.', ack: 1 });
+      c.peer.expectNothing();
+      c.pass(500);
+    }
+  });
+
   test('a removed listener refuses what was half open, also when another has come', () => {
     const c = new TcpContext().listen();
     c.peer.inject({ flags: 'S' });
@@ -206,7 +218,7 @@ describe('active open', () => {
   test('SYN, SYN-ACK, ACK', () => {
     const c = new TcpContext().connect();
     const syn = c.peer.expect({ flags: 'S', seq: 0, ack: 0, window: 65_535 });
-    expect(syn.options).toMatchObject({ mss: 1460, sackPermitted: true, windowScale: 5 });
+    expect(syn.options).toMatchObject({ mss: 1460, sackPermitted: true, windowScale: 9 });
     expect(c.state).toBe('SYN-SENT');
     c.pass(30);
     c.peer.inject({ flags: 'S.', options: MODERN });

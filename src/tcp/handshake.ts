@@ -5,7 +5,9 @@ import { congestionStart } from './congestion/control.ts';
 import { EVENT_OPEN, eventPush } from './events.ts';
 import { LIST_DATA, listPush } from './lists.ts';
 import { mtuSearchOpen } from './plpmtud.ts';
+import { receiveStart } from './receive-window.ts';
 import type { Segment } from './segment.ts';
+import { sendStart } from './send.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 
 const {
@@ -26,8 +28,6 @@ const {
   IRS,
   MSS,
   PMTU,
-  RCV_BUF,
-  SND_BUF,
   HANDLERS,
   QUICK_ACKS,
   RECOVER,
@@ -50,13 +50,6 @@ export const MSS_DEFAULT_6 = 1220;
 const MSS_MIN = 64;
 const QUICK_ACKS_AT_START = 8;
 
-/** Smallest shift that lets a 16-bit window cover a buffer (RFC 7323 2.2). */
-export function windowShift(buffer: number): number {
-  let shift = 0;
-  while (shift < 14 && 0xffff << shift < buffer) shift++;
-  return shift;
-}
-
 /** What we advertise as MSS: what fits the interface's MTU without options (RFC 6691). */
 export function ownMss(tcp: Tcp, t: number): number {
   return tcp.ip.interfaces[tcp.m[t + IFACE]].mtu - ((tcp.m[t + FLAGS] & V6) !== 0 ? 60 : 40);
@@ -71,8 +64,8 @@ export function mssUpdate(tcp: Tcp, t: number): void {
   m[t + MSS] = (m[t + FLAGS] & TS) !== 0 ? mss - 12 : mss;
 }
 
-/** Notes what the peer's SYN offers and we take: FLAGS (scales, timestamps, SACK), PEER_MSS, TS_RECENT. */
-export function negotiate(tcp: Tcp, t: number, s: Segment, receiveBuffer: number): void {
+/** Notes what the peer's SYN offers and we take: FLAGS (scales, ours being `shift`, timestamps, SACK), PEER_MSS, TS_RECENT. */
+export function negotiate(tcp: Tcp, t: number, s: Segment, shift: number): void {
   const m = tcp.m;
   const o = tcp.options;
   const has = s.hasOptions === 1;
@@ -82,7 +75,7 @@ export function negotiate(tcp: Tcp, t: number, s: Segment, receiveBuffer: number
     m[t + TS_RECENT] = s.tsVal;
   }
   if (has && o.sackPermitted === 1) flags |= SACK;
-  if (has && o.windowScale >= 0) flags |= o.windowScale | (windowShift(receiveBuffer) << 4);
+  if (has && o.windowScale >= 0) flags |= o.windowScale | (shift << 4);
   m[t + FLAGS] = flags;
   const fallback = (flags & V6) !== 0 ? MSS_DEFAULT_6 : MSS_DEFAULT_4;
   const mss = has && o.mss > 0 ? o.mss : fallback;
@@ -118,6 +111,7 @@ export function blockStart(
   irs: number,
   rcvBuf: number,
   sndBuf: number,
+  notSentLowWater: number,
   handlers: number,
 ): void {
   const m = tcp.m;
@@ -129,8 +123,8 @@ export function blockStart(
   mssUpdate(tcp, t);
   m[t + ISS] = iss;
   m[t + IRS] = irs;
-  m[t + RCV_BUF] = rcvBuf;
-  m[t + SND_BUF] = sndBuf;
+  receiveStart(tcp, t, rcvBuf);
+  sendStart(tcp, t, sndBuf, notSentLowWater);
   m[t + HANDLERS] = handlers;
   m[t + QUICK_ACKS] = QUICK_ACKS_AT_START;
   m[t + CC] = tcp.congestion;
@@ -140,7 +134,7 @@ export function blockStart(
   m[t + RCV_AT] = tcp.nowMs;
   m[t + SND_AT] = tcp.nowMs;
   m[t + TCB.CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
-  congestionStart(m, t);
+  congestionStart(tcp, t);
 }
 
 /** Our SYN is acknowledged by `s`: ESTABLISHED, and the program is told. */

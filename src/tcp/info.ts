@@ -1,8 +1,11 @@
 /** What a connection is like at the moment; the fields are those of Linux's TCP_INFO by their RFC names. */
 import { COLD, FLAG, FLAG2, PATH_FLAG, STATE_NAMES, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
+import { bytesPerSecond, paceRate } from './congestion/pacing.ts';
+import { LEVEL_NAMES, memoryLevel } from './memory.ts';
 import { inFlight } from './recovery.ts';
-import { CONGESTION_CONTROLS, type Tcp } from './tcp.ts';
+import { sendBuffer, unsent } from './send.ts';
+import type { Tcp } from './tcp.ts';
 import { rtoBackedOff } from './timers.ts';
 
 export interface TcpInfo {
@@ -18,6 +21,8 @@ export interface TcpInfo {
   readonly cwnd: number;
   readonly ssthresh: number;
   readonly congestion: string;
+  /** Data is paced at this rate, bytes/s; 0: it isn't. */
+  readonly pacingRate: number;
   /** What recovery the connection is in. */
   readonly recovery: 'none' | 'fast' | 'timeout';
   /** Payload of a full segment, what the peer allows in its SYN, and the path's MTU; bytes. */
@@ -39,6 +44,19 @@ export interface TcpInfo {
   readonly sendQueue: number;
   readonly receiveQueue: number;
   readonly outOfOrder: number;
+  /** Sizes of the buffers now, and whether they tune themselves. */
+  readonly receiveBuffer: number;
+  readonly receiveBufferTunes: boolean;
+  readonly sendBuffer: number;
+  readonly sendBufferTunes: boolean;
+  /** Bytes queued that no segment has carried yet, and the mark that limits them (0: none). */
+  readonly notSent: number;
+  readonly notSentLowWater: number;
+  /** RTT as the receiver sees it, ms; bytes that the program consumed in one, once the window has grown. 0: unknown. */
+  readonly rcvRtt_ms: number;
+  readonly rcvSpace: number;
+  /** How short the engine's memory is. */
+  readonly memory: (typeof LEVEL_NAMES)[number];
   /** Payload bytes since the start, modulo 2^32; segments sent again. */
   readonly bytesReceived: number;
   readonly bytesSent: number;
@@ -58,6 +76,7 @@ export interface TcpInfo {
 export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
   const m = tcp.m;
   const flags = m[t + TCB.FLAGS];
+  const cold = (m[t + TCB.FLAGS2] & FLAG2.COLD_USED) !== 0 ? coldOf(tcp, t) : 0;
   return {
     state: STATE_NAMES[m[t + TCB.STATE]],
     rtt_ms: (m[t + TCB.SRTT] >> 3) / 1000,
@@ -67,7 +86,8 @@ export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
     backoff: m[t + TCB.BACKOFF],
     cwnd: m[t + TCB.CWND],
     ssthresh: m[t + TCB.SSTHRESH],
-    congestion: CONGESTION_CONTROLS[m[t + TCB.CC]].name,
+    congestion: tcp.congestions[m[t + TCB.CC]].name,
+    pacingRate: (m[t + TCB.FLAGS2] & FLAG2.PACED) === 0 ? 0 : bytesPerSecond(paceRate(tcp, t)),
     recovery: (flags & FLAG.RECOVERY) !== 0 ? 'fast' : (flags & FLAG.LOSS) !== 0 ? 'timeout' : 'none',
     mss: m[t + TCB.MSS],
     peerMss: m[t + TCB.PEER_MSS] & 0xffff,
@@ -85,6 +105,15 @@ export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
     sendQueue: m[t + TCB.SNDQ_LENGTH],
     receiveQueue: m[t + TCB.RCVQ_LENGTH],
     outOfOrder: m[t + TCB.OOO_BYTES],
+    receiveBuffer: m[t + TCB.RCV_BUF],
+    receiveBufferTunes: (m[t + TCB.FLAGS2] & FLAG2.RCV_AUTO) !== 0,
+    sendBuffer: sendBuffer(tcp, t),
+    sendBufferTunes: (m[t + TCB.FLAGS2] & FLAG2.SND_AUTO) !== 0,
+    notSent: unsent(m, t),
+    notSentLowWater: cold !== 0 && m[cold + COLD.SND_FULL] !== 0 ? m[t + TCB.SND_BUF] : 0,
+    rcvRtt_ms: m[t + TCB.RCV_RTT] / 1000,
+    rcvSpace: cold !== 0 ? m[cold + COLD.RCV_SPACE] : 0,
+    memory: LEVEL_NAMES[memoryLevel(tcp)],
     bytesReceived: m[t + TCB.BYTES_IN] >>> 0,
     bytesSent: m[t + TCB.BYTES_OUT] >>> 0,
     retransmits: m[t + TCB.RETRANSMITS],

@@ -22,9 +22,11 @@ import { listenInput, synReceivedInput } from './passive-open.ts';
 import { pathInput, pathInputDone } from './path.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
-import { resetFor, sendBareAck } from './reply.ts';
+import { receiveAdmit } from './receive.ts';
+import { receiveRtt } from './receive-window.ts';
+import { challengeMini, resetFor, sendBareAck } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
-import { CHALLENGE_INTERVAL, CHALLENGES_PER_SECOND, type Tcp } from './tcp.ts';
+import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
 
 const {
@@ -40,7 +42,6 @@ const {
   ACK_OWED,
   MSS,
   QUICK_ACKS,
-  RCVQ_LENGTH,
 } = TCB;
 const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER, CHALLENGE_AT } = TCB;
 const PATH_ANY = PATH_FLAG.ANY;
@@ -96,7 +97,7 @@ export function tcpInput(tcp: Tcp): void {
   }
   if (tcp.m[t + ST] === TIME_WAIT) {
     const verdict = timeWaitSegment(tcp, t, s);
-    if (verdict === TIME_WAIT_ACK) challengeOrAck(tcp, t);
+    if (verdict === TIME_WAIT_ACK) challengeMini(tcp, t);
     else if (verdict !== TIME_WAIT_DROP) {
       tcp.reusing = 1;
       unknownInput(tcp, s);
@@ -242,26 +243,13 @@ export function ackNow(tcp: Tcp, t: number): void {
 /** An ACK for something suspicious, rarely enough that two ends can't make each other talk. */
 function challengeOrAck(tcp: Tcp, t: number): void {
   const m = tcp.m;
-  const mini = (m[t + FLAGS] & MINI) !== 0;
-  if (mini ? !challengeAllowed(tcp) : ((tcp.nowMs - m[t + CHALLENGE_AT]) | 0) < CHALLENGE_INTERVAL) {
+  if (((tcp.nowMs - m[t + CHALLENGE_AT]) | 0) < CHALLENGE_INTERVAL) {
     tcp.counters.challengeAcksLimited++;
     return;
   }
   tcp.counters.challengeAcks++;
-  if (mini) {
-    sendBareAck(tcp, t);
-    return;
-  }
   m[t + CHALLENGE_AT] = tcp.nowMs;
   ackNow(tcp, t);
-}
-
-function challengeAllowed(tcp: Tcp): boolean {
-  if (((tcp.nowMs - tcp.challengeSecond) | 0) >= 1000) {
-    tcp.challengeSecond = tcp.nowMs;
-    tcp.challengeCount = 0;
-  }
-  return ++tcp.challengeCount <= CHALLENGES_PER_SECOND;
 }
 
 /** New data within the window. */
@@ -275,20 +263,17 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
     return;
   }
   if (state < ESTABLISHED || state > FIN_WAIT_2) return;
-  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves. Who has
-  // left some already may not take the last quarter: others must be able to send, and to read as they go.
-  const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
-  const spare = tcp.chunks.free - tcp.chunksPromised - need;
-  if (spare < tcp.chunks.count >> 2 && (spare < 0 || m[t + RCVQ_LENGTH] > 0)) {
-    tcp.counters.receiveNoMemory++;
-    s.flags &= ~F_FIN;
-    ackNow(tcp, t);
-    return;
-  }
   if (s.seq !== m[t + RCV_NXT]) {
     tcp.counters.outOfOrder++;
     if (!reassemblyAdd(tcp, t, s.seq, s.dataAt, s.length)) s.flags &= ~F_FIN;
     // RFC 5681 4.2: at once, so that the sender learns of the gap.
+    ackNow(tcp, t);
+    return;
+  }
+  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves.
+  const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
+  if (tcp.chunks.free - tcp.chunksPromised - need < tcp.chunks.count >> 2 && !receiveAdmit(tcp, t, need)) {
+    s.flags &= ~F_FIN;
     ackNow(tcp, t);
     return;
   }
@@ -303,10 +288,16 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
     ackNow(tcp, t);
     return;
   }
-  // RFC 9293 3.8.6.3: at least every second full segment, quickly at the start.
+  // RFC 9293 3.8.6.3: at least every second full segment, quickly at the start. Full is what the peer sends, which
+  // may be less than our MSS; and one that can't send another within its window waits for us.
   m[t + ACK_OWED] += s.length;
-  if (m[t + ACK_OWED] >= 2 * m[t + MSS] || m[t + QUICK_ACKS] > 0) {
-    if (m[t + QUICK_ACKS] > 0) m[t + QUICK_ACKS]--;
+  if (m[t + ACK_OWED] > m[t + MSS]) {
+    m[t + FLAGS] |= ACK_NOW;
+    if (s.hasTimestamp !== 0) receiveRtt(tcp, t, s);
+  } else if (m[t + QUICK_ACKS] > 0) {
+    m[t + QUICK_ACKS]--;
+    m[t + FLAGS] |= ACK_NOW;
+  } else if (((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) < m[t + MSS]) {
     m[t + FLAGS] |= ACK_NOW;
   } else {
     m[t + FLAGS] |= ACK_DELAYED;

@@ -2,6 +2,7 @@
 
 import type { Packet } from '../ip/packet.ts';
 import { FLAG } from './block.ts';
+import type { CongestionChoice } from './congestion/control.ts';
 import type { EcnMode } from './ecn.ts';
 import type { Tcp } from './tcp.ts';
 
@@ -15,8 +16,13 @@ export interface ListenOptions {
   readonly handlers: number;
   readonly noDelay: boolean;
   readonly ecn: EcnMode;
+  /** Bytes; 0: they tune themselves. */
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
+  /** The stack's unless told. */
+  readonly congestion?: CongestionChoice | undefined;
+  /** Bytes; 0: none. See send.ts. */
+  readonly notSentLowWater: number;
 }
 
 export class Listener {

@@ -8,14 +8,14 @@ import { queueCopy, queueCopySum } from '../memory/byte-queue.ts';
 import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_PSH as PSH, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { TCP_OPTIONS_BYTES_MAX, tcpSynOptionsWrite } from '../wire/tcp-options.ts';
 import { accEcnOptionBytes, accEcnOptionWrite, accEcnSynAckOption } from './accecn.ts';
-import { FLAG, PATH_FLAG, PATH_SHIFT, STATE, TCB } from './block.ts';
+import { FLAG, FLAG2, PATH_FLAG, PATH_SHIFT, STATE, TCB } from './block.ts';
 import { blockRelease, tcpDestroy } from './close.ts';
 import { congestionRestart } from './congestion/control.ts';
+import { paceAllowance, paceSpend, paceWait, UNPACED } from './congestion/pacing.ts';
 import { ecnFlags, ecnHandshakeFlags, ecnSynAckFlags, ecnSynFlags } from './ecn.ts';
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
-import { ownMss, windowShift } from './handshake.ts';
+import { ownMss } from './handshake.ts';
 import {
-  LIST_ACK,
   LIST_CONTROL,
   LIST_DATA,
   LIST_UNRESOLVED,
@@ -30,6 +30,7 @@ import { pathResent } from './path.ts';
 import { mtuProbeBytes, mtuProbeSent } from './plpmtud.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks } from './reassembly.ts';
+import { windowToTell } from './receive-window.ts';
 import { inFlight, lostEdge } from './recovery.ts';
 import { sendReset } from './reply.ts';
 import { sackHoleEnd, sackSkip } from './sack.ts';
@@ -50,9 +51,8 @@ const {
   RTT_SEQ,
   RTT_AT,
   SNDQ_LENGTH,
-  RCVQ_LENGTH,
 } = TCB;
-const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, IFACE, TS_OFFSET } = TCB;
+const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, TS_OFFSET } = TCB;
 const { PATH, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
@@ -60,7 +60,11 @@ const { ECN, ECN_ACCURATE, ECT, OPTION, HANDSHAKE, MTU, ANY } = PATH_FLAG;
 const ECT_SHIFT = PATH_SHIFT.ECT;
 /** The bit of ACE that stands where CWR does. */
 const ACE_CWR = 2 << PATH_SHIFT.ACE;
-const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, LAST_ACK: LAST_ACK_STATE } = STATE;
+const { FLAGS2 } = TCB;
+const { PACED } = FLAG2;
+/** A local copy: imported bindings aren't folded. */
+const NO_LIMIT = UNPACED;
+const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE } = STATE;
 const [F_FIN, F_SYN, F_PSH, F_ACK] = [FIN, SYN, PSH, ACK];
 const HEADER = 20;
 const OPTIONS_MAX = TCP_OPTIONS_BYTES_MAX;
@@ -153,7 +157,7 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
   const passive = state === SYN_RECEIVED;
   const at = segmentAt(tcp, iface, t, slot) + HEADER;
   // The first SYN offers all we can; an answer only what the peer offered.
-  const scale = passive ? ((flags & SCALED) !== 0 ? (flags >> 4) & 15 : -1) : windowShift(m[t + RCV_BUF]);
+  const scale = passive && (flags & SCALED) === 0 ? -1 : (flags >> 4) & 15;
   const ecn = passive ? ecnSynAckFlags(m, t) : ecnSynFlags(m, t);
   let optionBytes = tcpSynOptionsWrite(
     tcp.view,
@@ -204,12 +208,15 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
     if (slot === 0) return NO_SLOT;
     sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
   }
+  let byPace = (m[t + FLAGS2] & PACED) === 0 ? NO_LIMIT : paceAllowance(tcp, t);
   if ((m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) {
-    for (; budget > 0; budget--) {
+    for (; budget > 0 && byPace > 0; budget--) {
       const verdict = retransmitNext(tcp, iface, t);
       if (verdict === NO_SLOT) return NO_SLOT;
       if (verdict === DONE) break;
+      byPace = paceSpend(tcp, t, byPace, m[t + MSS]);
     }
+    if (byPace <= 0) paceWait(tcp, t);
   }
   if ((m[t + FLAGS] & PROBE) !== 0 && !sendProbe(tcp, iface, t)) return NO_SLOT;
 
@@ -220,11 +227,15 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   if (unsent > 0 || (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
     const mss = m[t + MSS];
     if (outstanding === 0 && ((tcp.nowMs - m[t + SND_AT]) | 0) > rtoBackedOff(tcp, t))
-      congestionRestart(m, t);
+      congestionRestart(tcp, t);
     let pipe = inFlight(tcp, t);
     const reach = superBytes(m, iface, t, mss);
     while (unsent > 0) {
       if (budget-- === 0) return MORE;
+      if (byPace <= 0) {
+        paceWait(tcp, t);
+        break;
+      }
       const byWindow = m[t + SND_WND] - outstanding;
       const byCwnd = m[t + CWND] - pipe;
       let n = unsent < reach ? unsent : reach;
@@ -233,6 +244,8 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
         n = byCwnd;
         m[t + LIMITED] = m[t + SND_NXT];
       }
+      // The last segment of a quantum may exceed it: what is over is waited for.
+      if (n > byPace) n = byPace > mss ? byPace : n < mss ? n : mss;
       if (n < unsent && n > mss) n -= n % mss;
       if (n < mss && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
       let probe = 0;
@@ -261,6 +274,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       if (probe > 0) mtuProbeSent(tcp, t, seq, probe);
       m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
       tcp.counters.bytesOut += n;
+      byPace = paceSpend(tcp, t, byPace, n);
       outstanding += n;
       pipe += n;
       unsent -= n;
@@ -283,7 +297,8 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
     }
     // Nothing in flight whose ACK would open the window: ask for it (RFC 9293 3.8.6.1).
-    if (unsent > 0 && m[t + SND_NXT] === una && (m[t + FLAGS] & PERSIST) === 0) persistStart(tcp, t);
+    if (unsent > 0 && m[t + SND_NXT] === una && byPace > 0 && (m[t + FLAGS] & PERSIST) === 0)
+      persistStart(tcp, t);
   }
 
   const flags = m[t + FLAGS];
@@ -482,41 +497,4 @@ function writeSack(tcp: Tcp, t: number, at: number, most: number): number {
   count += reassemblyBlocks(tcp, t, at + 4 + 8 * count, most - count);
   tcp.view.setInt32(at, 0x01010500 | (2 + 8 * count), false);
   return 4 + 8 * count;
-}
-
-/**
- * The window field. The right edge never moves left (RFC 9293 3.8.6.2.2); it moves right by a segment or half
- * the buffer at least, and not while chunks are short.
- */
-function windowToTell(tcp: Tcp, t: number): number {
-  const m = tcp.m;
-  const shift = (m[t + FLAGS] >> 4) & 15;
-  const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
-  let window = told;
-  const space = m[t + RCV_BUF] - m[t + RCVQ_LENGTH];
-  if (space - told >= windowStep(m, t) && tcp.chunks.free > tcp.chunks.count >> 3)
-    window = (space >> shift) << shift;
-  let field = (window + (1 << shift) - 1) >> shift;
-  if (field > 0xffff) field = 0xffff;
-  m[t + RCV_ADV] = (m[t + RCV_NXT] + (field << shift)) | 0;
-  return field;
-}
-
-/** RFC 9293 3.8.6.2.2: min(half the buffer, a full segment). */
-function windowStep(m: Int32Array, t: number): number {
-  const half = m[t + RCV_BUF] >> 1;
-  return half < m[t + MSS] ? half : m[t + MSS];
-}
-
-/** The program has read: tells the peer if the window has grown by enough to be worth a segment. */
-export function windowUpdate(tcp: Tcp, t: number): void {
-  const m = tcp.m;
-  if (m[t + ST] < ESTABLISHED || m[t + ST] > LAST_ACK_STATE) return;
-  const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
-  const space = m[t + RCV_BUF] - m[t + RCVQ_LENGTH];
-  const half = m[t + RCV_BUF] >> 1;
-  const worth = 2 * m[t + MSS] < half ? 2 * m[t + MSS] : half;
-  if (space - told < worth) return;
-  m[t + FLAGS] |= ACK_NOW;
-  listPush(m, tcp.lists[m[t + IFACE]], LIST_ACK, t);
 }

@@ -6,14 +6,16 @@
 import { FLAG_ACK as ACK, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
+import { congestionChoose } from './congestion/control.ts';
 import { ecnHandshakeAck, ecnSyn, ecnSynAgain } from './ecn.ts';
 import { blockStart, established, initialSequence, negotiate } from './handshake.ts';
 import { listenerFind } from './listen.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowReplace, keyFromPacket, packetHash } from './lookup.ts';
-import { resetFor, sendBareAck } from './reply.ts';
+import { receiveFirst, receiveShift } from './receive-window.ts';
+import { challengeMini, resetFor } from './reply.ts';
 import type { Segment } from './segment.ts';
-import type { Tcp } from './tcp.ts';
+import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
 import { rttSample } from './timers.ts';
 
@@ -38,7 +40,7 @@ const {
 } = TCB;
 const { TS, MINI, LISTED } = FLAG;
 /** Half-open blocks count their SYN-ACKs where full ones keep a deadline. */
-const { RTX_AT: RETRIES } = TCB;
+const { RTX_AT: RETRIES, MINI_CHALLENGE_AT: CHALLENGED } = TCB;
 
 /** Initial RTO of SYN and SYN-ACK (RFC 6298 2.1), ms. */
 const SYN_RTO = 1000;
@@ -75,12 +77,12 @@ export function listenInput(tcp: Tcp, s: Segment): boolean {
   m[t + ST] = STATE.SYN_RECEIVED;
   m[t + IFACE] = p.iface;
   m[t + LISTENER] = listener.id + 1;
-  negotiate(tcp, t, s, listener.options.receiveBuffer);
+  negotiate(tcp, t, s, receiveShift(tcp, listener.options.receiveBuffer));
   ecnSyn(tcp, t, s, listener.options.ecn);
   initialSequence(tcp, t);
   m[t + RCV_NXT] = (s.seq + 1) | 0;
-  m[t + LAST_ACK] = m[t + RCV_NXT];
-  m[t + RCV_ADV] = (m[t + RCV_NXT] + Math.min(listener.options.receiveBuffer, 0xffff)) | 0;
+  m[t + CHALLENGED] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
+  m[t + RCV_ADV] = (m[t + RCV_NXT] + receiveFirst(listener.options.receiveBuffer)) | 0;
   m[t + SND_WND] = s.window;
   listener.halfOpen++;
   tcp.wheel.arm(t, (tcp.nowMs + SYN_RTO) | 0);
@@ -120,17 +122,17 @@ export function synReceivedInput(tcp: Tcp, t: number, s: Segment): number {
     tcp.counters.resetsIn++;
     // RFC 5961 3: exactly, or it is answered with a SYN-ACK's worth of truth.
     if (offset === 0) halfOpenRemove(tcp, t);
-    else if (offset > 0 && offset < window) sendBareAck(tcp, t);
+    else if (offset > 0 && offset < window) challengeMini(tcp, t);
     return 0;
   }
   if ((m[t + FLAGS] & TS) !== 0 && s.hasTimestamp === 1 && ((s.tsVal - m[t + TS_RECENT]) | 0) < 0) {
     tcp.counters.paws++;
-    sendBareAck(tcp, t);
+    challengeMini(tcp, t);
     return 0;
   }
   if ((s.flags & SYN) !== 0) {
     // The peer's SYN again: our SYN-ACK was lost.
-    if (offset !== -1 || (s.flags & ACK) !== 0) sendBareAck(tcp, t);
+    if (offset !== -1 || (s.flags & ACK) !== 0) challengeMini(tcp, t);
     else if (ecnSynAgain(tcp, t, s)) listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
     else {
       resetFor(tcp, tcp.ip.packet, s);
@@ -146,7 +148,7 @@ export function synReceivedInput(tcp: Tcp, t: number, s: Segment): number {
   }
   if (offset < 0 || offset > window) {
     tcp.counters.outOfWindow++;
-    sendBareAck(tcp, t);
+    challengeMini(tcp, t);
     return 0;
   }
   return promote(tcp, t, s);
@@ -172,6 +174,7 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
   for (let i = -16; i < 16; i++) m[full + i] = m[t + i];
   m[full + HANDLE] = handle;
   m[full + NEXT_OUT] = 0;
+  m[full + LAST_ACK] = m[full + RCV_NXT];
   m[full + T_NEXT] = 0;
   m[full + T_PREV] = 0;
   m[full + FLAGS] = (m[t + FLAGS] & ~(MINI | LISTED)) | listener.flags;
@@ -189,8 +192,10 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
     (m[full + RCV_NXT] - 1) | 0,
     o.receiveBuffer,
     o.sendBuffer,
+    o.notSentLowWater,
     o.handlers,
   );
+  if (o.congestion !== undefined) congestionChoose(tcp, full, o.congestion);
   ecnHandshakeAck(tcp, full, s);
   established(tcp, full, s, m[full + FLAGS] & 15);
   // Timestamps measure the handshake whatever was lost (RFC 7323 4); but data instead of the last ACK means that

@@ -6,8 +6,9 @@ import { FlowTable } from '../memory/flow-table.ts';
 import { TimerWheel } from '../memory/timer-wheel.ts';
 import { HalfSipHash } from '../wire/siphash.ts';
 import { TcpOptions } from '../wire/tcp-options.ts';
-import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS, TCB } from './block.ts';
+import { BLOCK_WORDS, COLD, COLD_WORDS, MINI_WORDS, TCB } from './block.ts';
 import { BlockPool } from './block-pool.ts';
+import { bbr } from './congestion/bbr.ts';
 import { AckSample, type CongestionControl } from './congestion/control.ts';
 import { cubic } from './congestion/cubic.ts';
 import { reno } from './congestion/reno.ts';
@@ -16,6 +17,7 @@ import type { EcnMode } from './ecn.ts';
 import { Events } from './events.ts';
 import type { Listener } from './listen.ts';
 import type { OutputLists } from './lists.ts';
+import { MemoryBudget } from './memory.ts';
 import { Segment } from './segment.ts';
 
 /** Limits and defaults of one engine's TCP. Sizes in bytes, times in ms. */
@@ -26,8 +28,11 @@ export interface TcpLimits {
   readonly miniBlocks: number;
   /** Chunks of 2 KiB shared by all send and receive queues. */
   readonly chunks: number;
+  /** Of each connection, unless its own options say otherwise; 0: they tune themselves, up to the sizes below. */
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
+  readonly receiveBufferMax: number;
+  readonly sendBufferMax: number;
   readonly rtoMin_ms: number;
   readonly rtoMax_ms: number;
   readonly delayedAck_ms: number;
@@ -39,8 +44,10 @@ export interface TcpLimits {
   readonly finWait2_ms: number;
   readonly ephemeralPortMin: number;
   readonly ephemeralPortMax: number;
-  /** Congestion control of new connections. */
-  readonly congestion: 'cubic' | 'reno';
+  /** Congestion control of new connections: `cubic`, `reno`, `bbr`, or a module of one's own. */
+  readonly congestion: string;
+  /** Paces new connections whatever their congestion control; BBR always is. */
+  readonly pacing: boolean;
   /** Explicit Congestion Notification, where a listener or an open doesn't say; see ecn.ts. */
   readonly ecn: EcnMode;
   /**
@@ -53,9 +60,13 @@ export interface TcpLimits {
 export const TCP_LIMITS_DEFAULT: TcpLimits = {
   connections: 16_384,
   miniBlocks: 32_768,
-  chunks: 32_768,
-  receiveBuffer: 1 << 20,
-  sendBuffer: 1 << 20,
+  // 138 MB, of which untouched pages cost nothing: two connections may fill a path of 1 Gbit/s and 100 ms each.
+  chunks: 65_536,
+  receiveBuffer: 0,
+  sendBuffer: 0,
+  // What a scale of 9 reaches. Twice the 12.5 MB that such a path holds, and half as much again.
+  receiveBufferMax: 0xffff << 9,
+  sendBufferMax: 0xffff << 9,
   // RFC 6298 asks for 1 s; Linux and the others take 200 ms, which RFC 8961 4 allows when the RTT is measured.
   rtoMin_ms: 200,
   rtoMax_ms: 120_000,
@@ -67,6 +78,7 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   ephemeralPortMin: 32_768,
   ephemeralPortMax: 60_999,
   congestion: 'cubic',
+  pacing: false,
   ecn: 'passive',
   mtuProbing: 'auto',
 };
@@ -76,10 +88,9 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
  * over all connections would let a stranger count them (CVE-2016-5696), and starve keep-alives of their answers.
  */
 export const CHALLENGE_INTERVAL = 500;
-/** Those of half-open connections and TIME-WAIT, which keep no time: a second's, over all. */
-export const CHALLENGES_PER_SECOND = 1000;
 
-export const CONGESTION_CONTROLS: readonly CongestionControl[] = [reno, cubic];
+/** Those that every stack has. */
+export const CONGESTION_CONTROLS: readonly CongestionControl[] = [reno, cubic, bbr];
 
 export class Tcp {
   readonly arena: Arena;
@@ -95,7 +106,10 @@ export class Tcp {
   readonly coldBase: number;
   readonly table: FlowTable;
   readonly chunks: ChunkPool;
+  readonly memory: MemoryBudget;
   readonly wheel: TimerWheel;
+  /** Connections that wait for their next send time: a wheel of cold blocks, in us. */
+  readonly pacer: TimerWheel;
   readonly events: Events;
   /** By interface index. */
   readonly lists: OutputLists[] = [];
@@ -108,6 +122,8 @@ export class Tcp {
   readonly hash: HalfSipHash;
   readonly key0: number;
   readonly key1: number;
+  /** What there is, and which of it new connections have. */
+  readonly congestions: readonly CongestionControl[];
   readonly congestion: number;
   /** A mini block of our own, for answers to segments that belong to no connection. */
   readonly scratch: number;
@@ -120,11 +136,9 @@ export class Tcp {
   /** List of the blocks in TIME-WAIT, oldest first; see time-wait.ts. */
   timeWaitOldest = 0;
   timeWaitNewest = 0;
-  challengeSecond = 0;
-  challengeCount = 0;
   /** RFC 6056's per-destination counter, one for all. */
   portCounter = 0;
-  /** Handles of connections whose send() found no chunk. */
+  /** Handles of connections whose send() found no chunk, with nothing queued. */
   starved: number[] = [];
   /** While a SYN that reuses a TIME-WAIT is handled: 1, and that connection's SND.NXT. */
   reusing = 0;
@@ -139,8 +153,18 @@ export class Tcp {
   /** Recency stamp of out-of-order data. */
   stamp = 0;
 
-  /** @param secret at least 8 unpredictable bytes. */
-  constructor(arena: Arena, ip: Ip, limits: TcpLimits, secret: Int32Array, nowMs: number) {
+  /**
+   * @param secret at least 8 unpredictable bytes.
+   * @param congestions The program's own modules.
+   */
+  constructor(
+    arena: Arena,
+    ip: Ip,
+    limits: TcpLimits,
+    secret: Int32Array,
+    nowMs: number,
+    congestions: readonly CongestionControl[] = [],
+  ) {
     this.arena = arena;
     this.m = arena.i32;
     this.u8 = arena.u8;
@@ -152,17 +176,29 @@ export class Tcp {
     this.coldBase = arena.carve('cold blocks', limits.connections * COLD_WORDS * 4) >> 2;
     this.table = new FlowTable(arena, 'flow table', limits.connections + limits.miniBlocks);
     this.chunks = new ChunkPool(arena, 'chunks', limits.chunks);
+    this.memory = new MemoryBudget(arena, limits.chunks, this.chunks.dataBytes, limits.connections);
     this.wheel = new TimerWheel(arena, 'timer wheel', nowMs, {
       next: TCB.T_NEXT,
       prev: TCB.T_PREV,
       at: TCB.T_AT,
     });
+    this.pacer = new TimerWheel(arena, 'pacer', 0, {
+      next: COLD.PACE_NEXT,
+      prev: COLD.PACE_PREV,
+      at: COLD.PACE_DUE,
+    });
     this.events = new Events(2048);
     this.key0 = secret[0];
     this.key1 = secret[1];
     this.hash = new HalfSipHash(secret[0], secret[1]);
-    this.congestion = limits.congestion === 'reno' ? 0 : 1;
+    this.congestions = [...CONGESTION_CONTROLS, ...congestions];
+    this.congestion = this.congestionIndex(limits.congestion);
     this.scratch = this.minis.take();
     this.nowMs = nowMs;
+  }
+
+  /** @returns -1 when there is none of that name. */
+  congestionIndex(name: string): number {
+    return this.congestions.findIndex((module) => module.name === name);
   }
 }

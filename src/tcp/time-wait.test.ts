@@ -1,6 +1,7 @@
 /** TIME-WAIT: RFC 9293 3.6.1 and 3.10.7.4, RFC 1337, RFC 6191. */
 import { describe, expect, test } from 'vitest';
-import type { TcpLimits } from './tcp.ts';
+
+import { CHALLENGE_INTERVAL, type TcpLimits } from './tcp.ts';
 import { MODERN, TcpContext } from './testing.ts';
 
 const TIME_WAIT_MS = 60_000;
@@ -83,11 +84,26 @@ describe('TIME-WAIT', () => {
   test('without timestamps, gives way to a SYN above the old numbers, and to no other', () => {
     const c = inTimeWait();
     for (const seq of [1, 2]) {
+      c.pass(CHALLENGE_INTERVAL);
       c.peer.inject({ flags: 'S', seq });
       c.peer.expect({ flags: '.', ack: 2 });
     }
     c.peer.inject({ flags: 'S', seq: 50 });
     c.peer.expect({ flags: 'S.' });
+  });
+
+  test("answers the peer's FIN each time, and what else makes no sense now and then", () => {
+    const c = inTimeWait();
+    for (let i = 0; i < 5; i++) {
+      c.peer.inject({ flags: 'F.', seq: 1 });
+      c.peer.expect({ flags: '.', ack: 2 });
+    }
+    for (let i = 0; i < 5; i++) c.peer.inject({ flags: '.', seq: 100 });
+    c.peer.expectNothing();
+    c.pass(CHALLENGE_INTERVAL);
+    for (let i = 0; i < 5; i++) c.peer.inject({ flags: '.', seq: 100 });
+    c.peer.expect({ flags: '.', ack: 2 });
+    c.peer.expectNothing();
   });
 
   test('to a SYN where nobody listens any more: RST', () => {

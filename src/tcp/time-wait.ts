@@ -9,9 +9,22 @@ import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
 import { flowReplace } from './lookup.ts';
 import type { Segment } from './segment.ts';
-import type { Tcp } from './tcp.ts';
+import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 
-const { STATE: ST, FLAGS, HASH, T_NEXT, T_PREV, T_AT, RCV_NXT, SND_NXT, TS_RECENT, NEXT_OUT, HANDLE } = TCB;
+const {
+  STATE: ST,
+  FLAGS,
+  HASH,
+  T_NEXT,
+  T_PREV,
+  T_AT,
+  RCV_NXT,
+  SND_NXT,
+  TS_RECENT,
+  NEXT_OUT,
+  HANDLE,
+  MINI_CHALLENGE_AT,
+} = TCB;
 const { MINI, TS, V6 } = FLAG;
 
 /** The answer to a segment in TIME-WAIT. */
@@ -42,6 +55,7 @@ export function timeWaitEnter(tcp: Tcp, t: number): void {
   for (let i = -16; i < 16; i++) m[w + i] = m[t + i];
   m[w + HANDLE] = handle;
   m[w + NEXT_OUT] = 0;
+  m[w + MINI_CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
   m[w + ST] = STATE.TIME_WAIT;
   m[w + FLAGS] = (m[t + FLAGS] & (TS | V6 | 0xff)) | MINI;
   flowReplace(tcp, t, w);
@@ -106,6 +120,8 @@ export function timeWaitSegment(tcp: Tcp, w: number, s: Segment): number {
   if ((s.flags & FIN) !== 0 && ((s.seq + s.length + 1 - m[w + RCV_NXT]) | 0) === 0) {
     unlink(tcp, w);
     append(tcp, w);
+    // The last ACK was lost. A FIN is never an answer, so this can't go on for ever.
+    m[w + MINI_CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
     return TIME_WAIT_ACK;
   }
   // Anything else that is not exactly next and empty gets the last ACK again.
