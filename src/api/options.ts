@@ -114,6 +114,14 @@ const limits = z
     timeWait_ms: time,
     userTimeout_ms: time,
     synRetries: z.int().nonnegative().max(255),
+    synAckRetries: z.int().nonnegative().max(255),
+    synCookies: z.enum(['auto', 'always', 'never']),
+    connectionsPerSource: z.int().nonnegative(),
+    halfOpenPerSource: z.int().nonnegative(),
+    timeWaitReuse_ms: time,
+    halfClose_ms: time,
+    keepAliveInterval_ms: time.positive(),
+    keepAliveProbes: count,
     finWait2_ms: time,
     ephemeralPortMin: port,
     ephemeralPortMax: port,
@@ -261,6 +269,9 @@ const HEADROOM_BYTES = 4 << 20;
  */
 export function arenaBytes(limits: Limits, deviceBytes: number): number {
   const flows = 2 * 2 ** Math.ceil(Math.log2(limits.connections + limits.miniBlocks));
+  const perSource = limits.connectionsPerSource > 0 || limits.halfOpenPerSource > 0;
+  // The source table, and an entry of five words for each source.
+  const sources = perSource ? flows * 8 + (limits.connections + limits.miniBlocks) * 20 : 0;
   const parts = {
     connections: limits.connections * (BLOCK_WORDS + COLD_WORDS + 3) * 4,
     miniBlocks: (limits.miniBlocks + 1) * (MINI_WORDS + 1) * 4,
@@ -269,7 +280,7 @@ export function arenaBytes(limits: Limits, deviceBytes: number): number {
     udpChunks: limits.udpChunks * CHUNK_BYTES,
     udpSockets: limits.udpSockets * QUEUE_WORDS * 4,
   };
-  const rest = flows * 8 + deviceBytes + HEADROOM_BYTES;
+  const rest = flows * 8 + sources + deviceBytes + HEADROOM_BYTES;
   const bytes = Object.values(parts).reduce((sum, part) => sum + part, rest);
   if (bytes <= ARENA_BYTES_MAX) return bytes;
   const sizes = Object.entries(parts).sort((a, b) => b[1] - a[1]);

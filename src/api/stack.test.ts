@@ -8,6 +8,7 @@ import { createCable } from '../device/cable.ts';
 import { capture } from '../device/capture.ts';
 import { LIMITS_DEFAULT } from '../engine/limits.ts';
 import { Arena } from '../memory/arena.ts';
+import { reno } from '../tcp/congestion/reno.ts';
 import { CLOSED_ABORTED, CLOSED_CODES } from '../tcp/reasons.ts';
 
 import { connect, createServer } from './net.ts';
@@ -42,6 +43,8 @@ describe('options', () => {
     ['limits.connections', { limits: { connections: 0 } }, /0/],
     ['limits', { limits: { conections: 5 } }, /conections/],
     ['limits.congestion', { limits: { congestion: 'vegas' } }, /cubic/],
+    ['congestionControls.0', { congestionControls: [{ name: 'x' }] }, /congestion control/],
+    ['congestionControls', { congestionControls: [reno] }, /'reno'/],
     ['limits.rtoMin_ms', { limits: { rtoMin_ms: 500_000 } }, /rtoMax_ms/],
     ['idle', { idle: 'lazy' }, /adaptive/],
     ['options', { adresses: [] }, /adresses/],
@@ -274,6 +277,9 @@ it('shows what TCP knows of a connection', async () => {
   expect(socket.info()).toBe(null);
   await once(socket, 'connect');
   expect(socket.info()).toMatchObject({ state: 'ESTABLISHED', congestion: 'cubic', bytesSent: 0 });
+  socket.setCongestion('bbr');
+  expect(socket.info()).toMatchObject({ congestion: 'bbr' });
+  expect(() => socket.setCongestion('vegas')).toThrow(expect.objectContaining({ code: 'ERR_CONGESTION' }));
   socket.destroy();
   expect(socket.info()).toBe(null);
 });

@@ -3,7 +3,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { A4, B4, World } from '../engine/testing.ts';
 import { safeMarks } from './accecn.ts';
-import { MODERN, type Sent, TcpContext } from './testing.ts';
+import type { CongestionControl } from './congestion/control.ts';
+import { reno } from './congestion/reno.ts';
+import { MODERN, type Sent, stream, TcpContext } from './testing.ts';
 
 const [NOT_ECT, ECT_1, ECT_0, CE] = [0, 1, 2, 3];
 const PLAIN = { mss: 1000, sackPermitted: true, windowScale: 7 };
@@ -235,9 +237,9 @@ describe('the data sender', () => {
     const c = sending(10);
     const { cwnd } = c.info;
     c.peer.inject({ flags: `${aceFlags(7)}.`, ack: 2001 });
-    expect(c.info).toMatchObject({ cwnd: cwnd / 2, ceDelivered: 2, ceDeliveredBytes: 2000 });
+    expect(c.info).toMatchObject({ cwnd: 0.8 * cwnd, ceDelivered: 2, ceDeliveredBytes: 2000 });
     c.peer.inject({ flags: `${aceFlags(9)}.`, ack: 4001 });
-    expect(c.info).toMatchObject({ cwnd: cwnd / 2, ceDelivered: 4 });
+    expect(c.info).toMatchObject({ cwnd: 0.8 * cwnd, ceDelivered: 4 });
     expect(c.engine.tcp.counters.ecnReductions).toBe(1);
     // CWR is never set: the bits are ACE.
     c.write(1000);
@@ -359,6 +361,77 @@ describe('safety against ACE going round (A.2)', () => {
       { numRuns: 2000 },
     );
   });
+});
+
+describe('ECT(1), for congestion control made for it (RFC 9331)', () => {
+  const scalable: CongestionControl = { ...reno, name: 'scalable', l4s: true };
+
+  test('is sent with AccECN only, and follows a change of the module', () => {
+    for (const [syn, third, ecn] of [
+      ['SWEe', 'W.', ECT_1],
+      ['SWE', '.', ECT_0],
+      ['S', '.', NOT_ECT],
+    ] as const) {
+      const c = new TcpContext({ noDelay: true, congestionControls: [scalable] });
+      c.engine.listen({ port: 80, noDelay: true, congestion: 'scalable' }, c.handlers);
+      c.peer.inject({ flags: syn, options: PLAIN });
+      c.peer.expect();
+      c.peer.inject({ flags: third });
+      c.write(10);
+      c.peer.expect({ length: 10, ecn });
+      c.engine.setCongestion(c.conn, 'cubic');
+      c.write(10);
+      c.peer.expect({ length: 10, ecn: ecn === ECT_1 ? ECT_0 : ecn });
+    }
+  });
+});
+
+describe('with SYN cookies (5.1)', () => {
+  const open = (syn: string, third: string, options: object) => {
+    const c = new TcpContext({ limits: { synCookies: 'always' } }).listen();
+    c.peer.inject({ flags: syn, options });
+    c.peer.take();
+    c.peer.inject({ flags: third });
+    return c;
+  };
+
+  test('AccECN is known by the last ACK, whatever options there are', () => {
+    for (const options of [PLAIN, MODERN]) {
+      const c = open('SWEe', 'W.', options);
+      expect(c.info).toMatchObject({ ecn: 'accurate', ecnCapable: true, ceDelivered: 0 });
+      c.peer.inject({ length: 10, ecn: CE, flags: `${aceFlags(5)}.` });
+      expect(aceOf(c.peer.expect())).toBe(6);
+    }
+  });
+
+  test('classic ECN comes back in the timestamp, and without it there is none', () => {
+    expect(open('SWE', '.', MODERN).info).toMatchObject({ ecn: 'classic', ecnCapable: true });
+    expect(open('SWE', '.', PLAIN).info.ecn).toBe('none');
+    const c = new TcpContext({ limits: { synCookies: 'always' } }).listen();
+    c.peer.inject({ flags: 'SWE', options: PLAIN });
+    c.peer.expect({ flags: 'S.' });
+  });
+
+  test('nobody else’s connection gets ECN', () => {
+    expect(open('S', '.', MODERN).info.ecn).toBe('none');
+  });
+});
+
+test('with Fast Open the server counts from the start, and the handshake’s ACK is still one', () => {
+  const c = new TcpContext({ noDelay: true });
+  c.engine.listen({ port: 80, noDelay: true, fastOpen: true }, c.handlers);
+  c.peer.inject({ flags: 'SWEe', options: { ...PLAIN, fastOpenCookie: new Uint8Array(0) } });
+  const cookie = c.peer.expect().options.fastOpenCookie ?? new Uint8Array(0);
+  c.peer.inject({ flags: 'R', seq: 1 });
+  const second = c.addPeer(5001);
+  second.inject({ flags: 'SWEe', length: 10, ecn: CE, options: { ...PLAIN, fastOpenCookie: cookie } });
+  // The field says that the SYN was marked; the counter doesn't count it.
+  expect(second.expect({ ack: 11 }).flags).toBe('SWe.');
+  c.engine.write(c.conn, stream(1, 10));
+  c.run();
+  expect(aceOf(second.expect({ length: 10 }))).toBe(5);
+  second.inject({ flags: 'W.' });
+  expect(c.info).toMatchObject({ state: 'ESTABLISHED', ecn: 'accurate', ecnCapable: true, ceDelivered: 0 });
 });
 
 test.each([false, true])(

@@ -24,7 +24,9 @@ import type { Tcp } from './tcp.ts';
 const { FLAGS, FLAGS2, PATH, SND_UNA, SND_NXT, TS_RECENT, ACK_OWED, MSS, ISS } = TCB;
 const { TS } = FLAG;
 const { ACCECN_OPTIONS, ACCECN_OPTIONS_BAD, ACCECN_OPTIONS_OFF, CE_IGNORED } = FLAG2;
-const { R_CEP, R_E0B, R_CEB, R_E1B, S_CEP, S_CEB, ACKED_AVERAGE } = COLD;
+const { R_CEP, R_E0B, R_CEB, R_E1B, S_CEP, S_CEB } = COLD;
+/** Its low half. */
+const { TOLD_MTU: ACKED_AVERAGE } = COLD;
 const { ECT, ACE, LAST_ECN, OPTION, MARKS } = PATH_FLAG;
 const { ACE: ACE_SHIFT, LAST_ECN: LAST_SHIFT, MARKS: MARKS_SHIFT } = PATH_SHIFT;
 const [AUX, FRAME_FLAGS, SEGMENT] = [DESC_AUX, DESC_FLAGS, FRAME_SEGMENT];
@@ -45,19 +47,17 @@ export function aceHandshake(ecn: number): number {
   return HANDSHAKE_ACE[ecn];
 }
 
-/** Both halves of a full block enter AccECN mode. @param ecn IP-ECN field of the SYN-ACK received; 0: none was. */
-export function accEcnStart(tcp: Tcp, t: number, ecn: number): void {
+/** Both halves of a full block enter AccECN mode. @param marks CE on the SYN-ACK counts, CE on a SYN doesn't (3.2.2.2). */
+export function accEcnStart(tcp: Tcp, t: number, marks: number): void {
   const m = tcp.m;
   const cold = coldOf(tcp, t);
-  // A mark of the SYN-ACK counts, one of the SYN doesn't (3.2.2.2).
-  m[cold + R_CEP] = ecn === CE ? CEP_INITIAL + 1 : CEP_INITIAL;
+  m[cold + R_CEP] = CEP_INITIAL + marks;
   m[cold + R_E0B] = BYTES_INITIAL;
   m[cold + R_E1B] = BYTES_INITIAL;
   m[cold + R_CEB] = 0;
   m[cold + S_CEP] = CEP_INITIAL;
   m[cold + S_CEB] = 0;
   aceUpdate(m, t, m[cold + R_CEP]);
-  m[t + PATH] = (m[t + PATH] & ~LAST_ECN) | (ecn << LAST_SHIFT);
 }
 
 function aceUpdate(m: Int32Array, t: number, cep: number): void {

@@ -176,6 +176,7 @@ function finAcknowledged(tcp: Tcp, t: number): boolean {
       m[t + ST] = FIN_WAIT_2;
       // RFC 9293 3.6: a closed program's FIN-WAIT-2 may not last for ever.
       if ((m[t + FLAGS] & DETACHED) !== 0) keepStart(tcp, t, tcp.limits.finWait2_ms);
+      else if (tcp.limits.halfClose_ms > 0) keepStart(tcp, t, tcp.limits.halfClose_ms);
       return true;
     case CLOSING:
       tcpFinish(tcp, t, true);

@@ -209,8 +209,7 @@ export const COLD = {
   S_CEB: 61,
   /** With FLAG2.CE_ROUND: SND.NXT at the last response to CE, which no other may follow before it is acknowledged. */
   CE_RECOVER: 62,
-  /** Low half: packets acknowledged by an ACK on average, << 3. High half: MTU told by ICMP that awaits proof, or 0. */
-  ACKED_AVERAGE: 63,
+  /** High half: MTU told by ICMP that awaits proof, or 0. Low half: packets that an ACK acknowledges on average, << 3. */
   TOLD_MTU: 63,
   /** Sequence number quoted by that report. */
   TOLD_SEQ: 64,
@@ -226,6 +225,16 @@ export const COLD = {
   SND_FULL: 75,
   /** The runs of OOO that SACK reports, the latest first: 4 words. */
   OOO_RECENT: 76,
+  /** Payload bytes that our SYN took along (RFC 7413). */
+  SYN_DATA: 68,
+  /** With FLAG2.LINGER: how long close() lets data and FIN be on their way, ms. */
+  LINGER: 69,
+  /** Keep-alive's ms between probes, and how many may go unanswered; 0: the stack's defaults. */
+  KEEP_INTERVAL: 70,
+  KEEP_COUNT: 71,
+  /** With FLAG2.URG_OUT: SND.UP. With FLAG2.URG_IN: RCV.UP (RFC 9293 3.3.1). */
+  SND_UP: 72,
+  RCV_UP: 73,
 } as const;
 export const COLD_WORDS = 80;
 
@@ -337,6 +346,13 @@ export const FLAG2 = {
   SND_AUTO: 1 << 25,
   /** All data before the peer's FIN was offered to the program: `end` is due once the receive queue is read. */
   END_DUE: 1 << 26,
+  /** Active: asked for Fast Open, and later: the SYN's data was taken. Passive: opened by a cookie. */
+  FAST_OPEN: 1 << 18,
+  /** close() doesn't wait for ever; see COLD.LINGER. */
+  LINGER: 1 << 19,
+  /** Urgent data is to be announced to the peer; was announced by it. */
+  URG_OUT: 1 << 20,
+  URG_IN: 1 << 21,
 } as const;
 
 /** Bits of PATH, above the peer's MSS. Those of ECN are in half-open blocks too. */

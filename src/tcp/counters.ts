@@ -49,7 +49,25 @@ export class TcpCounters {
   miniExhausted = 0;
   tableFull = 0;
   blocksExhausted = 0;
+  /** SYNs answered by a cookie; ACKs that brought one back, and those that only looked like it. */
+  cookiesSent = 0;
+  cookiesAccepted = 0;
+  cookiesFailed = 0;
+  /** Connections refused, and SYNs not taken, at a source's limits. */
+  sourceConnectionsLimited = 0;
+  sourceHalfOpenLimited = 0;
+  /** Fast Open: connections that a cookie opened, cookies that weren't ours, and those over the limit of pending ones. */
+  fastOpenPassive = 0;
+  fastOpenCookiesFailed = 0;
+  fastOpenLimited = 0;
+  /** Fast Open: our SYNs with data, those whose data was taken, attempts that failed, and paths not tried therefore. */
+  fastOpenActive = 0;
+  fastOpenAcked = 0;
+  fastOpenFailed = 0;
+  fastOpenAvoided = 0;
+  /** TIME-WAIT left for a new connection: at the peer's SYN, and for a connect() of ours. */
   timeWaitReused = 0;
+  timeWaitRecycled = 0;
   timeWaitEvicted = 0;
   retransmissionTimeouts = 0;
   fastRecoveries = 0;
@@ -61,9 +79,12 @@ export class TcpCounters {
   keepAliveProbes = 0;
   delayedAcks = 0;
   userTimeouts = 0;
+  /** Closed connections reset at the end of their linger time; half-closed ones that were silent too long. */
+  lingerTimeouts = 0;
+  halfCloseTimeouts = 0;
   /** Replies (RST, TIME-WAIT ACK) not sent: no tx slot or next hop unknown. */
   repliesDropped = 0;
-  /** Urgent pointers ignored (RFC 6093: treated as ordinary data). */
+  /** Segments with an urgent pointer. */
   urgent = 0;
   sackOverflow = 0;
   icmpIgnored = 0;

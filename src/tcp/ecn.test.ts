@@ -261,16 +261,16 @@ describe('classic feedback (RFC 3168 6.1)', () => {
     expect(c.info.ceReceived).toBe(0);
   });
 
-  test('ECE halves the window once for each window of data, and CWR says so on the next new data', () => {
+  test('ECE reduces the window once for each window of data (by RFC 8511’s 0.8), and CWR says so on the next new data', () => {
     const c = classic();
     c.write(40_000);
     const { cwnd } = c.info;
     expect(c.peer.take().length).toBe(10);
     c.peer.inject({ flags: 'E.', ack: 1001 });
-    expect(c.info).toMatchObject({ cwnd: cwnd / 2, ssthresh: cwnd / 2, recovery: 'none' });
+    expect(c.info).toMatchObject({ cwnd: 0.8 * cwnd, ssthresh: 0.8 * cwnd, recovery: 'none' });
     for (let ack = 2001; ack <= 10_001; ack += 1000) c.peer.inject({ flags: 'E.', ack });
     // All of the same window, so once; and nothing grew meanwhile.
-    expect(c.info.cwnd).toBe(cwnd / 2);
+    expect(c.info.cwnd).toBe(0.8 * cwnd);
     expect(c.engine.tcp.counters.ecnReductions).toBe(1);
     const sent = c.peer.take();
     expect(sent[0]).toMatchObject({ seq: 10_001, flags: 'W.', ecn: ECT_0 });
@@ -278,7 +278,7 @@ describe('classic feedback (RFC 3168 6.1)', () => {
     // The next window's.
     c.peer.inject({ flags: 'E.', ack: 11_001 });
     expect(c.engine.tcp.counters.ecnReductions).toBe(2);
-    expect(c.info.cwnd).toBe(cwnd / 4);
+    expect(c.info.cwnd).toBe(0.64 * cwnd);
   });
 
   test('one reduction for a mark and a loss in the same window', () => {
@@ -287,7 +287,7 @@ describe('classic feedback (RFC 3168 6.1)', () => {
     const { cwnd } = c.info;
     c.peer.inject({ flags: 'E.', ack: 1001 });
     for (let i = 0; i < 3; i++) c.peer.inject({ flags: 'E.', ack: 1001 });
-    expect(c.info).toMatchObject({ recovery: 'fast', cwnd: cwnd / 2, ssthresh: cwnd / 2 });
+    expect(c.info).toMatchObject({ recovery: 'fast', cwnd: 0.8 * cwnd, ssthresh: 0.8 * cwnd });
     // The other way round: a loss, then marks.
     const d = classic();
     d.write(40_000);

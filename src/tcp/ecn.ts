@@ -128,8 +128,9 @@ export function ecnSynAck(tcp: Tcp, t: number, s: Segment): void {
     // 0: no ECN there; 7: a broken server that reflects our flags.
     if (answer === 0 || answer === 7) return;
     if (answer !== 1) {
-      m[t + PATH] |= ECN_ACCURATE | ECT0 | OPTION | HANDSHAKE;
-      accEcnStart(tcp, t, tcp.ip.packet.tos & 3);
+      const ecn = tcp.ip.packet.tos & 3;
+      m[t + PATH] |= ECN_ACCURATE | ECT0 | OPTION | HANDSHAKE | (ecn << LAST_SHIFT);
+      accEcnStart(tcp, t, ecn === CE ? 1 : 0);
       ecnCodepoint(tcp, t);
       accEcnSynFeedback(tcp, t, s);
       return;
@@ -149,24 +150,41 @@ export function ecnSynAckAgain(tcp: Tcp, t: number, s: Segment): void {
   m[t + PATH] = (m[t + PATH] & ~LAST_ECN) | (ecn << LAST_SHIFT) | HANDSHAKE;
 }
 
-/** The ACK that ends a handshake on the side that has sent a SYN-ACK. The block is a full one by now. */
-export function ecnHandshakeAck(tcp: Tcp, t: number, s: Segment): void {
+/** The side that has sent a SYN-ACK, or will, has a full block from here on. */
+export function ecnStart(tcp: Tcp, t: number): void {
   const m = tcp.m;
   if ((m[t + PATH] & ECN) !== ECN_ACCURATE) return;
-  if ((m[t + PATH] & OPTION) === 0) m[t + FLAGS2] |= FLAG2.ACCECN_OPTIONS_OFF;
-  m[t + PATH] &= ~OPTION;
-  const mayMark = (m[t + PATH] & ECT) !== 0;
   accEcnStart(tcp, t, 0);
-  if (mayMark) ecnCodepoint(tcp, t);
+  ecnCodepoint(tcp, t);
+}
+
+/**
+ * The ACK that ends the handshake on that side.
+ * @param again The SYN-ACK was sent more than once: perhaps its option was why (RFC 9768 3.2.3.2.2).
+ */
+export function ecnHandshakeAck(tcp: Tcp, t: number, s: Segment, again: boolean): void {
+  const m = tcp.m;
+  if ((m[t + PATH] & ECN) !== ECN_ACCURATE) return;
+  m[t + PATH] &= ~OPTION;
+  if (again) m[t + FLAGS2] |= FLAG2.ACCECN_OPTIONS_OFF;
   if ((s.flags & F_SYN) !== 0) return;
   const sCep = accEcnHandshakeAck(tcp, t, s);
   // Spent: to what follows with this segment the field shall be a counter that stands still.
   s.flags = (s.flags & ~F_ACE) | ((sCep & 7) << F_ACE_SHIFT);
 }
 
-/** Data is ECT(0), or ECT(1) when the congestion control is made for it (RFC 9331 4.1, which needs AccECN). */
+/** An ACK has brought a SYN cookie back. AccECN is in no cookie: its flags can be no other's (RFC 9768 5.1). */
+export function ecnCookie(tcp: Tcp, t: number, s: Segment, mode: EcnMode): void {
+  if (mode === 'off' || (tcp.m[t + PATH] & ECN) !== 0 || aceOf(s.flags) < 2) return;
+  tcp.m[t + PATH] |= ECN_ACCURATE | ECT0;
+  ecnStart(tcp, t);
+  ecnHandshakeAck(tcp, t, s, false);
+}
+
+/** Data that may be ECT is ECT(0), or ECT(1) when the congestion control is made for it (RFC 9331 4.1, which needs AccECN). */
 export function ecnCodepoint(tcp: Tcp, t: number): void {
   const m = tcp.m;
+  if ((m[t + PATH] & ECT) === 0) return;
   const l4s = (m[t + PATH] & ECN) === ECN_ACCURATE && tcp.congestions[m[t + CC]].l4s === true;
   m[t + PATH] = (m[t + PATH] & ~ECT) | (l4s ? ECT1 : ECT0);
 }

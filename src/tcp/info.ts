@@ -39,6 +39,8 @@ export interface TcpInfo {
   readonly rcvWindowScale: number;
   readonly timestamps: boolean;
   readonly sack: boolean;
+  /** Opened by Fast Open: data came with the SYN, or went with ours and was taken. */
+  readonly fastOpen: boolean;
   /** Bytes believed in the network; queued and not acknowledged; received and not read; received out of order. */
   readonly inFlight: number;
   readonly sendQueue: number;
@@ -101,6 +103,7 @@ export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
     rcvWindowScale: (flags >> 4) & 15,
     timestamps: (flags & FLAG.TS) !== 0,
     sack: (flags & FLAG.SACK) !== 0,
+    fastOpen: (m[t + TCB.FLAGS2] & FLAG2.FAST_OPEN) !== 0,
     inFlight: inFlight(tcp, t),
     sendQueue: m[t + TCB.SNDQ_LENGTH],
     receiveQueue: m[t + TCB.RCVQ_LENGTH],

@@ -16,9 +16,10 @@ import { FLAG, PATH_FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish, tcpReset } from './close.ts';
 import { ecnSynAckAgain } from './ecn.ts';
 import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
+import { listenerFind } from './listen.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
-import { listenInput, synReceivedInput } from './passive-open.ts';
+import { cookieInput, listenInput, synReceivedInput } from './passive-open.ts';
 import { pathInput, pathInputDone } from './path.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
@@ -28,6 +29,7 @@ import { challengeMini, resetFor, sendBareAck } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
+import { urgentInput } from './urgent.ts';
 
 const {
   STATE: ST,
@@ -45,7 +47,8 @@ const {
 } = TCB;
 const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER, CHALLENGE_AT } = TCB;
 const PATH_ANY = PATH_FLAG.ANY;
-const { TS, ACK_NOW, ACK_DELAYED, MINI, DETACHED, FIN_RECEIVED } = FLAG;
+const { IRS } = TCB;
+const { TS, ACK_NOW, ACK_DELAYED, PROBE, MINI, DETACHED, FIN_RECEIVED } = FLAG;
 const {
   SYN_SENT,
   SYN_RECEIVED,
@@ -117,8 +120,16 @@ function checksumMatches(tcp: Tcp, at: number, length: number, pseudoSum: number
 }
 
 function unknownInput(tcp: Tcp, s: Segment): void {
-  if ((s.flags & (F_SYN | F_ACK | F_RST)) === F_SYN && listenInput(tcp, s)) return;
+  const special = s.flags & (F_SYN | F_ACK | F_RST);
+  if (special === F_SYN && listenInput(tcp, s)) return;
+  if (special === F_ACK) {
+    const t = cookieInput(tcp, s);
+    if (t > 0) synchronizedInput(tcp, t, s);
+    if (t !== 0) return;
+  }
   tcp.counters.noConnection++;
+  // What is addressed to others is no business of ours where no listener takes it.
+  if (tcp.ip.packet.foreign !== 0 && listenerFind(tcp, tcp.ip.packet, s.ports & 0xffff) === null) return;
   resetFor(tcp, tcp.ip.packet, s);
 }
 
@@ -150,6 +161,8 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       // RFC 5961 4: a SYN never resets; the peer's own RST in answer to the ACK does. Simultaneous open's SYN
       // that was answered already comes here too, and an ACK is what it needs.
       tcp.counters.outOfWindow++;
+      // The SYN that Fast Open answered, again: the answer was lost.
+      if (m[t + ST] === SYN_RECEIVED && s.seq === m[t + IRS]) m[t + FLAGS] |= PROBE;
       challengeOrAck(tcp, t);
       ecnSynAckAgain(tcp, t, s);
       if (m[t + ST] !== SYN_RECEIVED || (special & F_ACK) === 0) return;
@@ -176,7 +189,7 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
   // Only now (RFC 7323 5.3, R2 before R3): a stranger's guess must not shut out what the peer sends.
   if ((flags & TS) !== 0 && ((seq - m[t + LAST_ACK]) | 0) <= 0) m[t + TS_RECENT] = s.tsVal;
 
-  if ((s.flags & F_URG) !== 0) tcp.counters.urgent++;
+  if ((s.flags & F_URG) !== 0) urgentInput(tcp, t);
   if (s.length > 0) receiveData(tcp, t, s);
   if ((s.flags & F_FIN) !== 0 && m[t + ST] !== CLOSED) finInput(tcp, t, s);
 }
@@ -253,7 +266,7 @@ function challengeOrAck(tcp: Tcp, t: number): void {
 }
 
 /** New data within the window. */
-function receiveData(tcp: Tcp, t: number, s: Segment): void {
+export function receiveData(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   const state = m[t + ST];
   if ((m[t + FLAGS] & (DETACHED | FIN_RECEIVED)) !== 0) {
@@ -262,7 +275,8 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
     tcpReset(tcp, t, CLOSED_RESET);
     return;
   }
-  if (state < ESTABLISHED || state > FIN_WAIT_2) return;
+  // SYN-RECEIVED: that of a SYN with a Fast Open cookie.
+  if (state < SYN_RECEIVED || state > FIN_WAIT_2) return;
   if (s.seq !== m[t + RCV_NXT]) {
     tcp.counters.outOfOrder++;
     if (!reassemblyAdd(tcp, t, s.seq, s.dataAt, s.length)) s.flags &= ~F_FIN;
@@ -305,7 +319,7 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
   listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
 }
 
-function finInput(tcp: Tcp, t: number, s: Segment): void {
+export function finInput(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   const at = (s.seq + s.length) | 0;
   if (at === m[t + RCV_NXT]) {

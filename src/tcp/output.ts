@@ -14,6 +14,7 @@ import { congestionRestart } from './congestion/control.ts';
 import { paceAllowance, paceSpend, paceWait, UNPACED } from './congestion/pacing.ts';
 import { ecnFlags, ecnHandshakeFlags, ecnSynAckFlags, ecnSynFlags } from './ecn.ts';
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
+import { fastOpenData, fastOpenOption } from './fast-open.ts';
 import { ownMss } from './handshake.ts';
 import {
   LIST_CONTROL,
@@ -36,6 +37,7 @@ import { sendReset } from './reply.ts';
 import { sackHoleEnd, sackSkip } from './sack.ts';
 import type { Tcp } from './tcp.ts';
 import { persistStart, rtoBackedOff, rtxStart, timerBy } from './timers.ts';
+import { urgentAnnounce, urgentSending } from './urgent.ts';
 
 const {
   STATE: ST,
@@ -54,14 +56,14 @@ const {
 } = TCB;
 const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, TS_OFFSET } = TCB;
 const { PATH, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
+const { FLAGS2, ISS, LISTENER } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
 const { ECN, ECN_ACCURATE, ECT, OPTION, HANDSHAKE, MTU, ANY } = PATH_FLAG;
 const ECT_SHIFT = PATH_SHIFT.ECT;
 /** The bit of ACE that stands where CWR does. */
 const ACE_CWR = 2 << PATH_SHIFT.ACE;
-const { FLAGS2 } = TCB;
-const { PACED } = FLAG2;
+const { PACED, FAST_OPEN } = FLAG2;
 /** A local copy: imported bindings aren't folded. */
 const NO_LIMIT = UNPACED;
 const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE } = STATE;
@@ -132,7 +134,7 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
     // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
     return UNRESOLVED;
   }
-  if (state >= ESTABLISHED) return transmitData(tcp, iface, t);
+  if (state >= ESTABLISHED || mayAnswerSyn(m, t, state)) return transmitData(tcp, iface, t);
   return transmitSyn(tcp, iface, t, state);
 }
 
@@ -148,7 +150,22 @@ function transmitReset(tcp: Tcp, iface: Interface, t: number, state: number): nu
   return DONE;
 }
 
-function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): number {
+/** A connection that Fast Open's cookie opened may send once its SYN-ACK is out (RFC 7413 4.2.2). */
+function mayAnswerSyn(m: Int32Array, t: number, state: number): boolean {
+  return (
+    state === SYN_RECEIVED &&
+    (m[t + FLAGS] & (MINI | PROBE)) === 0 &&
+    isFastOpen(m, t) &&
+    m[t + LISTENER] !== 0
+  );
+}
+
+function isFastOpen(m: Int32Array, t: number): boolean {
+  return (m[t + FLAGS] & MINI) === 0 && (m[t + FLAGS2] & FAST_OPEN) !== 0;
+}
+
+/** SYN or SYN-ACK, of any kind of block. */
+export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): number {
   const m = tcp.m;
   if ((m[t + FLAGS] & (MINI | PROBE)) === 0 && state === SYN_SENT) return DONE;
   const slot = txSlot(iface);
@@ -169,6 +186,14 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
     (tcp.nowMs + m[t + TS_OFFSET]) | 0,
     passive ? m[t + TS_RECENT] : 0,
   );
+  let length = 0;
+  let dataSum = 0;
+  const fastOpen = isFastOpen(m, t);
+  if (fastOpen || tcp.fastOpen.answering) {
+    optionBytes += fastOpenOption(tcp, t, at + optionBytes);
+    length = passive ? 0 : fastOpenData(tcp, t, optionBytes);
+    if (length > 0) dataSum = queueCopySum(tcp.chunks, t + SNDQ, 0, length, at + optionBytes);
+  }
   if (passive && (m[t + PATH] & OPTION) !== 0 && optionBytes <= OPTIONS_MAX - ACCECN_BYTES) {
     optionBytes += accEcnSynAckOption(tcp.view, at + optionBytes);
   }
@@ -178,24 +203,29 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
     iface,
     t,
     slot,
-    m[t + SND_UNA],
+    (flags & MINI) !== 0 ? m[t + SND_UNA] : m[t + ISS],
     passive ? m[t + RCV_NXT] : 0,
     passive ? F_SYN | F_ACK | ecn : F_SYN | ecn,
     window < 0xffff ? window : 0xffff,
     optionBytes,
-    0,
-    tcp.arena.kernels.sum(at, optionBytes),
+    length,
+    tcp.arena.kernels.sum(at, optionBytes) + dataSum,
     0,
     0,
   );
   m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
-  if (state === SYN_SENT && m[t + BACKOFF] === 0) {
+  const opened = fastOpen && passive && m[t + LISTENER] !== 0;
+  if ((state === SYN_SENT || opened) && m[t + BACKOFF] === 0) {
     m[t + FLAGS] |= TIMING;
-    m[t + RTT_SEQ] = m[t + SND_NXT];
+    m[t + RTT_SEQ] = (m[t + ISS] + 1) | 0;
     m[t + RTT_AT] = tcp.nowUs;
     rtxStart(tcp, t);
   }
-  return DONE;
+  if (!opened) return DONE;
+  m[t + LAST_ACK] = m[t + RCV_NXT];
+  m[t + ACK_OWED] = 0;
+  // What the program answered already goes behind the SYN-ACK.
+  return m[t + SNDQ_LENGTH] > 0 || (m[t + FLAGS] & FIN_QUEUED) !== 0 ? MORE : DONE;
 }
 
 /** States from ESTABLISHED on. */
@@ -229,7 +259,9 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
     if (outstanding === 0 && ((tcp.nowMs - m[t + SND_AT]) | 0) > rtoBackedOff(tcp, t))
       congestionRestart(tcp, t);
     let pipe = inFlight(tcp, t);
-    const reach = superBytes(m, iface, t, mss);
+    const urgent = tcp.urgentSenders !== 0 && urgentSending(tcp, t);
+    // An urgent pointer is right for one segment only.
+    const reach = urgent ? mss : superBytes(m, iface, t, mss);
     while (unsent > 0) {
       if (budget-- === 0) return MORE;
       if (byPace <= 0) {
@@ -247,7 +279,8 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       // The last segment of a quantum may exceed it: what is over is waited for.
       if (n > byPace) n = byPace > mss ? byPace : n < mss ? n : mss;
       if (n < unsent && n > mss) n -= n % mss;
-      if (n < mss && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
+      // Urgent data doesn't wait to be more.
+      if (n < mss && !(urgent && n === unsent) && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
       let probe = 0;
       if ((m[t + PATH] & (MTU | OPTION)) !== 0) {
         if ((m[t + PATH] & MTU) !== 0)
@@ -479,6 +512,7 @@ function sendData(
     split,
     tos,
   );
+  if (tcp.urgentSenders !== 0) urgentAnnounce(tcp, iface, t, slot, seq);
   m[t + LAST_ACK] = rcvNxt;
   m[t + ACK_OWED] = 0;
   m[t + FLAGS] = m[t + FLAGS] & ~(ACK_NOW | ACK_DELAYED | DELACK);

@@ -15,10 +15,13 @@ import { reno } from './congestion/reno.ts';
 import { TcpCounters } from './counters.ts';
 import type { EcnMode } from './ecn.ts';
 import { Events } from './events.ts';
+import { FastOpen } from './fast-open.ts';
 import type { Listener } from './listen.ts';
 import type { OutputLists } from './lists.ts';
 import { MemoryBudget } from './memory.ts';
+import { PortCounters } from './ports.ts';
 import { Segment } from './segment.ts';
+import { Sources } from './sources.ts';
 
 /** Limits and defaults of one engine's TCP. Sizes in bytes, times in ms. */
 export interface TcpLimits {
@@ -37,11 +40,26 @@ export interface TcpLimits {
   readonly rtoMax_ms: number;
   readonly delayedAck_ms: number;
   readonly timeWait_ms: number;
+  /** A TIME-WAIT with timestamps gives its port to a connect() of ours after this long; earlier if none is left. */
+  readonly timeWaitReuse_ms: number;
   /** Unacknowledged data or an unanswered keep-alive ends a connection after this long (RFC 9293 3.8.3's R2). */
   readonly userTimeout_ms: number;
+  /** SYNs sent again until an attempt to connect is over: 7 last 4 minutes (RFC 9293 3.8.3 asks for 3 or more). */
   readonly synRetries: number;
+  /** SYN-ACKs sent again until a half-open connection is forgotten. */
+  readonly synAckRetries: number;
+  /** SYN cookies: when a listener's backlog is full or mini blocks run out, for every SYN, or not at all. */
+  readonly synCookies: 'auto' | 'always' | 'never';
+  /** Passively opened connections, and half-open ones, of one IPv4 address or IPv6 /64; 0: no limit. */
+  readonly connectionsPerSource: number;
+  readonly halfOpenPerSource: number;
   /** A program's closed connection waits this long for the peer's FIN. */
   readonly finWait2_ms: number;
+  /** A half-closed connection may be silent for so long before it is reset; 0: for ever. */
+  readonly halfClose_ms: number;
+  /** Keep-alive, once asked for: time between probes, and how many go unanswered (Linux's defaults). */
+  readonly keepAliveInterval_ms: number;
+  readonly keepAliveProbes: number;
   readonly ephemeralPortMin: number;
   readonly ephemeralPortMax: number;
   /** Congestion control of new connections: `cubic`, `reno`, `bbr`, or a module of one's own. */
@@ -72,9 +90,17 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   rtoMax_ms: 120_000,
   delayedAck_ms: 40,
   timeWait_ms: 60_000,
+  timeWaitReuse_ms: 1000,
   userTimeout_ms: 120_000,
-  synRetries: 6,
+  synRetries: 7,
+  synAckRetries: 5,
+  synCookies: 'auto',
+  connectionsPerSource: 0,
+  halfOpenPerSource: 0,
   finWait2_ms: 60_000,
+  halfClose_ms: 0,
+  keepAliveInterval_ms: 75_000,
+  keepAliveProbes: 9,
   ephemeralPortMin: 32_768,
   ephemeralPortMax: 60_999,
   congestion: 'cubic',
@@ -118,7 +144,11 @@ export class Tcp {
   readonly segment = new Segment();
   readonly options = new TcpOptions();
   readonly sample = new AckSample();
-  /** Keyed hash for ISNs and ports; its keys never leave. */
+  readonly ports = new PortCounters();
+  readonly fastOpen = new FastOpen();
+  /** null: no limit per source. */
+  readonly sources: Sources | null;
+  /** Keyed hash for ISNs, ports and cookies; its keys never leave. */
   readonly hash: HalfSipHash;
   readonly key0: number;
   readonly key1: number;
@@ -136,8 +166,6 @@ export class Tcp {
   /** List of the blocks in TIME-WAIT, oldest first; see time-wait.ts. */
   timeWaitOldest = 0;
   timeWaitNewest = 0;
-  /** RFC 6056's per-destination counter, one for all. */
-  portCounter = 0;
   /** Handles of connections whose send() found no chunk, with nothing queued. */
   starved: number[] = [];
   /** While a SYN that reuses a TIME-WAIT is handled: 1, and that connection's SND.NXT. */
@@ -150,6 +178,8 @@ export class Tcp {
   frame = 0;
   /** CWND that the segment being handled may not make grow, for the marks it told of; 0: it may. */
   cwndHeld = 0;
+  /** Connections with urgent data to announce. */
+  urgentSenders = 0;
   /** Recency stamp of out-of-order data. */
   stamp = 0;
 
@@ -175,6 +205,10 @@ export class Tcp {
     this.minis = new BlockPool(arena, 'mini blocks', limits.miniBlocks + 1, MINI_WORDS);
     this.coldBase = arena.carve('cold blocks', limits.connections * COLD_WORDS * 4) >> 2;
     this.table = new FlowTable(arena, 'flow table', limits.connections + limits.miniBlocks);
+    this.sources =
+      limits.connectionsPerSource > 0 || limits.halfOpenPerSource > 0
+        ? new Sources(arena, limits.connections + limits.miniBlocks, secret[0], secret[1])
+        : null;
     this.chunks = new ChunkPool(arena, 'chunks', limits.chunks);
     this.memory = new MemoryBudget(arena, limits.chunks, this.chunks.dataBytes, limits.connections);
     this.wheel = new TimerWheel(arena, 'timer wheel', nowMs, {

@@ -3,8 +3,9 @@
  * nothing: the entry fires early, finds nothing due and is armed anew.
  */
 
-import { FLAG, STATE, TCB } from './block.ts';
-import { tcpDestroy } from './close.ts';
+import { COLD, FLAG, FLAG2, STATE, TCB } from './block.ts';
+import { tcpDestroy, tcpReset } from './close.ts';
+import { coldWord } from './cold.ts';
 import { congestionTimeout } from './congestion/control.ts';
 import { softError } from './icmp-errors.ts';
 import { LIST_ACK, LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
@@ -16,6 +17,7 @@ import type { Tcp } from './tcp.ts';
 
 const {
   FLAGS,
+  FLAGS2,
   T_AT,
   RTX_AT,
   DELACK_AT,
@@ -35,15 +37,13 @@ const { RTX, PERSIST, DELACK, KEEP, MINI, ACK_NOW, ACK_DELAYED, PROBE, TIMING } 
 const RTO_INITIAL = 1000;
 /** Exponent limit, so that shifts stay in range. */
 const BACKOFF_SHIFT_MAX = 10;
-/** Keep-alive: ms between probes, and how many go unanswered (Linux's defaults). */
-const KEEP_INTERVAL = 75_000;
-const KEEP_PROBES_MAX = 9;
+const { KEEP_INTERVAL, KEEP_COUNT } = COLD;
 
 /** Retransmission timeout without back-off, ms (RFC 6298 2.3). */
 export function rto(tcp: Tcp, t: number): number {
   const m = tcp.m;
   const srtt = m[t + SRTT];
-  if (srtt === 0) return RTO_INITIAL;
+  if (srtt === 0 && m[t + RTTVAR] === 0) return RTO_INITIAL;
   const ms = (((srtt >>> 3) + m[t + RTTVAR]) / 1000 + 1) | 0;
   return ms < tcp.limits.rtoMin_ms
     ? tcp.limits.rtoMin_ms
@@ -152,6 +152,15 @@ function stalledTooLong(tcp: Tcp, t: number): boolean {
   return m[t + SND_WND] !== 0 || ((tcp.nowMs - m[t + RCV_AT]) | 0) >= limit;
 }
 
+/** An attempt to connect has its own R2 (RFC 9293 3.8.3), unless the program set a user timeout. */
+function openedTooLong(tcp: Tcp, t: number, state: number): boolean {
+  const m = tcp.m;
+  const { synRetries, synAckRetries } = tcp.limits;
+  const retries = state === STATE.SYN_SENT ? synRetries : synAckRetries;
+  if (m[t + USER_TIMEOUT] !== 0 && stalledTooLong(tcp, t)) return true;
+  return m[t + BACKOFF] >= retries;
+}
+
 function giveUp(tcp: Tcp, t: number): void {
   tcp.counters.userTimeouts++;
   tcpDestroy(tcp, t, softError(tcp.m, t) || CLOSED_TIMEOUT);
@@ -161,10 +170,10 @@ function retransmissionTimeout(tcp: Tcp, t: number): void {
   const m = tcp.m;
   const state = m[t + ST];
   m[t + FLAGS] &= ~RTX;
-  if (m[t + SND_UNA] === m[t + SND_NXT]) return;
-  tcp.counters.retransmissionTimeouts++;
   const opening = state === STATE.SYN_SENT || state === STATE.SYN_RECEIVED;
-  if (stalledTooLong(tcp, t) || (opening && m[t + BACKOFF] >= tcp.limits.synRetries)) {
+  if (!opening && m[t + SND_UNA] === m[t + SND_NXT]) return;
+  tcp.counters.retransmissionTimeouts++;
+  if (opening ? openedTooLong(tcp, t, state) : stalledTooLong(tcp, t)) {
     giveUp(tcp, t);
     return;
   }
@@ -200,26 +209,44 @@ function persistTimeout(tcp: Tcp, t: number): void {
 
 function keepTimeout(tcp: Tcp, t: number): void {
   const m = tcp.m;
+  const state = m[t + ST];
   m[t + FLAGS] &= ~KEEP;
-  if (m[t + ST] === STATE.FIN_WAIT_2 && (m[t + FLAGS] & FLAG.DETACHED) !== 0) {
-    tcpDestroy(tcp, t, 0);
-    return;
-  }
-  const idle = m[t + KEEP_IDLE];
-  if (idle === 0) return;
-  if (m[t + ST] < STATE.ESTABLISHED) {
-    keepStart(tcp, t, idle);
+  if ((m[t + FLAGS] & FLAG.DETACHED) !== 0) {
+    if (state === STATE.FIN_WAIT_2) tcpDestroy(tcp, t, 0);
+    else if ((m[t + FLAGS2] & FLAG2.LINGER) !== 0) {
+      tcp.counters.lingerTimeouts++;
+      tcpReset(tcp, t, CLOSED_TIMEOUT);
+    }
     return;
   }
   const silent = (tcp.nowMs - m[t + RCV_AT]) | 0;
+  let left = 0x7fffffff;
+  if (state === STATE.FIN_WAIT_2 && tcp.limits.halfClose_ms > 0) {
+    left = tcp.limits.halfClose_ms - silent;
+    if (left <= 0) {
+      tcp.counters.halfCloseTimeouts++;
+      tcpReset(tcp, t, CLOSED_TIMEOUT);
+      return;
+    }
+  }
+  const next = keepAlive(tcp, t, silent);
+  if (m[t + ST] !== state || (next < 0 && left === 0x7fffffff)) return;
+  keepStart(tcp, t, next >= 0 && next < left ? next : left);
+}
+
+/** RFC 9293 3.8.4. @returns ms until it is to be called again; -1: never */
+function keepAlive(tcp: Tcp, t: number, silent: number): number {
+  const m = tcp.m;
+  const idle = m[t + KEEP_IDLE];
+  if (idle === 0) return -1;
+  if (m[t + ST] < STATE.ESTABLISHED) return idle;
   if (silent < idle) {
     m[t + KEEP_PROBES] = 0;
-    keepStart(tcp, t, idle - silent);
-    return;
+    return idle - silent;
   }
-  if (m[t + KEEP_PROBES] >= KEEP_PROBES_MAX) {
+  if (m[t + KEEP_PROBES] >= (coldWord(tcp, t, KEEP_COUNT) || tcp.limits.keepAliveProbes)) {
     giveUp(tcp, t);
-    return;
+    return -1;
   }
   // Data in flight probes by itself.
   if (m[t + SND_UNA] === m[t + SND_NXT]) {
@@ -228,5 +255,5 @@ function keepTimeout(tcp: Tcp, t: number): void {
     m[t + FLAGS] |= PROBE;
     listPush(m, tcp.lists[m[t + IFACE]], LIST_ACK, t);
   }
-  keepStart(tcp, t, KEEP_INTERVAL);
+  return coldWord(tcp, t, KEEP_INTERVAL) || tcp.limits.keepAliveInterval_ms;
 }

@@ -10,15 +10,13 @@
  * TCP has done the rest: loss detection, in-flight accounting, the limits of RFC 7661 (validation.ts), restart after
  * idle, pacing (pacing.ts), and what a spurious loss must give back of CWND and SSTHRESH.
  */
-import { COLD, FLAG, FLAG2, PATH_FLAG, TCB } from '../block.ts';
+import { COLD, FLAG, FLAG2, TCB } from '../block.ts';
 import { coldOf } from '../cold.ts';
-import { ecnCodepoint } from '../ecn.ts';
 import type { Tcp } from '../tcp.ts';
 import { pipeAcked, validationReset } from './validation.ts';
 import { restartWindow, startWindow } from './window.ts';
 
-const { CC, CC_WORDS, CWND, SSTHRESH, MSS, SND_UNA, SND_NXT, FLAGS, FLAGS2, PATH } = TCB;
-const { ECT } = PATH_FLAG;
+const { CC, CC_WORDS, CWND, SSTHRESH, MSS, SND_UNA, SND_NXT, FLAGS, FLAGS2 } = TCB;
 const { RECOVERY, LOSS } = FLAG;
 const { PACED, PACED_BY_OPTION, SAMPLED, COLD_USED } = FLAG2;
 const { UNDO_CWND, UNDO_SSTHRESH } = COLD;
@@ -142,7 +140,6 @@ export function congestionChange(tcp: Tcp, t: number, module: number): void {
   }
   validationReset(tcp, t);
   begin(tcp, t);
-  if ((m[t + PATH] & ECT) !== 0) ecnCodepoint(tcp, t);
 }
 
 function begin(tcp: Tcp, t: number): void {
