@@ -44,6 +44,10 @@ describe('the host that is asked (RFC 9768 table 2, 3.1.3)', () => {
         expect(synAck.options.accEcn).toEqual(mode === 'accurate' ? initial : undefined);
         c.peer.inject({ flags: `${mode === 'accurate' ? ace('010') : ''}.` });
         expect(c.info).toMatchObject({ ecn: mode, ecnCapable: mode !== 'none' });
+        expect(c.engine.tcp.counters).toMatchObject({
+          ecnClassic: mode === 'classic' ? 1 : 0,
+          ecnAccurate: mode === 'accurate' ? 1 : 0,
+        });
       }
     }
   });
@@ -151,6 +155,9 @@ describe('the host that asks', () => {
       expect(c.peer.expect({ flags: asks, ecn: NOT_ECT }).options.accEcn).toBeUndefined();
       c.peer.inject({ flags: `S${ace(answer)}.`, options: MODERN });
       expect(c.info).toMatchObject({ ecn: mode, ecnCapable: capable });
+      const { counters } = c.engine.tcp;
+      expect(counters.ecnClassic + counters.ecnAccurate).toBe(mode === 'none' ? 0 : 1);
+      expect(counters.ecnMangled).toBe(mode === 'accurate' && !capable ? 1 : 0);
     }
   });
 

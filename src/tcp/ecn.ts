@@ -130,6 +130,7 @@ export function ecnSynAck(tcp: Tcp, t: number, s: Segment): void {
     if (answer !== 1) {
       const ecn = tcp.ip.packet.tos & 3;
       m[t + PATH] |= ECN_ACCURATE | ECT0 | OPTION | HANDSHAKE | (ecn << LAST_SHIFT);
+      tcp.counters.ecnAccurate++;
       accEcnStart(tcp, t, ecn === CE ? 1 : 0);
       ecnCodepoint(tcp, t);
       accEcnSynFeedback(tcp, t, s);
@@ -138,6 +139,7 @@ export function ecnSynAck(tcp: Tcp, t: number, s: Segment): void {
   } else if ((asked & ECN_ASK) === 0 || (answer & 3) !== 1) {
     return;
   }
+  tcp.counters.ecnClassic++;
   // Who has also sent a SYN without ECN can't know which of them the peer goes by: no ECT then (RFC 3168 6.1.1).
   m[t + PATH] |= ecnSynFlags(m, t) === 0 ? ECN_CLASSIC : ECN_CLASSIC | ECT0;
 }
@@ -152,8 +154,10 @@ export function ecnSynAckAgain(tcp: Tcp, t: number, s: Segment): void {
 
 /** The side that has sent a SYN-ACK, or will, has a full block from here on. */
 export function ecnStart(tcp: Tcp, t: number): void {
-  const m = tcp.m;
-  if ((m[t + PATH] & ECN) !== ECN_ACCURATE) return;
+  const mode = tcp.m[t + PATH] & ECN;
+  if (mode === ECN_CLASSIC) tcp.counters.ecnClassic++;
+  if (mode !== ECN_ACCURATE) return;
+  tcp.counters.ecnAccurate++;
   accEcnStart(tcp, t, 0);
   ecnCodepoint(tcp, t);
 }
@@ -175,8 +179,9 @@ export function ecnHandshakeAck(tcp: Tcp, t: number, s: Segment, again: boolean)
 
 /** An ACK has brought a SYN cookie back. AccECN is in no cookie: its flags can be no other's (RFC 9768 5.1). */
 export function ecnCookie(tcp: Tcp, t: number, s: Segment, mode: EcnMode): void {
-  if (mode === 'off' || (tcp.m[t + PATH] & ECN) !== 0 || aceOf(s.flags) < 2) return;
-  tcp.m[t + PATH] |= ECN_ACCURATE | ECT0;
+  if (mode !== 'off' && (tcp.m[t + PATH] & ECN) === 0 && aceOf(s.flags) >= 2) {
+    tcp.m[t + PATH] |= ECN_ACCURATE | ECT0;
+  }
   ecnStart(tcp, t);
   ecnHandshakeAck(tcp, t, s, false);
 }
