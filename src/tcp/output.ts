@@ -10,7 +10,7 @@ import { tcpSynOptionsWrite } from '../wire/tcp-options.ts';
 import { FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { blockRelease, tcpDestroy } from './close.ts';
 import { congestionRestart } from './congestion/control.ts';
-import { paceAllowance, paceSpend, paceWait, UNPACED } from './congestion/pacing.ts';
+import { paceBegin, paceSpend, paceWait, UNPACED } from './congestion/pacing.ts';
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
 import { ownMss } from './handshake.ts';
 import {
@@ -186,15 +186,16 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
 function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
   let budget = QUANTUM;
-  let byPace = (m[t + FLAGS2] & PACED) === 0 ? NO_LIMIT : paceAllowance(tcp, t);
+  if ((m[t + FLAGS2] & PACED) === 0) tcp.byPace = NO_LIMIT;
+  else paceBegin(tcp, t);
   if ((m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) {
-    for (; budget > 0 && byPace > 0; budget--) {
+    for (; budget > 0 && tcp.byPace > 0; budget--) {
       const verdict = retransmitNext(tcp, iface, t);
       if (verdict === NO_SLOT) return NO_SLOT;
       if (verdict === DONE) break;
-      byPace = paceSpend(tcp, t, byPace, m[t + MSS]);
+      paceSpend(tcp, t, m[t + MSS]);
     }
-    if (byPace <= 0) paceWait(tcp, t);
+    if (tcp.byPace <= 0) paceWait(tcp, t);
   }
   if ((m[t + FLAGS] & PROBE) !== 0 && !sendProbe(tcp, iface, t)) return NO_SLOT;
 
@@ -210,7 +211,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
     const reach = superBytes(m, iface, t, mss);
     while (unsent > 0) {
       if (budget-- === 0) return MORE;
-      if (byPace <= 0) {
+      if (tcp.byPace <= 0) {
         paceWait(tcp, t);
         break;
       }
@@ -222,8 +223,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
         n = byCwnd;
         m[t + LIMITED] = m[t + SND_NXT];
       }
-      // The last segment of a quantum may exceed it: what is over is waited for.
-      if (n > byPace) n = byPace > mss ? byPace : n < mss ? n : mss;
+      if (n > tcp.byPace && n > mss) n = tcp.byPace > mss ? tcp.byPace : mss;
       if (n < unsent && n > mss) n -= n % mss;
       if (n < mss && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
       const slot = txSlot(iface);
@@ -234,7 +234,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       sendData(tcp, iface, t, slot, seq, outstanding, n, last ? F_PSH | fin : 0);
       m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
       tcp.counters.bytesOut += n;
-      byPace = paceSpend(tcp, t, byPace, n);
+      paceSpend(tcp, t, n);
       outstanding += n;
       pipe += n;
       unsent -= n;
@@ -257,7 +257,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
     }
     // Nothing in flight whose ACK would open the window: ask for it (RFC 9293 3.8.6.1).
-    if (unsent > 0 && m[t + SND_NXT] === una && byPace > 0 && (m[t + FLAGS] & PERSIST) === 0)
+    if (unsent > 0 && m[t + SND_NXT] === una && tcp.byPace > 0 && (m[t + FLAGS] & PERSIST) === 0)
       persistStart(tcp, t);
   }
 

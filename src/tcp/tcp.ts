@@ -136,6 +136,8 @@ export class Tcp {
   /** The block whose program is being offered this much of its receive queue; 0: none. */
   offering = 0;
   offeredBytes = 0;
+  /** What pacing lets the block send whose turn it is, bytes; see congestion/pacing.ts. */
+  byPace = 0;
   /** Recency stamp of out-of-order data. */
   stamp = 0;
 
