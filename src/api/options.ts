@@ -10,6 +10,7 @@ import { QUEUE_WORDS } from '../memory/byte-queue.ts';
 import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS } from '../tcp/block.ts';
 import { BLOCKS_MAX } from '../tcp/block-pool.ts';
 import type { CongestionControl } from '../tcp/congestion/control.ts';
+import { RECORD_WORDS } from '../tcp/record-pool.ts';
 import { CONGESTION_CONTROLS } from '../tcp/tcp.ts';
 import { UDP_SOCKETS_MAX } from '../udp/udp.ts';
 import { type Cidr, formatCidr, ipv4Mask, parseCidr } from '../wire/address.ts';
@@ -103,6 +104,7 @@ const limits = z
     connections: count.max(BLOCKS_MAX),
     miniBlocks: count.max(BLOCKS_MAX - 1),
     chunks: count,
+    records: count,
     receiveBuffer: buffer,
     sendBuffer: buffer,
     receiveBufferMax: bufferMax,
@@ -113,6 +115,14 @@ const limits = z
     timeWait_ms: time,
     userTimeout_ms: time,
     synRetries: z.int().nonnegative().max(255),
+    synAckRetries: z.int().nonnegative().max(255),
+    synCookies: z.enum(['auto', 'always', 'never']),
+    connectionsPerSource: z.int().nonnegative(),
+    halfOpenPerSource: z.int().nonnegative(),
+    timeWaitReuse_ms: time,
+    halfClose_ms: time,
+    keepAliveInterval_ms: time.positive(),
+    keepAliveProbes: count,
     finWait2_ms: time,
     ephemeralPortMin: port,
     ephemeralPortMax: port,
@@ -258,15 +268,19 @@ const HEADROOM_BYTES = 4 << 20;
  */
 export function arenaBytes(limits: Limits, deviceBytes: number): number {
   const flows = 2 * 2 ** Math.ceil(Math.log2(limits.connections + limits.miniBlocks));
+  const perSource = limits.connectionsPerSource > 0 || limits.halfOpenPerSource > 0;
+  // The source table, and an entry of five words for each source.
+  const sources = perSource ? flows * 8 + (limits.connections + limits.miniBlocks) * 20 : 0;
   const parts = {
     connections: limits.connections * (BLOCK_WORDS + COLD_WORDS + 3) * 4,
     miniBlocks: (limits.miniBlocks + 1) * (MINI_WORDS + 1) * 4,
     chunks: limits.chunks * CHUNK_BYTES,
+    records: limits.records * RECORD_WORDS * 4,
     reassemblyBuffers: limits.reassemblyBuffers * BUFFER_BYTES,
     udpChunks: limits.udpChunks * CHUNK_BYTES,
     udpSockets: limits.udpSockets * QUEUE_WORDS * 4,
   };
-  const rest = flows * 8 + deviceBytes + HEADROOM_BYTES;
+  const rest = flows * 8 + sources + deviceBytes + HEADROOM_BYTES;
   const bytes = Object.values(parts).reduce((sum, part) => sum + part, rest);
   if (bytes <= ARENA_BYTES_MAX) return bytes;
   const sizes = Object.entries(parts).sort((a, b) => b[1] - a[1]);

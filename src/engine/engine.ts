@@ -10,9 +10,10 @@ import { type InterfaceOptions, Ip, ipTimers } from '../ip/ip.ts';
 import type { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
 import { OPEN_FULL, OPEN_IN_USE, OPEN_NO_PORT, OPEN_NO_ROUTE, tcpOpen } from '../tcp/active-open.ts';
-import { FLAG, STATE, TCB } from '../tcp/block.ts';
+import { COLD, FLAG, FLAG2, STATE, TCB } from '../tcp/block.ts';
 import { BlockPool } from '../tcp/block-pool.ts';
-import { tcpAbort, tcpClose, tcpShutdown } from '../tcp/close.ts';
+import { tcpAbort, tcpClose, tcpLinger, tcpShutdown } from '../tcp/close.ts';
+import { coldOf } from '../tcp/cold.ts';
 import {
   type CongestionChoice,
   type CongestionControl,
@@ -33,6 +34,7 @@ import { sendBufferSet, sendLowWaterSet, sendRoom, tcpSend, tcpSendBytes } from 
 import { CONGESTION_CONTROLS, Tcp } from '../tcp/tcp.ts';
 import { timeWaitExpire } from '../tcp/time-wait.ts';
 import { keepStart, timerExpired } from '../tcp/timers.ts';
+import { urgentLeft, urgentMark } from '../tcp/urgent.ts';
 import { udpIcmpError } from '../udp/icmp-errors.ts';
 import { udpInput } from '../udp/input.ts';
 import { Udp } from '../udp/udp.ts';
@@ -58,6 +60,8 @@ const TX_SLOTS_MIN = 16;
 /** Sizes of buffers, bytes. */
 const BUFFER_MIN = 256;
 const BUFFER_MAX = 2 ** 30;
+/** Fast Open connections whose handshake isn't done, of one listener, unless it says otherwise. */
+const FAST_OPEN_PENDING = 256;
 /** Timers run in one breath. */
 const TIMERS = 1024;
 
@@ -114,9 +118,23 @@ export interface MemoryInfo {
 }
 
 export interface ListenOptions extends CongestionOptions, BufferOptions {
+  /** 0: every port, for a transparent listener only. Listeners for one port or address come before. */
   readonly port: number;
   /** One of our addresses; all of them when left out. */
   readonly address?: string;
+  /** Without an address: 4 or 6 accepts that version only. */
+  readonly family?: 4 | 6;
+  /**
+   * Accepts what is addressed to other hosts too, as a proxy in the packets' way needs (Linux's TPROXY): `endpoint`
+   * tells where the peer wanted to go. `address` may then be anybody's.
+   */
+  readonly transparent?: boolean;
+  /**
+   * TCP Fast Open (RFC 7413): peers that have a cookie may send data on their SYN, so `open` and `data` may be called
+   * before the handshake ends, and more than once for one SYN that the network duplicates. A number: connections that
+   * may be in that state at once; 256 unless told.
+   */
+  readonly fastOpen?: boolean | number;
   /** Half-open connections at most; 1024 unless told. */
   readonly backlog?: number;
   /** Nagle's algorithm off for what is accepted. */
@@ -129,6 +147,13 @@ export interface ConnectOptions extends CongestionOptions, BufferOptions {
   /** One of our addresses, and a port of it; chosen when left out. */
   readonly localAddress?: string;
   readonly localPort?: number;
+  /** `localAddress` may be another host's, whose answers come by here. */
+  readonly transparent?: boolean;
+  /**
+   * TCP Fast Open (RFC 7413): what is written in the same turn goes with the SYN, once the peer has given a cookie on an
+   * earlier connection. It may then arrive twice: only for requests that bear it.
+   */
+  readonly fastOpen?: boolean;
   readonly noDelay?: boolean;
 }
 
@@ -199,14 +224,17 @@ export class Engine {
    * @throws EngineError EADDRINUSE, EADDRNOTAVAIL, ERR_CONGESTION
    */
   listen(options: ListenOptions, handlers: Handlers): number {
-    const { port, address } = options;
-    if (!Number.isInteger(port) || port < 1 || port > 65535)
+    const { port, address, family, transparent = false, fastOpen = false } = options;
+    if (!Number.isInteger(port) || port < (transparent ? 0 : 1) || port > 65535)
       throw new EngineError('ERR_SOCKET_BAD_PORT', `port ${port} is not 1 to 65535`);
-    const words = address === undefined ? undefined : this.#ownAddress(address);
+    const words = address === undefined ? undefined : this.#localAddress(address, transparent);
     const listener = listenerAdd(this.tcp, {
       port,
       ...(words === undefined ? {} : { address: words }),
+      ...(words !== undefined || family === undefined ? {} : { family }),
+      transparent,
       backlog: options.backlog ?? 1024,
+      fastOpen: fastOpen === true ? FAST_OPEN_PENDING : Number(fastOpen),
       handlers: this.#handlers.add(handlers),
       noDelay: options.noDelay ?? false,
       congestion: this.congestionChoice(options),
@@ -233,7 +261,8 @@ export class Engine {
   connect(options: ConnectOptions, handlers: Handlers): Conn {
     const remote = parseIp(options.address);
     this.#readClock();
-    const local = options.localAddress === undefined ? undefined : this.#ownAddress(options.localAddress);
+    const { localAddress, transparent = false } = options;
+    const local = localAddress === undefined ? undefined : this.#localAddress(localAddress, transparent);
     const where = `${options.address} port ${options.port}`;
     const t = tcpOpen(this.tcp, {
       version: remote.length === 1 ? 4 : 6,
@@ -243,6 +272,7 @@ export class Engine {
       localPort: options.localPort ?? 0,
       handlers: this.#handlers.add(handlers),
       noDelay: options.noDelay ?? false,
+      fastOpen: options.fastOpen ?? false,
       congestion: this.congestionChoice(options),
       ...this.#buffers(options),
     });
@@ -265,6 +295,7 @@ export class Engine {
           `all ${this.tcp.limits.connections} connections are in use; raise limits.connections`,
         );
     }
+    if (transparent) this.ip.transparent = true;
     this.#work();
     return this.tcp.m[t + HANDLE];
   }
@@ -317,6 +348,17 @@ export class Engine {
     this.#work();
   }
 
+  /**
+   * Ends the peer's direction as far as the program goes (SHUT_RD): what is queued and what comes is taken and forgotten,
+   * and `data` is called no more. The peer isn't told; `end` still says when it has ended.
+   */
+  shutdownRead(conn: Conn): void {
+    const t = this.#find(conn);
+    if (t === 0) return;
+    this.tcp.m[t + TCB.HANDLERS] = this.#handlers.discarding(this.tcp.m[t + TCB.HANDLERS]);
+    this.resume(conn);
+  }
+
   /** Ends both directions: FIN follows what was sent, what comes is refused with RST. Only `close` is called now. */
   close(conn: Conn): void {
     const t = this.#find(conn);
@@ -367,8 +409,35 @@ export class Engine {
     else this.tcp.m[t + FLAGS] &= ~FLAG.NODELAY;
   }
 
-  /** @param idle_ms Silence before the first probe; 0 turns keep-alive off. */
-  setKeepAlive(conn: Conn, idle_ms: number): void {
+  /**
+   * SO_LINGER: how long `close` lets what is queued and the FIN be on their way before it resets the connection.
+   * @param linger_ms 0: `close` is `abort`; null: as long as it takes, the default
+   */
+  setLinger(conn: Conn, linger_ms: number | null): void {
+    const t = this.#find(conn);
+    if (t !== 0) tcpLinger(this.tcp, t, linger_ms ?? -1);
+  }
+
+  /** Everything sent so far is urgent (RFC 9293 3.8.5): the peer is told, and it stays in the stream. */
+  markUrgent(conn: Conn): void {
+    const t = this.#find(conn);
+    if (t === 0) return;
+    urgentMark(this.tcp, t);
+    this.#work();
+  }
+
+  /** Bytes from what `data` gives next to the end of the peer's urgent data; 0: none. */
+  urgentLeft(conn: Conn): number {
+    const t = this.#find(conn);
+    return t === 0 ? 0 : urgentLeft(this.tcp, t);
+  }
+
+  /**
+   * @param idle_ms Silence before the first probe; 0 turns keep-alive off.
+   * @param interval_ms Between probes. @param count Probes without an answer that end the connection. Both as in the
+   *   engine's limits when left out or 0.
+   */
+  setKeepAlive(conn: Conn, idle_ms: number, interval_ms = 0, count = 0): void {
     const t = this.#find(conn);
     const { m } = this.tcp;
     // What is over, or let go of, has no timers, or others.
@@ -376,6 +445,11 @@ export class Engine {
       return;
     m[t + TCB.KEEP_IDLE] = idle_ms;
     m[t + TCB.KEEP_PROBES] = 0;
+    if (interval_ms > 0 || count > 0 || (m[t + TCB.FLAGS2] & FLAG2.COLD_USED) !== 0) {
+      const cold = coldOf(this.tcp, t);
+      m[cold + COLD.KEEP_INTERVAL] = interval_ms;
+      m[cold + COLD.KEEP_COUNT] = count;
+    }
     if (idle_ms > 0) keepStart(this.tcp, t, idle_ms);
     this.#work();
   }
@@ -625,8 +699,9 @@ export class Engine {
     if (!this.#breathing) this.onWork();
   }
 
-  #ownAddress(text: string): number[] {
+  #localAddress(text: string, transparent: boolean): number[] {
     const words = parseIp(text);
+    if (transparent) return words;
     const own = this.ip.interfaces.some((iface) =>
       words.length === 1
         ? iface.v4.some((a) => a.address === words[0])

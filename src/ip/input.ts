@@ -64,6 +64,7 @@ export function ipInput(ip: Ip, iface: Interface, at: number, length: number, fl
   p.iface = iface.index;
   p.checksumGood = flags & CHECKSUM_GOOD;
   p.cast = 0;
+  p.foreign = 0;
   p.linkCast = 0;
   p.fragmented = 0;
   if (!iface.ether) {
@@ -143,11 +144,12 @@ function input4(ip: Ip, iface: Interface, at: number, length: number): number {
   }
   // 255.255.255.255, and 224.0.0.1: all hosts (RFC 1112 4).
   if (!ours && p.cast === 0) {
-    if (dst !== -1 && dst !== (0xe0000001 | 0) && !groupMember(iface, 4, dst, 0, 0, 0)) {
+    if (dst === -1 || dst === (0xe0000001 | 0) || groupMember(iface, 4, dst, 0, 0, 0)) p.cast = 1;
+    else if (ip.transparent && dst >>> 24 < 224 && dst >>> 24 !== 127 && dst >>> 24 !== 0) p.foreign = 1;
+    else {
       counters.notForUs++;
       return 0;
     }
-    p.cast = 1;
   }
   if (p.linkCast > p.cast) {
     counters.linkBroadcast++;
@@ -197,11 +199,13 @@ function input6(ip: Ip, iface: Interface, at: number, length: number): number {
   p.ttl = w1 & 0xff;
   p.tos = (w0 >>> 20) & 0xff;
   if (!interfaceHas6(iface, p.dst0, p.dst1, p.dst2, p.dst3)) {
-    if (!inGroup6(iface, p)) {
+    if (inGroup6(iface, p)) p.cast = 1;
+    // Neither groups nor link-local addresses, which belong to their link.
+    else if (ip.transparent && p.dst0 >>> 24 !== 0xff && p.dst0 >>> 22 !== 0x3fa) p.foreign = 1;
+    else {
       counters.notForUs++;
       return 0;
     }
-    p.cast = 1;
   }
   if (p.linkCast > p.cast) {
     counters.linkBroadcast++;
@@ -286,6 +290,10 @@ function dispatch(ip: Ip, iface: Interface, p: Packet, protocol: number, icmp: n
   if (protocol === TCP) {
     if (p.cast === 0) return TCP;
     iface.counters.castTcp++;
+    return 0;
+  }
+  if (p.foreign !== 0) {
+    iface.counters.notForUs++;
     return 0;
   }
   if (protocol === UDP) return UDP;

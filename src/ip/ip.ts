@@ -93,6 +93,8 @@ export class Ip {
   readonly scratchAt: number;
   readonly controlAt: number;
 
+  /** TCP to addresses that aren't ours is taken too, for transparent listeners. */
+  transparent = false;
   /** ICMP errors about packets of ours; set by the transports' owner. */
   onError: ((error: IcmpError) => void) | null = null;
   onPingReply: ((reply: PingReply) => void) | null = null;

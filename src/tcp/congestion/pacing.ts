@@ -69,12 +69,8 @@ export function sendQuantum(m: Int32Array, t: number, rate: number): number {
   return quantum < least ? least : quantum > QUANTUM_MAX ? QUANTUM_MAX : quantum;
 }
 
-/** Bytes that a paced connection may send now: `tcp.byPace`, while it is its turn. 0: none before PACE_AT. */
-export function paceBegin(tcp: Tcp, t: number): void {
-  tcp.byPace = allowance(tcp, t);
-}
-
-function allowance(tcp: Tcp, t: number): number {
+/** Bytes that a paced connection may send now; 0: not before PACE_AT. */
+export function paceAllowance(tcp: Tcp, t: number): number {
   const m = tcp.m;
   if (m[t + SND_NXT] === m[t + SND_UNA] && m[t + SNDQ_LENGTH] > 0) {
     tcp.congestions[m[t + CC]].resumed?.(tcp, t);
@@ -93,15 +89,15 @@ function allowance(tcp: Tcp, t: number): number {
   return sendQuantum(m, t, rate) + bytesAt(rate, lag);
 }
 
-/** `n` bytes went out; the last segment of a quantum may exceed it, and what is over is waited for. */
-export function paceSpend(tcp: Tcp, t: number, n: number): void {
-  if (tcp.byPace === UNPACED) return;
-  tcp.byPace -= n;
+/** `n` bytes of the allowance went out. @returns what is left; not positive: nothing */
+export function paceSpend(tcp: Tcp, t: number, allowance: number, n: number): number {
+  if (allowance === UNPACED) return UNPACED;
   const m = tcp.m;
   m[t + PACE_AT] = (m[t + PACE_AT] + (n * RATE_US) / paceRate(tcp, t)) | 0;
+  return allowance - n;
 }
 
-/** `byPace` is spent, and there is more to send. */
+/** The allowance is spent, and there is more to send. */
 export function paceWait(tcp: Tcp, t: number): void {
   const m = tcp.m;
   // Nothing moves the wheel's present while it is empty.

@@ -17,7 +17,7 @@ import {
   congestionSampled,
   congestionTimeout,
 } from './control.ts';
-import { paceBegin, paceSpend, UNPACED } from './pacing.ts';
+import { paceAllowance, paceSpend, UNPACED } from './pacing.ts';
 import { congestionRound } from './validation.ts';
 
 export const MSS = 1448;
@@ -231,10 +231,9 @@ export class Flow {
     if (path.now >= this.#rtoAt) this.#timeout();
     this.#paceAt = Number.POSITIVE_INFINITY;
     m[t + TCB.SNDQ_LENGTH] = this.backlog > 0 ? MSS : 0;
-    if ((m[t + TCB.FLAGS2] & FLAG2.PACED) === 0) tcp.byPace = UNPACED;
-    else paceBegin(tcp, t);
+    let allowance = (m[t + TCB.FLAGS2] & FLAG2.PACED) === 0 ? UNPACED : paceAllowance(tcp, t);
     while (this.backlog > 0) {
-      if (tcp.byPace <= 0) {
+      if (allowance <= 0) {
         this.#paceAt = path.now + Math.max(1, (m[t + TCB.PACE_AT] - tcp.nowUs) | 0);
         return;
       }
@@ -243,7 +242,7 @@ export class Flow {
         return;
       }
       this.#send();
-      paceSpend(tcp, t, MSS);
+      allowance = paceSpend(tcp, t, allowance, MSS);
     }
     // Out of data while there was room (draft-ietf-ccwg-bbr 4.1.2.4).
     this.#limitedUntil = Math.max(1, this.delivered + this.#inFlight);
