@@ -170,7 +170,7 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
   m[t + SND_WL1] = s.seq;
   m[t + SND_WL2] = s.ack;
   m[t + FLAGS] &= ~RTX;
-  if (m[t + BACKOFF] > 0) synLost(tcp, t);
+  if (m[t + BACKOFF] > 0) synLost(m, t);
   m[t + BACKOFF] = 0;
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
   congestionOpened(tcp, t);
@@ -193,7 +193,7 @@ export function fastOpenEstablished(tcp: Tcp, t: number, s: Segment): void {
   m[t + MAX_WND] = m[t + SND_WND];
   m[t + SND_WL1] = s.seq;
   m[t + SND_WL2] = s.ack;
-  if (m[t + BACKOFF] > 0) synLost(tcp, t);
+  if (m[t + BACKOFF] > 0) synLost(m, t);
   m[t + BACKOFF] = 0;
   m[t + FLAGS] &= ~PROBE;
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
@@ -204,9 +204,9 @@ export function fastOpenEstablished(tcp: Tcp, t: number, s: Segment): void {
 }
 
 /**
- * Our SYN or SYN-ACK had to be sent again: without an RTT to go by 3 s until the first retransmission (RFC 6298 5.7),
- * which is what this RTTVAR makes of it. What it means for the window is `startWindow`'s affair.
+ * Our SYN or SYN-ACK had to be sent again: without an RTT to go by, 3 s pass until the first retransmission (RFC 6298
+ * 5.7), which is what this RTTVAR makes of it.
  */
-export function synLost(tcp: Tcp, t: number): void {
-  if (tcp.m[t + SRTT] === 0) tcp.m[t + RTTVAR] = RTTVAR_SYN_LOST;
+export function synLost(m: Int32Array, t: number): void {
+  if (m[t + SRTT] === 0) m[t + RTTVAR] = RTTVAR_SYN_LOST;
 }

@@ -74,10 +74,15 @@ export function rackDetect(tcp: Tcp, t: number): number {
   const patience = m[t + RACK_RTT] + reorderingWindow(tcp, t);
   const least = patience > PATIENCE_MIN ? patience : PATIENCE_MIN;
   for (let r = recordOldest(m, h); r !== 0; ) {
-    if (!sentAfter(m[t + RACK_AT], m[t + RACK_END], m[r + SENT], m[r + END])) return 0;
+    const next = recordNewer(m, h, r);
+    if (!sentAfter(m[t + RACK_AT], m[t + RACK_END], m[r + SENT], m[r + END])) {
+      // What was sent in the same breath stands in the order of sending, and counts by sequence number.
+      if (m[r + SENT] !== m[t + RACK_AT]) return 0;
+      r = next;
+      continue;
+    }
     const remaining = (m[r + SENT] + least - tcp.nowUs) | 0;
     if (remaining > 0) return remaining;
-    const next = recordNewer(m, h, r);
     tcp.counters.rackLosses++;
     recordLost(tcp, t, r);
     r = next;

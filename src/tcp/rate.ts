@@ -29,7 +29,7 @@ const R_FIRST_SENT_AT = RECORD.FIRST_SENT_AT;
 const { TX_IN_FLIGHT, LOST_THEN } = RECORD;
 const { RATED: S_RATED, APP_LIMITED: S_APP_LIMITED } = RECORD_STATE;
 
-/** A module with `sampled` takes a connection over, at any time: from now on there are records of all that is sent. */
+/** A module with `sampled` takes a synchronized connection over: from now on there are records of all that is sent. */
 export function rateStart(tcp: Tcp, t: number): void {
   const m = tcp.m;
   m[t + FLAGS2] |= SAMPLED;

@@ -36,6 +36,7 @@ const WORDS = RECORD_WORDS;
 /** In the list's head: the last record. The head of the ring of lost ones, as if it were a record. */
 const TAIL = 8;
 const LOST_RING = 2;
+const LOST_STEPS = 16;
 
 /** For each level, where `seek` found the last record that starts before a sequence number; the head if none does. */
 const before = new Int32Array(LEVELS);
@@ -243,7 +244,7 @@ export function sentAfter(at1: number, end1: number, at2: number, end2: number):
   return later > 0 || (later === 0 && ((end1 - end2) | 0) > 0);
 }
 
-/** A record in flight counts as lost, and is to be sent again: after those marked before it, or first if it is first. */
+/** A record in flight counts as lost, and is to be sent again. */
 export function recordLost(tcp: Tcp, t: number, r: number): void {
   const m = tcp.m;
   const h = m[t + RECORDS];
@@ -253,18 +254,47 @@ export function recordLost(tcp: Tcp, t: number, r: number): void {
   m[t + LOST_BYTES] += length;
   if ((m[t + FLAGS2] & SAMPLED) !== 0) rateLost(tcp, t, r, length);
   ringRemove(m, r);
-  const ring = h + LOST_RING;
-  const first = m[ring + R_NEXT];
-  if (first !== ring && ((m[r + START] - m[first + START]) | 0) < 0) ringInsert(m, ring, r);
-  else ringAppend(m, ring, r);
+  ringInsert(m, lostPlace(m, h + LOST_RING, m[r + START]), r);
 }
 
-/** Marks the first `length` bytes of what is outstanding, unless they are SACKed or lost already. */
+/**
+ * After which of the lost ones one belongs that starts at `seq`. They are marked in order of sending, so that it is the
+ * last nearly always, or near the first for what was sent again in vain; nobody gains by making us look further.
+ */
+function lostPlace(m: Int32Array, ring: number, seq: number): number {
+  let last = m[ring + R_PREV];
+  for (let i = 0; i < LOST_STEPS; i++) {
+    if (last === ring || ((m[last + START] - seq) | 0) < 0) return last;
+    last = m[last + R_PREV];
+  }
+  let first = m[ring + R_NEXT];
+  for (let i = 0; i < LOST_STEPS; i++) {
+    if (((m[first + START] - seq) | 0) > 0) return m[first + R_PREV];
+    first = m[first + R_NEXT];
+  }
+  return m[ring + R_PREV];
+}
+
+/** All that counts as lost is to be sent again from the beginning. */
+export function recordsInOrder(m: Int32Array, t: number): void {
+  const h = m[t + RECORDS];
+  const ring = h + LOST_RING;
+  m[ring + R_NEXT] = ring;
+  m[ring + R_PREV] = ring;
+  for (let r = m[h]; r !== 0; r = m[r]) if ((m[r + STATE] & S_LOST) !== 0) ringAppend(m, ring, r);
+}
+
+/** The first `length` bytes of what is outstanding are lost, unless they are SACKed, and go before all others. */
 export function recordFirstLost(tcp: Tcp, t: number, length: number): void {
   const m = tcp.m;
   const h = recordList(tcp, t);
   const r = m[h];
-  if (r === 0 || (m[r + STATE] & (S_LOST | S_SACKED)) !== 0) return;
+  if (r === 0 || (m[r + STATE] & S_SACKED) !== 0) return;
+  if ((m[r + STATE] & S_LOST) !== 0) {
+    ringRemove(m, r);
+    ringInsert(m, h + LOST_RING, r);
+    return;
+  }
   const to = (m[r + START] + length) | 0;
   if (((m[r + END] - to) | 0) > 0) split(tcp, h, r, to);
   recordLost(tcp, t, r);

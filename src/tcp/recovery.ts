@@ -25,6 +25,7 @@ import {
   recordLost,
   recordOldest,
   recordsFound,
+  recordsInOrder,
   recordsReneged,
 } from './records.ts';
 import type { Segment } from './segment.ts';
@@ -97,8 +98,8 @@ export function recoveryAck(tcp: Tcp, t: number, acked: number, duplicate: boole
     if (patience > 0) reorderingStart(tcp, t, patience);
     else if (acked > 0) rtxStart(tcp, t);
     else if ((m[t + FLAGS] & PTO) !== 0 || (m[t + FLAGS2] & REO) !== 0) rtxResume(tcp, t);
-    // What was SACKed or lost left the network: there may be room (RFC 3042's limited transmit too).
-    listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
+    // What is lost goes first; and what was SACKed left room, for limited transmit (RFC 3042) too.
+    if (m[t + LOST_BYTES] > 0 || duplicate) listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
   }
 }
 
@@ -265,8 +266,8 @@ export function reorderingTimeout(tcp: Tcp, t: number): void {
 export function timeoutLoss(tcp: Tcp, t: number): void {
   const m = tcp.m;
   const cold = coldOf(tcp, t);
-  const again = (m[t + FLAGS] & LOSS) !== 0;
-  if ((m[t + FLAGS] & (RECOVERY | LOSS)) === 0) undoStart(tcp, t);
+  const again = (m[t + FLAGS] & (RECOVERY | LOSS)) !== 0;
+  if (!again) undoStart(tcp, t);
   congestionTimeout(tcp, t);
   recordList(tcp, t);
   if (firstIsSacked(m, t)) {
@@ -276,8 +277,9 @@ export function timeoutLoss(tcp: Tcp, t: number): void {
   } else if ((m[t + FLAGS] & SACK) !== 0) rackTimeout(tcp, t);
   else markAll(tcp, t);
   recordFirstLost(tcp, t, m[t + MSS]);
+  recordsInOrder(m, t);
   lossStart(tcp, t);
-  // RFC 5682 2.1 step 1: not for a second loss in the recovery from a first, but for timeouts in a row.
+  // RFC 5682 2.1 step 1: not in the recovery from an earlier loss, but for timeouts in a row.
   if (!again || m[t + BACKOFF] > 1) m[cold + LOSS_FLAGS] |= FRTO;
 }
 
@@ -286,6 +288,7 @@ export function enterLoss(tcp: Tcp, t: number): void {
   const m = tcp.m;
   recordList(tcp, t);
   markAll(tcp, t);
+  recordsInOrder(m, t);
   m[coldOf(tcp, t) + LOSS_FLAGS] &= ~(UNDO | UNDO_SENT);
   lossStart(tcp, t);
 }

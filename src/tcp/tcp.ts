@@ -175,8 +175,8 @@ export class Tcp {
   urgentSenders = 0;
   /** Bytes that pacing lets the connection that is being served send. */
   allowance = 0;
-  /** Recency stamp of out-of-order data. */
-  stamp = 0;
+  /** Runs of out-of-order data so far; see reassembly.ts. */
+  runsBegun = 0;
 
   /**
    * @param secret at least 8 unpredictable bytes.
