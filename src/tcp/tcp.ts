@@ -135,7 +135,7 @@ export class Tcp {
   readonly options = new TcpOptions();
   readonly sample = new AckSample();
   readonly ports = new PortCounters();
-  readonly fastOpen = new FastOpen();
+  readonly fastOpen = new FastOpen(this.counters);
   /** null: no limit per source. */
   readonly sources: Sources | null;
   /** Keyed hash for ISNs, ports and cookies; its keys never leave. */
