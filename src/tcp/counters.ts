@@ -65,6 +65,8 @@ export class TcpCounters {
   fastOpenAcked = 0;
   fastOpenFailed = 0;
   fastOpenAvoided = 0;
+  /** Destinations forgotten to remember others. */
+  fastOpenEvicted = 0;
   /** TIME-WAIT left for a new connection: at the peer's SYN, and for a connect() of ours. */
   timeWaitReused = 0;
   timeWaitRecycled = 0;

@@ -173,7 +173,7 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
   m[t + SND_WL1] = s.seq;
   m[t + SND_WL2] = s.ack;
   m[t + FLAGS] &= ~RTX;
-  if (m[t + BACKOFF] > 0) synLost(m, t);
+  if (m[t + BACKOFF] > 0) synLost(tcp, t);
   m[t + BACKOFF] = 0;
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
   congestionOpened(tcp, t);
@@ -197,7 +197,7 @@ export function fastOpenEstablished(tcp: Tcp, t: number, s: Segment): void {
   m[t + MAX_WND] = m[t + SND_WND];
   m[t + SND_WL1] = s.seq;
   m[t + SND_WL2] = s.ack;
-  if (m[t + BACKOFF] > 0) synLost(m, t);
+  if (m[t + BACKOFF] > 0) synLost(tcp, t);
   m[t + BACKOFF] = 0;
   m[t + FLAGS] &= ~PROBE;
   mtuSearchOpen(tcp, t);

@@ -266,7 +266,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   if ((flags & ACK_NOW) !== 0) {
     const slot = txSlot(iface);
     if (slot === 0) return NO_SLOT;
-    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0, 0);
+    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
   } else if ((flags & (ACK_DELAYED | DELACK)) === ACK_DELAYED) {
     m[t + DELACK_AT] = (tcp.nowMs + tcp.limits.delayedAck_ms) | 0;
     m[t + FLAGS] |= DELACK;

@@ -152,7 +152,7 @@ export class Tcp {
   readonly sample = new AckSample();
   readonly news = new AckNews();
   readonly ports = new PortCounters();
-  readonly fastOpen = new FastOpen();
+  readonly fastOpen = new FastOpen(this.counters);
   /** null: no limit per source. */
   readonly sources: Sources | null;
   /** Keyed hash for ISNs, ports and cookies; its keys never leave. */
