@@ -4,13 +4,22 @@ import { type FaultPort, type Faults, fault } from '../device/fault.ts';
 import type { Port } from '../device/port.ts';
 import { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
-import { DESC_AT } from '../memory/ring.ts';
+import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
 import { STATE_NAMES, TCB } from '../tcp/block.ts';
-import type { TcpLimits } from '../tcp/tcp.ts';
+import { auditAllRecords } from '../tcp/records-audit.ts';
 import { Engine } from './engine.ts';
+import type { Limits } from './limits.ts';
 
 /** Small enough that a world takes a few MiB. */
-export const LIMITS_SMALL: Partial<TcpLimits> = { connections: 64, miniBlocks: 128, chunks: 2048 };
+export const LIMITS_SMALL: Partial<Limits> = {
+  connections: 64,
+  miniBlocks: 128,
+  chunks: 2048,
+  records: 2048,
+  reassemblyBuffers: 8,
+  udpSockets: 64,
+  udpChunks: 64,
+};
 
 /** One seed is to be replayed. */
 export const SEED_GIVEN = (process.env.MILLRACE_SEED ?? '') !== '';
@@ -32,7 +41,7 @@ export function replayable(file: string, seed: number, body: () => void): void {
 
 export interface WorldOptions {
   readonly seed: number;
-  readonly limits?: Partial<TcpLimits>;
+  readonly limits?: Partial<Limits>;
   readonly mtu?: number;
   readonly offload?: boolean;
   readonly link?: 'ether' | 'ip';
@@ -58,6 +67,7 @@ export class World {
   now: number;
   readonly #ports: Port[];
   readonly #timers: { at: number; run: () => void }[] = [];
+  #steps = 0;
 
   constructor(options: WorldOptions) {
     const { seed, mtu = 1500, offload = false, link = 'ether', slots = 128 } = options;
@@ -110,6 +120,19 @@ export class World {
     this.#timers.push({ at: this.now + ms, run });
   }
 
+  /** Sends a packet to b from a's end of an 'ip' link, as a stranger there would. @returns false when the ring is full */
+  inject(packet: Uint8Array): boolean {
+    const { tx } = this.#ports[0];
+    if (tx.available === 0) return false;
+    const slot = tx.slot(tx.head);
+    this.arena.u8.set(packet, tx.m[slot + DESC_AT]);
+    tx.m[slot + DESC_LENGTH] = packet.length;
+    tx.m[slot + DESC_FLAGS] = 0;
+    tx.head = (tx.head + 1) | 0;
+    this.#ports[0].txSync();
+    return true;
+  }
+
   /** One breath of each, and on to the next time when something happens. @returns whether anything ever will */
   step(): boolean {
     for (let i = 0; i < this.#timers.length; i++) {
@@ -120,6 +143,10 @@ export class World {
     }
     // What b's port held until now may have reached a only in b's breath.
     const work = this.a.breath(this.now) + this.b.breath(this.now) + this.a.breath(this.now);
+    if ((++this.#steps & 31) === 0) {
+      auditAllRecords(this.a.tcp);
+      auditAllRecords(this.b.tcp);
+    }
     if (work > 0) {
       this.now += 0.05;
       return true;
@@ -179,6 +206,7 @@ export function auditEngine(engine: Engine): void {
   // One is TCP's own, for replies.
   none('mini blocks', tcp.minis.inUse - 1);
   none('chunks', tcp.chunks.inUse);
+  none('transmission records', tcp.records.inUse);
   none('flow table entries', tcp.table.count);
   none('timers', tcp.wheel.armed);
   none('events', tcp.events.count);
@@ -186,7 +214,12 @@ export function auditEngine(engine: Engine): void {
   none('promised chunks', tcp.chunksPromised);
   none('bytes of grown windows', tcp.memory.grown);
   none('holders of memory', tcp.memory.holderCount);
-  for (const listener of tcp.listeners) none('half-open', listener?.halfOpen ?? 0);
+  for (const listener of tcp.listeners) {
+    none('half-open', listener?.halfOpen ?? 0);
+    none('opened by Fast Open', listener?.fastOpen.opening ?? 0);
+  }
+  none('sources', tcp.sources?.inUse ?? 0);
+  none('with urgent data', tcp.urgentSenders);
   for (const lists of tcp.lists) for (const head of lists.head) none('on an output list', head);
   if (left.length > 0) throw new Error(`left behind: ${left.join(', ')} [${liveStates(engine)}]`);
   tcp.chunks.audit();

@@ -194,7 +194,7 @@ describe('timestamps (RFC 7323)', () => {
 test('urgent data is ordinary data (RFC 6093), and counted', () => {
   const c = new TcpContext().establish();
   c.peer.inject({ flags: 'PU.', length: 10, urgent: 5 });
-  expect(c.events()).toEqual(['data 10']);
+  expect(c.events()).toEqual(['urgent 5', 'data 10']);
   expect(c.engine.tcp.counters.urgent).toBe(1);
 });
 
