@@ -5,7 +5,7 @@ import { bytesPerSecond, paceRate } from './congestion/pacing.ts';
 import { LEVEL_NAMES, memoryLevel } from './memory.ts';
 import { reorderingWindow } from './rack.ts';
 import { inFlight } from './records.ts';
-import { sendBuffer, unsent } from './send.ts';
+import { sendBuffer, sendLowWater, unsent } from './send.ts';
 import type { Tcp } from './tcp.ts';
 import { rtoBackedOff } from './timers.ts';
 
@@ -130,7 +130,7 @@ export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
     sendBuffer: sendBuffer(tcp, t),
     sendBufferTunes: (m[t + TCB.FLAGS2] & FLAG2.SND_AUTO) !== 0,
     notSent: unsent(m, t),
-    notSentLowWater: cold !== 0 && m[cold + COLD.SND_FULL] !== 0 ? m[t + TCB.SND_BUF] : 0,
+    notSentLowWater: sendLowWater(tcp, t),
     rcvRtt_ms: m[t + TCB.RCV_RTT] / 1000,
     rcvSpace: cold !== 0 ? m[cold + COLD.RCV_SPACE] : 0,
     memory: LEVEL_NAMES[memoryLevel(tcp)],

@@ -65,6 +65,10 @@ const [F_FIN, F_SYN, F_RST, F_ACK, F_URG] = [FIN, SYN, RST, ACK, URG];
 const [E_DATA, E_END, E_REASSEMBLE] = [EVENT_DATA, EVENT_END, EVENT_REASSEMBLE];
 const L_ACK = LIST_ACK;
 
+/** A peer that sent nothing for this long, ms, had its window reduced; so many of its segments get an ACK each. */
+const SILENT_MS = 1000;
+const QUICK_ACKS_AFTER_IDLE = 8;
+
 /** Handles the TCP segment of `tcp.ip.packet`. */
 export function tcpInput(tcp: Tcp): void {
   const p = tcp.ip.packet;
@@ -178,6 +182,8 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
   if (offset !== 0 || s.length > ((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0)) {
     if (!trim(tcp, t, s, offset)) return;
   }
+  // A peer that was silent starts from a small window (RFC 5681 4.1): as at the start, it gets its ACKs at once.
+  if (((tcp.nowMs - m[t + RCV_AT]) | 0) > SILENT_MS) m[t + QUICK_ACKS] = QUICK_ACKS_AFTER_IDLE;
   m[t + RCV_AT] = tcp.nowMs;
 
   if (m[t + ST] === SYN_RECEIVED && !synReceivedAck(tcp, t, s)) return;
