@@ -24,7 +24,7 @@ import {
   type OutputLists,
   unresolvedDue,
 } from './lists.ts';
-import { nextHop } from './next-hop.ts';
+import { HOP_NO_ROUTE, nextHop } from './next-hop.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks } from './reassembly.ts';
 import { windowToTell } from './receive-window.ts';
@@ -51,7 +51,7 @@ const {
   SNDQ_LENGTH,
 } = TCB;
 const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, TS_OFFSET } = TCB;
-const { DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
+const { SOFT_ERROR, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
 const { FLAGS2, ISS, LISTENER } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
 const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
@@ -116,10 +116,12 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
   if (state === SYN_SENT && (m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
   const hop = nextHop(tcp, t);
   if (hop <= 0) {
-    if (hop < 0 && state === SYN_SENT) {
+    if (hop === HOP_NO_ROUTE && state === SYN_SENT) {
       tcpDestroy(tcp, t, CLOSED_UNREACHABLE);
       return DONE;
     }
+    // Three questions in a row are lost on a bad link, too: the attempt goes on for as long as its SYN may.
+    if (hop < 0) m[t + SOFT_ERROR] = CLOSED_UNREACHABLE;
     // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
     return UNRESOLVED;
   }

@@ -7,7 +7,7 @@ import { broadcastInterface4, castInterface, castMacHigh, castMacLow, isBroadcas
 import type { Interface } from '../ip/interface.ts';
 import { neighbourMacHigh, neighbourMacLow } from '../ip/neighbour-cache.ts';
 import { neighbourResolve, neighbourUsable } from '../ip/neighbours.ts';
-import { ipTransmitFragments, ipWriteHeaders, txCommit, txSlot } from '../ip/output.ts';
+import { ipTransmitFragments, ipWriteHeaders, ttlDefault, txCommit, txSlot } from '../ip/output.ts';
 import { packetPseudoSum } from '../ip/packet.ts';
 import { pathMtu } from '../ip/path-mtu.ts';
 import { routeLookup4, routeLookup6, sourceSelect4, sourceSelect6 } from '../ip/routes.ts';
@@ -97,7 +97,7 @@ function send(
   const out = ip.out;
   out.version = version;
   out.protocol = UDP;
-  out.ttl = cast && (version === 6 || d0 >>> 28 === 14) ? s.groupTtl : s.ttl;
+  out.ttl = cast && (version === 6 || d0 >>> 28 === 14) ? s.groupTtl : s.ttl || ttlDefault(iface, version);
   out.tos = s.tos;
   out.src0 = s.source[0];
   out.src1 = s.source[1];
