@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatIpv4, formatIpv6 } from '../wire/address.ts';
+import { formatIpv6 } from '../wire/address.ts';
 import { decodeFrame } from '../wire/decode.ts';
 import type { NdpPrefix } from '../wire/ndp.ts';
+import { addressText } from './interface.ts';
 import { Ip } from './ip.ts';
 import { neighbourResolve } from './neighbours.ts';
 import { pathMtu } from './path-mtu.ts';
@@ -33,14 +34,8 @@ const HOUR = 3600;
 function starting(addresses: string[] = []): { host: Host; changes: string[] } {
   const host = new Host('ether', { autoconfigure: true, addresses }, 256);
   const changes: string[] = [];
-  host.ip.onAddress = ({ kind, address }) => changes.push(`${kind} ${textOf(address)}`);
+  host.ip.onAddress = ({ kind, address }) => changes.push(`${kind} ${addressText(address)}`);
   return { host, changes };
-}
-
-function textOf(address: { address: number } | { a0: number; a1: number; a2: number; a3: number }): string {
-  return 'address' in address
-    ? formatIpv4(address.address)
-    : formatIpv6([address.a0, address.a1, address.a2, address.a3]);
 }
 
 /** The same once its link-local address is ours. */
@@ -52,7 +47,7 @@ function ready(): Host {
 }
 
 function addressesOf(host: Host): string[] {
-  return host.iface.v6.filter(({ origin }) => origin === 'autoconfigured').map(textOf);
+  return host.iface.v6.filter(({ origin }) => origin === 'autoconfigured').map(addressText);
 }
 
 function prefix(change: Partial<NdpPrefix> = {}): Partial<RouterAdvert> {
@@ -145,7 +140,7 @@ describe('an address that is to be ours', () => {
     host.pass(20_000);
     expect(changes.filter((text) => text.endsWith(` ${address}`))).toEqual([`duplicate ${address}`]);
     expect(host.counters.duplicateAddresses).toBe(1);
-    expect([...host.iface.v4, ...host.iface.v6].map(textOf)).not.toContain(address);
+    expect([...host.iface.v4, ...host.iface.v6].map(addressText)).not.toContain(address);
   });
 
   test('made by ourselves is made anew when somebody has it, a few times', () => {
@@ -154,7 +149,7 @@ describe('an address that is to be ours', () => {
     for (let i = 0; i < 10; i++) {
       const [tentative] = host.iface.tentative;
       if (tentative === undefined) break;
-      const address = textOf(tentative.address);
+      const address = addressText(tentative.address);
       seen.add(address);
       host.receive(advertFrame(address, PEER_MAC, 0x20, 'ff02::1'));
     }
@@ -179,7 +174,7 @@ describe('an address that is to be ours', () => {
       const ip = new Ip(host.arena, { seed: 9, addressSecret: Int32Array.of(secret, 2, 3, 4) });
       const port = { ...memoryPort(host.arena, 'ether', OUR_MAC, 16), name };
       const iface = ip.addInterface(port, { addresses: [], autoconfigure: true });
-      return textOf(iface.tentative[0].address);
+      return addressText(iface.tentative[0].address);
     };
     expect(make(1)).toBe(make(1));
     expect(new Set([make(1), make(2), make(1, 'other')]).size).toBe(3);
@@ -506,7 +501,7 @@ describe('at run time', () => {
     const host = new Host();
     const { ip, iface } = host;
     const changes: string[] = [];
-    ip.onAddress = ({ kind, address }) => changes.push(`${kind} ${textOf(address)}`);
+    ip.onAddress = ({ kind, address }) => changes.push(`${kind} ${addressText(address)}`);
     const to4 = (text: string) => routeLookup4(ip, words(text)[0]) !== null;
     ip.addAddress(iface, '192.0.2.1/24');
     ip.addAddress(iface, '2001:db8::1/64');
@@ -539,7 +534,7 @@ describe('at run time', () => {
     expect(to4('10.0.0.9')).toBe(false);
     // Nor does the last of all bring anything down.
     host.receive(arpFrame('request', PEER_MAC, '10.0.0.2', NOBODY_MAC, OUR_4));
-    for (const a of iface.v6.slice()) ip.removeAddress(iface, textOf(a));
+    for (const a of iface.v6.slice()) ip.removeAddress(iface, addressText(a));
     host.pass(100_000);
     expect([iface.v4, iface.v6, iface.groups, ip.routes.v4, ip.routes.v6]).toEqual([[], [], [], [], []]);
   });
@@ -580,7 +575,7 @@ describe('at run time', () => {
     expect([pathMtu(ip, iface, 4, 1, 0, 0, 0), pathMtu(ip, iface, 6, 1, 2, 3, 4)]).toEqual([1300, 1300]);
     expect(() => ip.setMtu(iface, 1501)).toThrow('not 1501');
     expect(() => ip.setMtu(iface, 1279)).toThrow('IPv6 needs an MTU');
-    for (const a of iface.v6.slice()) ip.removeAddress(iface, textOf(a));
+    for (const a of iface.v6.slice()) ip.removeAddress(iface, addressText(a));
     ip.setMtu(iface, 600);
     expect(() => ip.addAddress(iface, 'fd00::5/64')).toThrow('IPv6 needs an MTU');
   });

@@ -4,7 +4,7 @@
  * that it came in by.
  */
 import type { Link, Port } from '../device/port.ts';
-import { ipv4Mask, ipv6InPrefix, macHigh, macLow } from '../wire/address.ts';
+import { formatIpv4, formatIpv6, ipv4Mask, ipv6InPrefix, macHigh, macLow } from '../wire/address.ts';
 import type { Announcement, Tentative } from './addresses.ts';
 import type { Autoconf } from './autoconf.ts';
 import { InterfaceCounters } from './counters.ts';
@@ -71,6 +71,11 @@ export class Address6 {
   is(a0: number, a1: number, a2: number, a3: number): boolean {
     return this.a3 === a3 && this.a2 === a2 && this.a1 === a1 && this.a0 === a0;
   }
+}
+
+export function addressText(address: Address4 | Address6): string {
+  if (address instanceof Address4) return formatIpv4(address.address);
+  return formatIpv6([address.a0, address.a1, address.a2, address.a3]);
 }
 
 /** A prefix that a router says is on the link (RFC 4861 6.3.4). */

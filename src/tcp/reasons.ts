@@ -10,6 +10,8 @@ export const CLOSED_TIMEOUT = 3;
 export const CLOSED_UNREACHABLE = 4;
 /** Our own abort(), or a handler threw. */
 export const CLOSED_ABORTED = 5;
+/** Its local address is no longer ours. */
+export const CLOSED_NO_ADDRESS = 6;
 /** By reason. */
 export const CLOSED_CODES = [
   '',
@@ -18,4 +20,5 @@ export const CLOSED_CODES = [
   'ETIMEDOUT',
   'EHOSTUNREACH',
   'ECONNABORTED',
+  'EADDRNOTAVAIL',
 ] as const;
