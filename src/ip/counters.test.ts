@@ -309,7 +309,7 @@ const reach: { [K in keyof InterfaceCounters]: Uint8Array[] | ((host: Host) => v
   icmpErrorsBad: [icmp4({ kind: 'time exceeded', code: 0, payload })],
   icmpErrorsOut: [ether4(emitIpv4Packet({ ...tcp, protocol: 99 }))],
   icmpErrorsLimited: (host) => {
-    for (let i = 0; i < 51; i++) {
+    for (let i = 0; i < 80; i++) {
       host.receive(ether4(emitIpv4Packet({ ...tcp, protocol: 99 })));
       host.take();
     }

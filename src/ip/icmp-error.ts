@@ -114,7 +114,8 @@ export function icmpSendError(
   // What came in a link-layer broadcast is `cast` too, or input has dropped it.
   if ((p.cast !== 0 && !toGroup) || isNobody(p) || isError(ip, p)) return;
   const { counters } = ip.interfaces[p.iface];
-  if (!ip.icmpErrors.take(ip.now_ms)) {
+  // Uneven costs: who could count on the limit could tell open ports by errors that aren't sent (SAD DNS).
+  if (!ip.icmpErrors.take(ip.now_ms, 500 + ip.random.below(1001))) {
     counters.icmpErrorsLimited++;
     return;
   }
