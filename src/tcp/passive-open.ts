@@ -303,7 +303,7 @@ export function synReceivedTimeout(tcp: Tcp, t: number): void {
   listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
 }
 
-function halfOpenRemove(tcp: Tcp, t: number): void {
+export function halfOpenRemove(tcp: Tcp, t: number): void {
   const m = tcp.m;
   tcp.listeners[m[t + LISTENER] - 1].halfOpen--;
   tcp.sources?.remove(t, SOURCE_HALF_OPEN);
