@@ -61,7 +61,7 @@ export class Arena {
   }
 
   /**
-   * Takes `bytes` zeroed bytes for good and returns their offset.
+   * Takes `bytes` zeroed bytes, for good unless all is `reset`, and returns their offset.
    * @param align Power of two; a cache line (64) unless told.
    * @throws ArenaFullError when they don't fit, naming what was carved so far.
    */
@@ -77,5 +77,12 @@ export class Arena {
     this.#next = at + bytes;
     this.regions.push({ name, at, bytes });
     return at;
+  }
+
+  /** Takes back and clears all that was carved. Whoever held some of it must be gone: only what runs one after another may share an arena so. */
+  reset(): void {
+    this.u8.fill(0, 0, this.#next);
+    this.regions.length = 0;
+    this.#next = 64;
   }
 }
