@@ -16,9 +16,10 @@ import { emitIcmp } from '../wire/icmp.ts';
 import { emitIpv4Packet } from '../wire/ipv4.ts';
 import { mutateFrame, repairChecksums } from '../wire/mutate.ts';
 import { viewOf } from '../wire/plain.ts';
+import { auditEngine } from './audit.ts';
 import { Engine } from './engine.ts';
 import type { Conn, Handlers } from './handlers.ts';
-import { A4, A6, auditEngine, B4, B6, replayable, SEED_GIVEN, testSeed } from './testing.ts';
+import { A4, A6, B4, B6, replayable, SEED_GIVEN, testSeed } from './testing.ts';
 
 const FILE = 'src/engine/fuzz.test.ts';
 const RUNS = SEED_GIVEN ? 1 : 8;

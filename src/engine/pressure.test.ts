@@ -1,8 +1,9 @@
 /** Everything that can run out does: it is counted and refused, others go on, and all recovers. */
 import { describe, expect, test } from 'vitest';
 import { TcpContext } from '../tcp/testing.ts';
+import { auditEngine } from './audit.ts';
 import type { Conn, Handlers } from './handlers.ts';
-import { A4, auditEngine, B4, World } from './testing.ts';
+import { A4, B4, World } from './testing.ts';
 
 const PORT = 7;
 const MIB = 1 << 20;

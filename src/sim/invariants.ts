@@ -1,0 +1,93 @@
+/**
+ * What must hold of an engine's connections after each breath, whatever the network does. The observer judges a host by
+ * its segments; here its control blocks are read.
+ */
+import type { Engine } from '../engine/engine.ts';
+import { FLAG, STATE, TCB } from '../tcp/block.ts';
+import { inFlight } from '../tcp/recovery.ts';
+import type { Flow } from './observer.ts';
+import { type Rule, Violation } from './violation.ts';
+
+/** RFC 1122 4.2.3.2: an ACK is late by less than this, ms. */
+const ACK_DELAY_MAX = 500;
+/** Segments that may go out beyond cwnd: limited transmit (RFC 3042), probes. */
+const CWND_SLACK_SEGMENTS = 2;
+/** Clocks tick in ms where timestamps measure; us. */
+const RTT_SLACK_US = 1100;
+
+/** Bounds on what a connection may measure, us. */
+export interface RttBounds {
+  readonly min_us: number;
+  /** Infinity where it can't be told: outages, stalls. */
+  readonly max_us: number;
+}
+
+/**
+ * @param sentNew Whether the connection has sent new data in this breath.
+ * @param short Whether the engine has been short of chunks: then windows may stay behind.
+ */
+export function checkConnection(
+  engine: Engine,
+  t: number,
+  flow: Flow,
+  rtt: RttBounds,
+  sentNew: boolean,
+  short: boolean,
+): void {
+  const { tcp } = engine;
+  const { m } = tcp;
+  const state = m[t + TCB.STATE];
+  if (state < STATE.ESTABLISHED || state > STATE.LAST_ACK) return;
+  const flags = m[t + TCB.FLAGS];
+  const fail = (rule: Rule, message: string): never => {
+    throw new Violation(rule, flow.name, message);
+  };
+  const una = m[t + TCB.SND_UNA];
+  const nxt = m[t + TCB.SND_NXT];
+  const outstanding = (nxt - una) | 0;
+
+  if (((una - flow.peerAcked) | 0) > 0)
+    fail('una-beyond-acked', `SND.UNA is ${(una - flow.peerAcked) | 0} B beyond what the peer acknowledged`);
+
+  const timed = (flags & (FLAG.RTX | FLAG.PERSIST)) !== 0 && dueBy(engine, t, m[t + TCB.RTX_AT]);
+  if (outstanding !== 0 && !timed)
+    fail('no-timer', `${outstanding} sequence numbers are out and no timer runs`);
+  const unsent = m[t + TCB.SNDQ_LENGTH] - outstanding;
+  if (outstanding === 0 && unsent > 0 && (flags & FLAG.LISTED) === 0 && !timed)
+    fail('no-timer', `${unsent} B wait, window ${m[t + TCB.SND_WND]}, and no timer runs`);
+
+  if (m[t + TCB.RCV_NXT] !== m[t + TCB.LAST_ACK] && (flags & FLAG.LISTED) === 0) {
+    const delay = (m[t + TCB.DELACK_AT] - tcp.nowMs) | 0;
+    if ((flags & FLAG.DELACK) === 0 || delay > ACK_DELAY_MAX || !dueBy(engine, t, m[t + TCB.DELACK_AT])) {
+      const bytes = (m[t + TCB.RCV_NXT] - m[t + TCB.LAST_ACK]) | 0;
+      fail('ack-overdue', `${bytes} B received are not acknowledged, and no timer sees to it in time`);
+    }
+  }
+
+  if (!short && (flags & (FLAG.FIN_RECEIVED | FLAG.LISTED)) === 0) {
+    const told = (m[t + TCB.RCV_ADV] - m[t + TCB.RCV_NXT]) | 0;
+    const half = m[t + TCB.RCV_BUF] >> 1;
+    const space = m[t + TCB.RCV_BUF] - m[t + TCB.RCVQ_LENGTH];
+    if (told < Math.min(half, m[t + TCB.MSS]) && space - told >= Math.max(half, 2 * m[t + TCB.MSS]))
+      fail('no-window-update', `the peer knows of ${told} B of window, and ${space} B are free`);
+  }
+
+  if (sentNew && (flags & (FLAG.RECOVERY | FLAG.LOSS)) === 0) {
+    const pipe = inFlight(tcp, t);
+    const most = m[t + TCB.CWND] + CWND_SLACK_SEGMENTS * m[t + TCB.MSS];
+    if (pipe > most) fail('beyond-cwnd', `${pipe} B in flight, and cwnd is ${m[t + TCB.CWND]}`);
+  }
+
+  const least = m[t + TCB.MIN_RTT];
+  if (least !== 0 && least < rtt.min_us - RTT_SLACK_US)
+    fail('rtt', `an RTT of ${least} us on a path of ${rtt.min_us}`);
+  const smoothed = m[t + TCB.SRTT] >> 3;
+  if (smoothed > rtt.max_us + RTT_SLACK_US)
+    fail('rtt', `a smoothed RTT of ${smoothed} us on a path of at most ${rtt.max_us}`);
+}
+
+/** Whether the block's entry in the wheel comes no later than a deadline. */
+function dueBy(engine: Engine, t: number, deadline: number): boolean {
+  const { tcp } = engine;
+  return tcp.wheel.isArmed(t) && ((tcp.m[t + TCB.T_AT] - deadline) | 0) <= 0;
+}
