@@ -17,7 +17,7 @@ function pick<T>(prng: Prng, choices: readonly T[]): T {
 
 export const FEATURES: readonly Feature[] = [
   { name: 'congestion', draw: (prng) => ({ congestion: pick(prng, ['cubic', 'reno'] as const) }) },
-  { name: 'delayed ACK', draw: (prng) => ({ delayedAck_ms: pick(prng, [40, 40, 1, 200]) }) },
+  { name: 'delayed ACK', draw: (prng) => ({ delayedAck_ms: pick(prng, [40, 40, 1, 100]) }) },
   { name: 'minimum RTO', draw: (prng) => ({ rtoMin_ms: pick(prng, [200, 200, 1000]) }) },
   {
     name: 'buffers',
@@ -26,7 +26,8 @@ export const FEATURES: readonly Feature[] = [
       sendBuffer: pick(prng, [1000, 8192, 65_536, 1 << 20]),
     }),
   },
-  { name: 'TIME-WAIT', draw: (prng) => ({ timeWait_ms: pick(prng, [1000, 10_000, 60_000]) }) },
+  // Longer than a peer's first retransmission of its FIN takes.
+  { name: 'TIME-WAIT', draw: (prng) => ({ timeWait_ms: pick(prng, [5000, 10_000, 60_000]) }) },
   { name: 'memory', draw: (prng) => ({ chunks: pick(prng, [256, 512, 1024, 1024]) }) },
 ];
 

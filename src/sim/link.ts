@@ -210,7 +210,7 @@ export class Link {
       frames.give(f);
       return;
     }
-    if (!this.isCalm && this.#loss?.next()) {
+    if (!this.isCalm && this.#loss?.next(at)) {
       counters.lost++;
       frames.give(f);
       return;

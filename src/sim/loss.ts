@@ -8,42 +8,47 @@ export interface RandomLoss {
 }
 
 /**
- * Gilbert and Elliott's channel: a good and a bad state, which change with `toBad` and `toGood` per frame, and lose
- * with `good` and `bad`. Losses come in bursts of 1 / toGood frames on average.
+ * Gilbert and Elliott's channel, in time: a good and a bad state take turns, each for so long on average, and lose
+ * frames with the probabilities `good` and `bad`.
  */
 export interface BurstLoss {
   readonly kind: 'burst';
-  readonly toBad: number;
-  readonly toGood: number;
+  readonly good_ms: number;
+  readonly bad_ms: number;
   readonly good: number;
   readonly bad: number;
 }
 
 export type LossOptions = RandomLoss | BurstLoss;
 
+const MS = 1e6;
+
 export class Loss {
   readonly #options: LossOptions;
   readonly #prng: Prng;
-  #bad = false;
+  #bad = true;
+  /** When the state changes, ns. */
+  #until = 0;
 
   constructor(options: LossOptions, prng: Prng) {
     this.#options = options;
     this.#prng = prng;
   }
 
-  /** Whether the next frame is lost. */
-  next(): boolean {
+  /** Whether the frame that leaves now is lost. */
+  next(now: number): boolean {
     const o = this.#options;
     if (o.kind === 'random') return this.#prng.bool(o.p);
-    if (this.#prng.bool(this.#bad ? o.toGood : o.toBad)) this.#bad = !this.#bad;
+    while (now >= this.#until) {
+      this.#bad = !this.#bad;
+      // Evenly between nothing and twice the mean.
+      this.#until += 1 + this.#prng.below(2 * MS * (this.#bad ? o.bad_ms : o.good_ms));
+      if (now - this.#until > IDLE) this.#until = now;
+    }
     const p = this.#bad ? o.bad : o.good;
     return p > 0 && this.#prng.bool(p);
   }
 }
 
-/** Frames lost in the long run, 0 to 1. */
-export function meanLoss(o: LossOptions): number {
-  if (o.kind === 'random') return o.p;
-  const bad = o.toBad / (o.toBad + o.toGood);
-  return bad * o.bad + (1 - bad) * o.good;
-}
+/** After so long without a frame the channel starts anew instead of being followed through, ns. */
+const IDLE = 10_000 * MS;

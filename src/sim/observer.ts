@@ -40,6 +40,7 @@ export class Flow {
   readonly remote: number;
   /** Sent: initial sequence number, highest + 1, the FIN's number, what our SYN offered. */
   synSent = false;
+  synsSent = 0;
   iss = 0;
   sndMax = 0;
   finAt = 0;
@@ -62,10 +63,9 @@ export class Flow {
   edgeAllowed = 0;
   /** SYNs that came, the newest last. */
   syns: Syn[] = [];
-  /** Payload bytes sent for the first time, and again. */
-  bytesSent = 0;
-  bytesSentAgain = 0;
+  /** Sent a second time or more often; FIN counts as a byte. */
   segmentsSentAgain = 0;
+  bytesSentAgain = 0;
 
   constructor(name: string, v4: boolean, ports: number, remote: number) {
     this.name = name;
@@ -250,6 +250,7 @@ export class Observer implements Tap {
       fresh.sndMax = (seq + 1) | 0;
       flow = fresh;
     }
+    flow.synsSent++;
     flow.ownWindowScale = o.windowScale;
     flow.ownSack = o.sackPermitted === 1;
     flow.ownTimestamps = o.hasTimestamp === 1;
@@ -353,14 +354,11 @@ export class Observer implements Tap {
         `${this.#length} B and ${this.#optionBytes} of options, MSS ${mss}: ${this.#text()}`,
       );
     const again = (flow.sndMax - seq) | 0;
-    if (this.#length > 0) {
-      this.#checkContent(flow, seq);
-      flow.bytesSent += this.#length;
-      if (again > 0) {
-        flow.bytesSentAgain += Math.min(again, this.#length);
-        flow.segmentsSentAgain++;
-      }
+    if (again > 0) {
+      flow.segmentsSentAgain++;
+      flow.bytesSentAgain += Math.min(again, this.#length + fin);
     }
+    if (this.#length > 0) this.#checkContent(flow, seq);
     if (((end - flow.sndMax) | 0) > 0) flow.sndMax = end;
   }
 

@@ -106,6 +106,7 @@ export class Program {
   /** Where a reader that stops does so. */
   readonly #stopAt: number;
   #stopped = false;
+  #timeIsUp = false;
 
   constructor(world: World, content: Content, pair: Pair, host: Host, side: 0 | 1, seed: number) {
     const { plan } = pair;
@@ -148,7 +149,10 @@ export class Program {
     this.pump();
     if (this.plan.end === 'time') {
       const wait = this.#endAt - this.#world.now_ms;
-      if (wait > 0) this.#after(wait, () => this.pump());
+      this.#after(wait, () => {
+        this.#timeIsUp = true;
+        this.pump();
+      });
     }
   }
 
@@ -174,7 +178,7 @@ export class Program {
 
   #end(): void {
     if (this.plan.end === 'peer' && !this.ended) return;
-    if (this.plan.end === 'time' && this.#world.now_ms < this.#endAt && !this.ended) return;
+    if (this.plan.end === 'time' && !this.#timeIsUp && !this.ended) return;
     // Ends before it is open only when it has something to say: otherwise nothing would ever be sent.
     if (!this.opened) return;
     this.shut = true;

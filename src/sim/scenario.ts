@@ -75,6 +75,10 @@ export interface Scenario {
 }
 
 const SMALL: Partial<TcpLimits> = { connections: 64, miniBlocks: 128 };
+/** Where every connection must succeed in the end, however many segments in a row are lost. */
+const PATIENT: Partial<TcpLimits> = { userTimeout_ms: 3_000_000, synRetries: 15 };
+/** More than there are connections. */
+const BACKLOG = 1024;
 const CLOCKS = [1000, 123_456_789, 2 ** 31 - 20_000, 2 ** 32 - 5000];
 
 /** Which of SCENARIOS a seed is. */
@@ -111,6 +115,11 @@ class Draw {
   scenario(): Scenario {
     const name = this.#name;
     const clean = name === 'clean';
+    const mayFail =
+      name === 'blackhole' ||
+      name === 'restart' ||
+      (name === 'outage' && this.#prng.bool()) ||
+      name === 'nat';
     const topology = this.#topology();
     const mtu = clean ? 1500 : this.#pick(576, 1280, 1500, 1500, 1500, 4000, 9000);
     const ether = topology === 'direct' && this.#prng.bool(0.7);
@@ -118,7 +127,7 @@ class Draw {
     const left = wide ? 1 + this.#prng.below(4) : 1;
     const right = topology === 'dumbbell' ? 1 + this.#prng.below(3) : 1;
     const hosts: HostOptions[] = [];
-    for (let i = 0; i < left + right; i++) hosts.push(this.#host(i, mtu, ether, clean));
+    for (let i = 0; i < left + right; i++) hosts.push(this.#host(i, mtu, ether, mayFail, clean));
     const rate_bps = clean ? this.#log(3e7, 1e9) : this.#log(2e5, 1e9);
     const middle: Segment[] = [];
     const hops = topology === 'direct' || topology === 'nat' ? 1 : 1 + this.#prng.below(3);
@@ -130,12 +139,8 @@ class Draw {
       const fast = { rate_bps: Math.max(1e7, rate_bps * 4), delay_ms: 0.1, queue: this.#deep() };
       for (let i = 0; i < left + right; i++) access.push({ forth: fast, back: fast });
     }
-    const mayFail =
-      name === 'blackhole' ||
-      name === 'restart' ||
-      (name === 'outage' && this.#prng.bool()) ||
-      name === 'nat';
-    const connections = this.#connections(hosts, left, rate_bps, mayFail, clean);
+    const backlog = name === 'crowd' ? this.#pick(1, 2, 8, BACKLOG) : BACKLOG;
+    const connections = this.#connections(hosts, left, rate_bps, backlog, mayFail, clean);
     return {
       seed: this.#seed,
       name,
@@ -157,7 +162,7 @@ class Draw {
               until_ms: 10_000,
             }
           : null,
-      backlog: name === 'crowd' ? this.#pick(1, 2, 8, 1024) : 1024,
+      backlog,
       connections,
       mayFail,
       clean,
@@ -181,10 +186,10 @@ class Draw {
     }
   }
 
-  #host(i: number, mtu: number, ether: boolean, clean: boolean): HostOptions {
+  #host(i: number, mtu: number, ether: boolean, mayFail: boolean, clean: boolean): HostOptions {
     const prng = this.#prng;
     const drift = this.#pick(0, 0, 1e-4, -1e-4, 5e-5);
-    const limits = { ...SMALL, ...drawFeatures(this.#seed, i) };
+    const limits = { ...SMALL, ...(mayFail ? {} : PATIENT), ...drawFeatures(this.#seed, i) };
     return {
       limits: clean ? { ...limits, receiveBuffer: 100_000, chunks: 1024 } : limits,
       link: ether ? 'ether' : 'ip',
@@ -226,8 +231,8 @@ class Draw {
           ...plain,
           loss: {
             kind: 'burst',
-            toBad: this.#pick(0.002, 0.01),
-            toGood: this.#pick(0.1, 0.3),
+            good_ms: this.#pick(50, 500, 2000),
+            bad_ms: this.#pick(1, 20, 100),
             good: 0,
             bad: this.#pick(0.5, 0.9),
           },
@@ -302,7 +307,7 @@ class Draw {
         });
         break;
       case 'mtu':
-        times(2, (at_ms) => ({ kind: 'mtu', at_ms, segment, mtu: this.#pick(576, 1280, 1400, 1500) }));
+        times(2, (at_ms) => ({ kind: 'mtu', at_ms, segment, mtu: this.#pick(1280, 1400, 1500) }));
         break;
       case 'nat':
         if (prng.bool(0.5)) times(2, (at_ms) => ({ kind: 'rebind', at_ms }));
@@ -315,10 +320,13 @@ class Draw {
     hosts: readonly HostOptions[],
     left: number,
     rate_bps: number,
+    backlog: number,
     mayFail: boolean,
     clean: boolean,
   ): ConnectionPlan[] {
     const prng = this.#prng;
+    // Those that a full backlog turns away all come again after the same time, so they must not come at once.
+    const within_ms = backlog < BACKLOG ? 3000 : this.#name === 'crowd' ? this.#pick(1, 500, 3000) : 1500;
     const crowd = this.#name === 'crowd';
     const count = crowd ? 10 + prng.below(41) : clean ? 1 + prng.below(3) : 1 + Math.floor(this.#log(1, 12));
     // What the link carries in some seconds, all connections together.
@@ -340,7 +348,7 @@ class Draw {
         id,
         client,
         server,
-        at_ms: crowd ? prng.below(this.#pick(1, 500, 3000)) : prng.below(1500),
+        at_ms: prng.below(within_ms),
         v6: six && prng.bool(),
         turns: prng.bool(0.3) ? 1 + prng.below(30) : 1,
         endAt_ms: 200 + prng.below(2000),
