@@ -22,6 +22,7 @@ export interface BurstLoss {
 export type LossOptions = RandomLoss | BurstLoss;
 
 const MS = 1e6;
+const IDLE = 10_000 * MS;
 
 export class Loss {
   readonly #options: LossOptions;
@@ -39,16 +40,17 @@ export class Loss {
   next(now: number): boolean {
     const o = this.#options;
     if (o.kind === 'random') return this.#prng.bool(o.p);
+    // After long idleness it starts anew, in either state, instead of being followed through.
+    if (now - this.#until > IDLE) {
+      this.#bad = this.#prng.bool(o.bad_ms / (o.good_ms + o.bad_ms));
+      this.#until = now;
+    }
     while (now >= this.#until) {
       this.#bad = !this.#bad;
       // Evenly between nothing and twice the mean.
       this.#until += 1 + this.#prng.below(2 * MS * (this.#bad ? o.bad_ms : o.good_ms));
-      if (now - this.#until > IDLE) this.#until = now;
     }
     const p = this.#bad ? o.bad : o.good;
     return p > 0 && this.#prng.bool(p);
   }
 }
-
-/** After so long without a frame the channel starts anew instead of being followed through, ns. */
-const IDLE = 10_000 * MS;

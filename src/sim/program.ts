@@ -6,7 +6,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { Conn } from '../engine/handlers.ts';
 import { Prng } from '../memory/prng.ts';
 import { TCB } from '../tcp/block.ts';
-import { CLOSED_ABORTED, CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
+import { CLOSED_ABORTED, CLOSED_CLEAN, CLOSED_CODES, CLOSED_RESET } from '../tcp/reasons.ts';
 import type { Content } from './content.ts';
 import type { Host } from './host.ts';
 import { type Rule, Violation } from './violation.ts';
@@ -280,8 +280,14 @@ export class Program {
     if (reason === CLOSED_ABORTED && this.plan.abortAfter === null) this.#fail('closed', 'aborted by nobody');
     const whole = this.ended && this.sent === this.plan.bytes;
     if (this.pair.mayFail || (reason === CLOSED_CLEAN && whole)) return;
+    // The peer has waited long enough for our FIN to come again (RFC 9293 3.6.1) and knows nothing of us any more.
+    if (reason === CLOSED_RESET && whole && this.#peer?.reason === CLOSED_CLEAN) return;
     const got = `${this.sent} of ${this.plan.bytes} B sent, ${this.received} of ${this.expected} received`;
     this.#fail('closed', `closed ${reason === 0 ? 'cleanly' : `with ${CLOSED_CODES[reason]}`}, ${got}`);
+  }
+
+  get #peer(): Program | null {
+    return this.#first ? this.pair.server : this.pair.client;
   }
 
   /** Its host lost all state. */

@@ -91,6 +91,16 @@ export function drawScenario(seed: number): Scenario {
   return new Draw(seed, SCENARIOS[prng.below(SCENARIOS.length)], prng).scenario();
 }
 
+/** What can be in flight between two hosts at most. */
+function smallestBuffer(...hosts: HostOptions[]): number {
+  return Math.min(...hosts.flatMap(({ limits }) => [limits.receiveBuffer ?? 1e6, limits.sendBuffer ?? 1e6]));
+}
+
+/** No link takes longer than 80 ms for a packet. */
+function slowest(mtu: number): number {
+  return Math.max(2e5, mtu * 100);
+}
+
 /** The dice, and what has been thrown so far. */
 class Draw {
   readonly #seed: number;
@@ -128,7 +138,7 @@ class Draw {
     const right = topology === 'dumbbell' ? 1 + this.#prng.below(3) : 1;
     const hosts: HostOptions[] = [];
     for (let i = 0; i < left + right; i++) hosts.push(this.#host(i, mtu, ether, mayFail, clean));
-    const rate_bps = clean ? this.#log(3e7, 1e9) : this.#log(2e5, 1e9);
+    const rate_bps = clean ? this.#log(3e7, 1e9) : this.#log(slowest(mtu), 1e9);
     const middle: Segment[] = [];
     const hops = topology === 'direct' || topology === 'nat' ? 1 : 1 + this.#prng.below(3);
     const delay = clean ? this.#log(0.05, 100) : this.#log(0.01, 150);
@@ -136,7 +146,7 @@ class Draw {
     for (let i = 0; i < hops; i++) middle.push(this.#segment(i === worst, rate_bps, delay / hops, mtu));
     const access: Segment[] = [];
     if (topology !== 'direct') {
-      const fast = { rate_bps: Math.max(1e7, rate_bps * 4), delay_ms: 0.1, queue: this.#deep() };
+      const fast = { rate_bps: Math.max(1e7, rate_bps * 4), delay_ms: 0.1 };
       for (let i = 0; i < left + right; i++) access.push({ forth: fast, back: fast });
     }
     const backlog = name === 'crowd' ? this.#pick(1, 2, 8, BACKLOG) : BACKLOG;
@@ -202,12 +212,13 @@ class Draw {
     };
   }
 
-  #deep(): QueueOptions {
-    return { kind: 'droptail', bytes: 1 << 21 };
+  /** Two seconds' worth: bloated, and never full but by many. */
+  #deep(rate_bps: number): QueueOptions {
+    return { kind: 'droptail', bytes: Math.min(1 << 21, rate_bps / 4) };
   }
 
   #segment(worst: boolean, rate_bps: number, delay_ms: number, mtu: number): Segment {
-    const plain: LinkOptions = { rate_bps, delay_ms, queue: this.#deep() };
+    const plain: LinkOptions = { rate_bps, delay_ms, queue: this.#deep(rate_bps) };
     if (!worst) return { forth: plain, back: plain };
     return { forth: this.#bad(rate_bps, delay_ms, mtu), back: this.#bad(rate_bps, delay_ms, mtu) };
   }
@@ -215,7 +226,7 @@ class Draw {
   /** A link as bad as the scenario's name says. */
   #bad(rate_bps: number, delay_ms: number, mtu: number): LinkOptions {
     const prng = this.#prng;
-    const plain: LinkOptions = { rate_bps, delay_ms, queue: this.#deep() };
+    const plain: LinkOptions = { rate_bps, delay_ms, queue: this.#deep(rate_bps) };
     switch (this.#name) {
       case 'lossy':
         return {
@@ -226,17 +237,11 @@ class Draw {
           reorder: this.#pick(0, 0.02, 0.1, 0.3),
           reorder_ms: this.#pick(1, 5, 30),
         };
-      case 'bursts':
-        return {
-          ...plain,
-          loss: {
-            kind: 'burst',
-            good_ms: this.#pick(50, 500, 2000),
-            bad_ms: this.#pick(1, 20, 100),
-            good: 0,
-            bad: this.#pick(0.5, 0.9),
-          },
-        };
+      case 'bursts': {
+        const good_ms = this.#pick(100, 500, 2000);
+        const bad_ms = Math.min(good_ms / 5, this.#pick(1, 20, 100));
+        return { ...plain, loss: { kind: 'burst', good_ms, bad_ms, good: 0, bad: this.#pick(0.5, 0.9) } };
+      }
       case 'bottleneck':
         return { ...plain, rate_bps: Math.min(rate_bps, 1e8), queue: this.#queue(rate_bps) };
       case 'trace':
@@ -254,7 +259,7 @@ class Draw {
       case 'asymmetric':
         return {
           ...plain,
-          rate_bps: rate_bps * this.#log(0.05, 1),
+          rate_bps: Math.max(slowest(mtu), rate_bps * this.#log(0.05, 1)),
           delay_ms: delay_ms * this.#log(0.1, 10),
           loss: { kind: 'random', p: this.#pick(0, 0.001, 0.02) },
         };
@@ -330,7 +335,7 @@ class Draw {
     const crowd = this.#name === 'crowd';
     const count = crowd ? 10 + prng.below(41) : clean ? 1 + prng.below(3) : 1 + Math.floor(this.#log(1, 12));
     // What the link carries in some seconds, all connections together.
-    const most = Math.min(crowd ? 20_000 : 2_000_000, Math.max(3000, ((rate_bps / 8) * 6) / count));
+    const fair = Math.max(3000, ((rate_bps / 8) * 6) / count);
     const plans: ConnectionPlan[] = [];
     for (let id = 0; id < count; id++) {
       const client = prng.below(left);
@@ -338,6 +343,11 @@ class Draw {
       const six = (hosts[client].mtu ?? 1500) >= 1280;
       const abort = !clean && prng.bool(this.#name === 'nat' ? 0.05 : 0.1);
       const doomed = abort || mayFail;
+      const most = Math.min(
+        crowd ? 20_000 : 2_000_000,
+        fair,
+        200 * smallestBuffer(hosts[client], hosts[server]),
+      );
       const ends = [this.#end(most, doomed, clean), this.#end(most, doomed, clean)] as const;
       const last = prng.below(4);
       const end = (i: 0 | 1): EndPlan['end'] =>
