@@ -25,6 +25,8 @@ export class Frames {
   /** take() found none left. */
   exhausted = 0;
   inUse = 0;
+  /** A frame that is never taken, for a look at what can't be sent. */
+  readonly spare: number;
   #free = -1;
   #fresh = 0;
 
@@ -32,16 +34,17 @@ export class Frames {
     this.arena = arena;
     this.bytes = bytes;
     this.count = count;
-    this.at = new Int32Array(count);
-    this.length = new Int32Array(count);
+    this.spare = count;
+    this.at = new Int32Array(count + 1);
+    this.length = new Int32Array(count + 1);
     this.damaged = new Uint8Array(count);
     this.next = new Int32Array(count);
     this.link = new Int32Array(count);
     this.queuedAt = new Float64Array(count);
     // An odd number of lines apart, so that they don't share cache sets.
     const stride = (((bytes + 63) >> 6) | 1) << 6;
-    const base = arena.carveUnzeroed('frames under way', count * stride);
-    for (let f = 0; f < count; f++) this.at[f] = base + f * stride;
+    const base = arena.carveUnzeroed('frames under way', (count + 1) * stride);
+    for (let f = 0; f <= count; f++) this.at[f] = base + f * stride;
   }
 
   /** @returns an undamaged frame of undefined content, or -1 (counted). */

@@ -14,15 +14,11 @@ const ACK_DELAY_MAX = 500;
 const CWND_SLACK_SEGMENTS = 2;
 /** Clocks tick in ms where timestamps measure; us. */
 const RTT_SLACK_US = 1100;
-
-/** Bounds on what a connection may measure, us. */
-export interface RttBounds {
-  readonly min_us: number;
-  /** Infinity where it can't be told: outages, stalls. */
-  readonly max_us: number;
-}
+/** Clocks drift by less. */
+const CLOCK_SLACK = 5e-4;
 
 /**
+ * @param pathRtt_us What no packet and its answer can be faster than.
  * @param sentNew Whether the connection has sent new data in this breath.
  * @param short Whether the engine has been short of chunks: then windows may stay behind.
  */
@@ -30,7 +26,7 @@ export function checkConnection(
   engine: Engine,
   t: number,
   flow: Flow,
-  rtt: RttBounds,
+  pathRtt_us: number,
   sentNew: boolean,
   short: boolean,
 ): void {
@@ -80,12 +76,29 @@ export function checkConnection(
   }
 
   const least = m[t + TCB.MIN_RTT];
-  if (least !== 0 && least < rtt.min_us - RTT_SLACK_US)
-    fail('rtt', `an RTT of ${least} us on a path of ${rtt.min_us}`);
-  const smoothed = m[t + TCB.SRTT] >> 3;
-  // When a SYN was sent twice, what the handshake measures may be the wait between.
-  if (flow.synsSent === 1 && smoothed > rtt.max_us + RTT_SLACK_US)
-    fail('rtt', `a smoothed RTT of ${smoothed} us on a path of at most ${rtt.max_us}`);
+  if (least !== 0 && least < pathRtt_us - RTT_SLACK_US)
+    fail('rtt', `an RTT of ${least} us on a path that takes ${pathRtt_us}`);
+}
+
+/**
+ * A smoothed RTT moves only towards what could be measured; a segment that was sent twice measures nothing (Karn).
+ * @param before, now_us Before and after, us.
+ */
+export function checkRtt(flow: Flow, before_us: number, now_us: number): void {
+  const { min_us, max_us } = flow.sendings;
+  flow.sendings.forget();
+  if (now_us === before_us) return;
+  const low = before_us === 0 ? min_us : Math.min(before_us, min_us);
+  const high = Math.max(before_us, max_us);
+  const slack = RTT_SLACK_US + high * CLOCK_SLACK;
+  if (now_us >= low - slack && now_us <= high + slack) return;
+  const could =
+    max_us < min_us ? 'nothing could be measured' : `${min_us | 0} to ${max_us | 0} us could be measured`;
+  throw new Violation(
+    'rtt',
+    flow.name,
+    `the smoothed RTT went from ${before_us} to ${now_us} us, and ${could}`,
+  );
 }
 
 /** Whether the block's entry in the wheel comes no later than a deadline. */

@@ -126,14 +126,6 @@ export class Link {
     return this.options.delay_ms ?? 0;
   }
 
-  /** Longest, its queue full and no outage; ms. */
-  get delayMax_ms(): number {
-    const { jitter_ms = 0, reorder = 0, reorder_ms = 20, queue = QUEUE_DEFAULT, trace } = this.options;
-    if (trace !== undefined) return Number.POSITIVE_INFINITY;
-    const queueing = ((queue.bytes + 10_000) * this.#byteTime) / MS;
-    return this.delayMin_ms + jitter_ms + (reorder > 0 ? reorder_ms : 0) + queueing;
-  }
-
   /** Takes a frame. */
   send(f: number): void {
     const now = this.#world.now;

@@ -41,16 +41,16 @@ export class Loss {
     const o = this.#options;
     if (o.kind === 'random') return this.#prng.bool(o.p);
     // After long idleness it starts anew, in either state, instead of being followed through.
-    if (now - this.#until > IDLE) {
-      this.#bad = this.#prng.bool(o.bad_ms / (o.good_ms + o.bad_ms));
-      this.#until = now;
-    }
-    while (now >= this.#until) {
-      this.#bad = !this.#bad;
-      // Evenly between nothing and twice the mean.
-      this.#until += 1 + this.#prng.below(2 * MS * (this.#bad ? o.bad_ms : o.good_ms));
-    }
+    if (now - this.#until > IDLE) this.#enter(this.#prng.bool(o.bad_ms / (o.good_ms + o.bad_ms)), now);
+    while (now >= this.#until) this.#enter(!this.#bad, this.#until);
     const p = this.#bad ? o.bad : o.good;
     return p > 0 && this.#prng.bool(p);
+  }
+
+  #enter(bad: boolean, at: number): void {
+    const o = this.#options as BurstLoss;
+    this.#bad = bad;
+    // Evenly between nothing and twice the mean.
+    this.#until = at + 1 + this.#prng.below(2 * MS * (bad ? o.bad_ms : o.good_ms));
   }
 }

@@ -278,15 +278,20 @@ export class Nic implements Port {
   }
 
   #send(at: number, length: number, fill: boolean): void {
-    const f = this.#world.frames.take(length);
-    if (f < 0) {
-      this.counters.txDropped++;
-      return;
-    }
+    const f = this.#frame(length);
     const to = this.#world.frames.at[f];
     this.arena.kernels.copy(to, at, length);
     if (fill) this.#checksum(to + this.#linkBytes, length - this.#linkBytes);
     this.#depart(f);
+  }
+
+  /** When the world has no frame left, one that goes no further. */
+  #frame(length: number): number {
+    const { frames } = this.#world;
+    const f = frames.take(length);
+    if (f >= 0) return f;
+    frames.length[frames.spare] = length;
+    return frames.spare;
   }
 
   #depart(f: number): void {
@@ -294,7 +299,8 @@ export class Nic implements Port {
     const at = frames.at[f];
     if (this.tap !== null && this.#isIp(at))
       this.tap.sent(at + this.#linkBytes, frames.length[f] - this.#linkBytes);
-    if (this.out !== null) this.out.send(f);
+    if (f === frames.spare) this.counters.txDropped++;
+    else if (this.out !== null) this.out.send(f);
     else frames.give(f);
   }
 
@@ -309,11 +315,7 @@ export class Nic implements Port {
     const word = view.getUint16(at + l4 + TCP_OFFSET_FLAGS, false);
     for (let done = 0; done < length - header; done += size) {
       const piece = Math.min(size, length - header - done);
-      const f = frames.take(header + piece);
-      if (f < 0) {
-        this.counters.txDropped++;
-        continue;
-      }
+      const f = this.#frame(header + piece);
       const to = frames.at[f];
       kernels.copy(to, at, header);
       kernels.copy(to + header, at + header + done, piece);

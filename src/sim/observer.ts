@@ -10,6 +10,7 @@ import { sackLeft, sackRight, TcpOptions, tcpOptionsParse } from '../wire/tcp-op
 import type { Content } from './content.ts';
 import type { Tap } from './nic.ts';
 import { Ranges } from './ranges.ts';
+import { Sendings } from './sendings.ts';
 import { type Rule, Violation } from './violation.ts';
 
 const PROTOCOL_TCP = 6;
@@ -18,6 +19,9 @@ const MSS_DEFAULT_4 = 536;
 const MSS_DEFAULT_6 = 1220;
 /** Below that engines may take a peer's MSS for mischief. */
 const MSS_MIN = 64;
+/** Timestamps count in ms; what an echo measures is as coarse. */
+const TICK_US = 1000;
+const MS = 1e6;
 /** SYNs received that may become connections, a flow's. */
 const SYNS_KEPT = 4;
 
@@ -40,7 +44,6 @@ export class Flow {
   readonly remote: number;
   /** Sent: initial sequence number, highest + 1, the FIN's number, what our SYN offered. */
   synSent = false;
-  synsSent = 0;
   iss = 0;
   sndMax = 0;
   finAt = 0;
@@ -54,7 +57,10 @@ export class Flow {
   edgeTold = 0;
   hasAcked = false;
   tsVal = 0;
+  /** When that was, ns. */
+  tsValAt = 0;
   hasTsVal = false;
+  readonly sendings = new Sendings();
   /** Received: the peer's SYN, in order up to `received.contiguous`, its greatest ACK, and the right edge it has told. */
   peer: Syn | null = null;
   irs = 0;
@@ -99,6 +105,8 @@ export interface ObserverOptions {
   readonly mtu: number;
   /** SYNs may carry data (RFC 7413). */
   readonly dataOnSyn: boolean;
+  /** The world's time, ns. */
+  readonly now: () => number;
 }
 
 export class Observer implements Tap {
@@ -159,12 +167,29 @@ export class Observer implements Tap {
       const edge = (this.#ack + (this.#window << (syn ? 0 : flow.peerShift))) | 0;
       if (((edge - flow.edgeAllowed) | 0) > 0) flow.edgeAllowed = edge;
       if (((this.#ack - flow.peerAcked) | 0) > 0) flow.peerAcked = this.#ack;
+      this.#measure(flow);
     }
     const start = syn ? (this.#seq + 1) | 0 : this.#seq;
     const end = (start + this.#length) | 0;
     if (this.#length > 0) flow.received.add(start, end, flow.edgeTold);
     // FIN may stand one past the window's edge: it takes no room.
     if ((this.#flags & FLAG_FIN) !== 0) flow.received.add(end, (end + 1) | 0, (flow.edgeTold + 1) | 0);
+  }
+
+  /** What the ACK in hand tells of the round-trip time. */
+  #measure(flow: Flow): void {
+    const now = this.#options.now();
+    const o = this.#tcpOptions;
+    // What lies outside of our window need not be looked at (RFC 9293 3.10.7.4).
+    const last = (this.#seq + (this.#length > 0 ? this.#length - 1 : 0)) | 0;
+    if (((this.#seq - flow.edgeTold) | 0) > 0 || ((last - flow.received.contiguous) | 0) < 0)
+      flow.sendings.hint(this.#ack, now);
+    else flow.sendings.acknowledge(this.#ack, now);
+    for (let i = 0; i < o.sackCount; i++)
+      flow.sendings.report(sackLeft(this.#arena.view, o, i), sackRight(this.#arena.view, o, i), now);
+    if (!flow.timestamps || o.hasTimestamp === 0) return;
+    const ms = ((flow.tsVal - o.tsEcr) | 0) + (now - flow.tsValAt) / MS;
+    if (ms >= 0) flow.sendings.sample(ms * 1000, TICK_US);
   }
 
   sent(at: number, length: number): void {
@@ -247,16 +272,19 @@ export class Observer implements Tap {
       fresh.syns = syns;
       fresh.synSent = true;
       fresh.iss = seq;
-      fresh.sndMax = (seq + 1) | 0;
+      fresh.sndMax = seq;
       flow = fresh;
     }
-    flow.synsSent++;
     flow.ownWindowScale = o.windowScale;
     flow.ownSack = o.sackPermitted === 1;
     flow.ownTimestamps = o.hasTimestamp === 1;
     if (this.#length > 0) this.#checkContent(flow, (seq + 1) | 0);
     const end = (seq + 1 + this.#length) | 0;
-    if (((end - flow.sndMax) | 0) > 0) flow.sndMax = end;
+    if (((end - flow.sndMax) | 0) > 0) {
+      flow.sndMax = end;
+      flow.sendings.add(end, this.#options.now());
+    } else flow.sendings.repeat(seq, end);
+    this.#noteClock(flow);
     if (!answer) return;
     const syn = flow.syns.find((other) => ((other.seq + 1) | 0) === this.#ack);
     if (syn === undefined) {
@@ -306,8 +334,8 @@ export class Observer implements Tap {
     if (o.hasTimestamp === 1) {
       if (flow.hasTsVal && ((o.tsVal - flow.tsVal) | 0) < 0)
         this.#fail(flow, 'timestamps', `its clock runs backwards: ${this.#text()}`);
-      flow.tsVal = o.tsVal;
       flow.hasTsVal = true;
+      this.#noteClock(flow);
     }
     if (o.sackCount > 0 && !(flow.ownSack && flow.peer?.sack === true))
       this.#fail(flow, 'sack-of-nothing', `SACK was not agreed: ${this.#text()}`);
@@ -319,6 +347,11 @@ export class Observer implements Tap {
         this.#fail(flow, 'sack-of-nothing', `reports ${from}..${to}, which never came: ${this.#text()}`);
       }
     }
+  }
+
+  #noteClock(flow: Flow): void {
+    flow.tsVal = this.#tcpOptions.tsVal;
+    flow.tsValAt = this.#options.now();
   }
 
   #checkSequence(flow: Flow): void {
@@ -355,11 +388,14 @@ export class Observer implements Tap {
       );
     const again = (flow.sndMax - seq) | 0;
     if (again > 0) {
+      flow.sendings.repeat(seq, end);
       flow.segmentsSentAgain++;
       flow.bytesSentAgain += Math.min(again, this.#length + fin);
     }
     if (this.#length > 0) this.#checkContent(flow, seq);
-    if (((end - flow.sndMax) | 0) > 0) flow.sndMax = end;
+    if (((end - flow.sndMax) | 0) <= 0) return;
+    flow.sndMax = end;
+    flow.sendings.add(end, this.#options.now());
   }
 
   /** What is sent again is what was sent, since both are what the stream has there. */

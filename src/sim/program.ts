@@ -91,8 +91,9 @@ export class Program {
   shut = false;
   over = false;
   reason = -1;
-  /** Its flow's highest number when last looked at. */
+  /** Its flow's highest number, and its smoothed RTT, when last looked at. */
   sndMax = 0;
+  srtt_us = 0;
   drained = 0;
   drainedAsked = 0;
   readonly #world: World;

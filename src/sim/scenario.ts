@@ -125,14 +125,15 @@ class Draw {
   scenario(): Scenario {
     const name = this.#name;
     const clean = name === 'clean';
-    const mayFail =
-      name === 'blackhole' ||
-      name === 'restart' ||
-      (name === 'outage' && this.#prng.bool()) ||
-      name === 'nat';
     const topology = this.#topology();
     const mtu = clean ? 1500 : this.#pick(576, 1280, 1500, 1500, 1500, 4000, 9000);
     const ether = topology === 'direct' && this.#prng.bool(0.7);
+    // Neighbours that don't answer for some seconds can't be reached.
+    const mayFail =
+      name === 'blackhole' ||
+      name === 'restart' ||
+      name === 'nat' ||
+      (name === 'outage' && (ether || this.#prng.bool()));
     const wide = topology === 'dumbbell' || topology === 'nat';
     const left = wide ? 1 + this.#prng.below(4) : 1;
     const right = topology === 'dumbbell' ? 1 + this.#prng.below(3) : 1;

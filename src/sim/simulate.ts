@@ -6,8 +6,7 @@ import type { Arena } from '../memory/arena.ts';
 import { FLAG, TCB } from '../tcp/block.ts';
 import { Content } from './content.ts';
 import type { Host } from './host.ts';
-import { checkConnection, type RttBounds } from './invariants.ts';
-import type { Link } from './link.ts';
+import { checkConnection, checkRtt } from './invariants.ts';
 import { buildNetwork, type Network, startIncidents } from './network.ts';
 import { Observer } from './observer.ts';
 import { Pair, Program } from './program.ts';
@@ -18,7 +17,9 @@ import { World } from './world.ts';
 /** What a scenario's engines, frames and rings need at most. Untouched pages cost nothing. */
 export const SIM_ARENA_BYTES = 192 << 20;
 
-const FRAMES = 4096;
+/** Memory for frames under way, and how many there are at most. */
+const FRAMES_BYTES = 64 << 20;
+const FRAMES_MAX = 16_384;
 const PORT = 7;
 /** Where nobody listens. */
 const PORT_CLOSED = 1;
@@ -32,9 +33,8 @@ const CHECKED_A_BREATH = 4;
 /** What is left when all programs are done (TIME-WAIT, half-open peers) ends by itself within this, virtual ms. */
 const QUIET_MS = 1_500_000;
 const QUIET_STEP_MS = 30_000;
-/** Clocks drift by less, and breaths take less time in an RTT. */
+/** Clocks drift by less. */
 const CLOCK_SLACK = 5e-4;
-const BREATHS_US = 2000;
 
 export interface SimResult {
   readonly seed: number;
@@ -111,13 +111,15 @@ export class Simulation {
   /** By the client's initial sequence number, which no translator changes. */
   readonly #bySequence = new Map<number, Pair>();
   /** By host's number times 256 plus the other's. */
-  readonly #bounds = new Map<number, RttBounds>();
+  readonly #pathRtts = new Map<number, number>();
   #pending: number;
 
   constructor(arena: Arena, scenario: Scenario) {
     arena.reset();
     this.scenario = scenario;
-    this.world = new World({ seed: scenario.seed, arena, mtu: scenario.mtu, frames: FRAMES });
+    const { seed, mtu } = scenario;
+    const frames = Math.min(FRAMES_MAX, Math.floor(FRAMES_BYTES / (mtu + 200)));
+    this.world = new World({ seed, arena, mtu, frames });
     this.#content = new Content(arena);
     this.network = buildNetwork(this.world, scenario);
     this.pairs = scenario.connections.map((plan) => new Pair(plan, scenario.mayFail));
@@ -127,6 +129,7 @@ export class Simulation {
         host: host.name,
         mtu: scenario.mtu,
         dataOnSyn: false,
+        now: () => this.world.now,
       });
       host.nic.tap = observer;
       return new Watch(host, observer);
@@ -303,33 +306,24 @@ export class Simulation {
       if (flow === null || flow.iss !== program.iss) continue;
       const sentNew = all && flow.sndMax !== program.sndMax;
       program.sndMax = flow.sndMax;
-      checkConnection(host.engine, t, flow, this.#boundsOf(program), sentNew, watch.short);
+      checkConnection(host.engine, t, flow, this.#pathRtt(program), sentNew, watch.short);
+      const srtt_us = tcp.m[t + TCB.SRTT] >> 3;
+      checkRtt(flow, program.srtt_us, srtt_us);
+      program.srtt_us = srtt_us;
     }
   }
 
-  /** What a program's connection may measure as its RTT. */
-  #boundsOf(program: Program): RttBounds {
+  /** The shortest RTT of a program's path, us. */
+  #pathRtt(program: Program): number {
     const { client, server } = program.pair.plan;
     const key = client * 256 + server;
-    const known = this.#bounds.get(key);
+    const known = this.#pathRtts.get(key);
     if (known !== undefined) return known;
-    const { hosts } = this.network;
-    const links = [
-      ...this.world.path(hosts[client], hosts[server]),
-      ...this.world.path(hosts[server], hosts[client]),
-    ];
-    const delays = (of: (link: Link) => number) => links.reduce((sum, link) => sum + of(link), 0) * 1000;
-    // A host that stalls, or a link that is down, may hold up what was timed for any time.
-    const endless = this.scenario.incidents.some(({ kind }) => kind === 'stall' || kind === 'outage');
-    const ack = Math.max(...hosts.map((host) => host.engine.tcp.limits.delayedAck_ms));
-    const bounds = {
-      min_us: delays((link) => link.delayMin_ms) * (1 - CLOCK_SLACK),
-      max_us: endless
-        ? Infinity
-        : (delays((link) => link.delayMax_ms) + ack * 1000) * (1 + CLOCK_SLACK) + BREATHS_US,
-    };
-    this.#bounds.set(key, bounds);
-    return bounds;
+    const [a, b] = [this.network.hosts[client], this.network.hosts[server]];
+    const links = [...this.world.path(a, b), ...this.world.path(b, a)];
+    const rtt_us = links.reduce((sum, link) => sum + link.delayMin_ms, 0) * 1000 * (1 - CLOCK_SLACK);
+    this.#pathRtts.set(key, rtt_us);
+    return rtt_us;
   }
 
   #untilOver(): void {
