@@ -167,10 +167,10 @@ class Draw {
       cross:
         name === 'bottleneck' && this.#prng.bool(0.4)
           ? {
-              rate_bps: rate_bps * this.#pick(0.2, 0.5, 1.2),
+              rate_bps: Math.min(rate_bps, 5e7) * this.#pick(0.2, 0.5, 1.2),
               on_ms: this.#pick(50, 500, 3000),
               off_ms: this.#pick(50, 500, 3000),
-              until_ms: 10_000,
+              until_ms: 4000,
             }
           : null,
       backlog,
