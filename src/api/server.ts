@@ -3,10 +3,18 @@ import { AsyncResource } from 'node:async_hooks';
 import { lookup } from 'node:dns';
 import { EventEmitter } from 'node:events';
 import { type AddressInfo, isIP } from 'node:net';
+import type { ListenOptions as EngineListenOptions } from '../engine/engine.ts';
 import type { Conn } from '../engine/handlers.ts';
 import { checkPort, normalizeArguments, refuseUnsupported } from './arguments.ts';
 import { codedError, systemError } from './errors.ts';
-import { acceptSocket, type Owner, rethrow, type Socket, type SocketOptions } from './socket.ts';
+import {
+  acceptSocket,
+  congestionOptions,
+  type Owner,
+  rethrow,
+  type Socket,
+  type SocketOptions,
+} from './socket.ts';
 import type { SocketTable } from './socket-table.ts';
 import { tableOf } from './stacks.ts';
 
@@ -129,6 +137,7 @@ export class Server extends EventEmitter {
       ...(any ? {} : { address }),
       backlog: backlog ?? BACKLOG,
       noDelay: this.#options.noDelay ?? false,
+      ...congestionOptions(this.#options),
     };
     try {
       this.#id =
@@ -147,7 +156,7 @@ export class Server extends EventEmitter {
     process.nextTick(() => this.listening && this.emit('listening'));
   }
 
-  #listenAnywhere(table: SocketTable, options: { backlog: number; noDelay: boolean }): number {
+  #listenAnywhere(table: SocketTable, options: Omit<EngineListenOptions, 'port'>): number {
     const { ephemeralPortMin: low, ephemeralPortMax: high } = table.engine.tcp.limits;
     for (let tries = 1; ; tries++) {
       const port = low + Math.floor(Math.random() * (high - low + 1));

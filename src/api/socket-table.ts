@@ -2,6 +2,7 @@
 import type { Engine, ListenOptions } from '../engine/engine.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import { STATE, TCB } from '../tcp/block.ts';
+import { DgramTable } from './dgram-table.ts';
 import type { Server } from './server.ts';
 import { type Socket, socketHandlers } from './socket.ts';
 
@@ -19,6 +20,8 @@ export class SocketTable {
   readonly handlers: Handlers;
   /** The arena, for copying out of. */
   readonly bytes: Buffer;
+  /** UDP's. */
+  readonly dgrams: DgramTable;
   /** Those that listen. */
   readonly servers = new Set<Server>();
   /** Called when `needed` may have changed. */
@@ -33,6 +36,7 @@ export class SocketTable {
     this.engine = engine;
     this.handlers = socketHandlers(this);
     this.bytes = Buffer.from(engine.arena.memory.buffer);
+    this.dgrams = new DgramTable(engine, this.bytes);
   }
 
   get(conn: Conn): Socket | undefined {

@@ -10,7 +10,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { AddressInfo } from 'node:net';
 import { Duplex, type DuplexOptions } from 'node:stream';
-import type { Endpoint } from '../engine/engine.ts';
+import type { CongestionOptions, Endpoint } from '../engine/engine.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import type { TcpInfo } from '../tcp/info.ts';
 import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
@@ -21,7 +21,7 @@ import { type Done, Outgoing } from './outgoing.ts';
 import type { SocketTable } from './socket-table.ts';
 import { type StackChoice, tableOf } from './stacks.ts';
 
-export interface SocketOptions extends StackChoice {
+export interface SocketOptions extends StackChoice, CongestionOptions {
   readonly allowHalfOpen?: boolean | undefined;
   readonly noDelay?: boolean | undefined;
   readonly keepAlive?: boolean | undefined;
@@ -42,6 +42,15 @@ export interface Owner {
   gone(): void;
 }
 
+/** What of these an engine wants to know; the first that says anything counts. */
+export function congestionOptions(...given: readonly CongestionOptions[]): CongestionOptions {
+  return {
+    congestion: given.find((options) => options.congestion !== undefined)?.congestion,
+    pacing: given.find((options) => options.pacing !== undefined)?.pacing,
+    startWindow: given.find((options) => options.startWindow !== undefined)?.startWindow,
+  };
+}
+
 /** Keep-alive's first probe when nobody says otherwise, ms (RFC 9293 3.8.4: no less than two hours). */
 const KEEP_IDLE_MS = 7_200_000;
 
@@ -60,7 +69,7 @@ export class Socket extends Duplex {
   timeout: number | undefined = undefined;
   /** Whose connection this is, for `node:http`, which sets it. */
   server: unknown = null;
-  readonly #options: SocketOptions;
+  #options: SocketOptions;
   /** The program's listeners run in the context where their socket was made (AsyncLocalStorage). */
   readonly #context = new AsyncResource('MILLRACESOCKET');
   #table: SocketTable | null = null;
@@ -144,6 +153,7 @@ export class Socket extends Duplex {
     const port = checkPort(options.port, 'options.port');
     if (options.localPort !== undefined) checkPort(options.localPort, 'options.localPort');
     this.#table = tableOf({ stack: options.stack ?? this.#options.stack });
+    this.#table.engine.congestionChoice(congestionOptions(options, this.#options));
     if (this.#conn !== 0 || this.connecting)
       throw codedError('EISCONN', 'connect: this socket is connected already');
     this.#renew();
@@ -185,6 +195,7 @@ export class Socket extends Duplex {
         ...(localAddress === undefined ? {} : { localAddress }),
         ...(localPort === undefined ? {} : { localPort }),
         noDelay: this.#noDelay,
+        ...congestionOptions(options, this.#options),
       },
       table.handlers,
     );
@@ -363,6 +374,16 @@ export class Socket extends Duplex {
   setNoDelay(on = true): this {
     this.#noDelay = on;
     if (this.#conn !== 0) this.#table!.engine.setNoDelay(this.#conn, on);
+    return this;
+  }
+
+  /**
+   * Another congestion control takes over, with the window as it is; before there is a connection, the next one's.
+   * @throws EngineError ERR_CONGESTION
+   */
+  setCongestion(name: string): this {
+    if (this.#table !== null && this.#conn !== 0) this.#table.engine.setCongestion(this.#conn, name);
+    else this.#options = { ...this.#options, congestion: name };
     return this;
   }
 

@@ -62,7 +62,7 @@ function extension(next: number, units: number): Uint8Array {
   const bytes = new Uint8Array(units * 8);
   bytes[0] = next;
   bytes[1] = units - 1;
-  bytes[2] = 1; // PadN
+  bytes[2] = 0x1e; // any option that may be skipped
   bytes[3] = units * 8 - 4;
   return bytes;
 }

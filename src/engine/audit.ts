@@ -13,12 +13,20 @@ export function auditEngine(engine: Engine): void {
   // One is TCP's own, for replies.
   none('mini blocks', tcp.minis.inUse - 1);
   none('chunks', tcp.chunks.inUse);
+  none('transmission records', tcp.records.inUse);
   none('flow table entries', tcp.table.count);
   none('timers', tcp.wheel.armed);
   none('events', tcp.events.count);
   none('in TIME-WAIT', tcp.timeWaitOldest === 0 ? 0 : 1);
   none('promised chunks', tcp.chunksPromised);
-  for (const listener of tcp.listeners) none('half-open', listener?.halfOpen ?? 0);
+  none('bytes of grown windows', tcp.memory.grown);
+  none('holders of memory', tcp.memory.holderCount);
+  for (const listener of tcp.listeners) {
+    none('half-open', listener?.halfOpen ?? 0);
+    none('opened by Fast Open', listener?.fastOpen.opening ?? 0);
+  }
+  none('sources', tcp.sources?.inUse ?? 0);
+  none('with urgent data', tcp.urgentSenders);
   for (const lists of tcp.lists) for (const head of lists.head) none('on an output list', head);
   if (left.length > 0) throw new Error(`left behind: ${left.join(', ')} [${liveStates(engine)}]`);
   tcp.chunks.audit();

@@ -1,9 +1,8 @@
 /** Everything that can run out does: it is counted and refused, others go on, and all recovers. */
 import { describe, expect, test } from 'vitest';
 import { TcpContext } from '../tcp/testing.ts';
-import { auditEngine } from './audit.ts';
 import type { Conn, Handlers } from './handlers.ts';
-import { A4, B4, World } from './testing.ts';
+import { A4, auditEngine, B4, World } from './testing.ts';
 
 const PORT = 7;
 const MIB = 1 << 20;
@@ -230,12 +229,12 @@ describe('blocks', () => {
     world.finish();
   });
 
-  test('a SYN flood fills the backlog, or all mini blocks; connections go on, and it ends by itself', () => {
+  test('without cookies a SYN flood fills the backlog, or all mini blocks; connections go on, and it ends by itself', () => {
     for (const [backlog, miniBlocks, counter] of [
       [20, 64, 'backlogFull'],
       [1000, 64, 'miniExhausted'],
     ] as const) {
-      const c = new TcpContext({ limits: { miniBlocks, synRetries: 2 } });
+      const c = new TcpContext({ limits: { miniBlocks, synAckRetries: 2, synCookies: 'never' } });
       c.engine.listen({ port: 80, backlog }, c.handlers);
       c.peer.inject({ flags: 'S' });
       c.peer.inject();

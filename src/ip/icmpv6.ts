@@ -14,8 +14,10 @@ import {
   UNREACHABLE6_PORT,
   UNREACHABLE6_PROHIBITED,
 } from '../wire/icmpv6.ts';
+import { MLD_DONE_1, MLD_QUERY, MLD_REPORT_1, MLD_REPORT_2 } from '../wire/mld.ts';
 import { ndpIsType } from '../wire/ndp.ts';
 import { echoInput, echoReplyInput } from './echo.ts';
+import { mldQueryInput } from './groups.ts';
 import { ERROR_HARD, ERROR_SOFT, ERROR_TOO_BIG, icmpErrorInput } from './icmp-error.ts';
 import type { Interface } from './interface.ts';
 import type { Ip } from './ip.ts';
@@ -62,6 +64,14 @@ export function icmpv6Input(ip: Ip, iface: Interface): void {
     case ICMPV6_TIME_EXCEEDED:
     case ICMPV6_PARAMETER_PROBLEM:
       icmpErrorInput(ip, iface, ERROR_SOFT, 0);
+      return;
+    case MLD_QUERY:
+      mldQueryInput(ip, iface);
+      return;
+    case MLD_REPORT_1:
+    case MLD_DONE_1:
+    case MLD_REPORT_2:
+      counters.groupsIgnored++;
       return;
     default:
       counters.icmpIgnored++;

@@ -50,6 +50,21 @@ describe('keep-alive', () => {
     expect(c.engine.tcp.wheel.armed).toBe(0);
   });
 
+  test('has an interval and a count of the connection’s own, or the engine’s', () => {
+    for (const [limits, interval, count, probes] of [
+      [{}, 1000, 2, [60_000, 61_000]],
+      [{ keepAliveInterval_ms: 3000, keepAliveProbes: 3 }, 0, 0, [60_000, 63_000, 66_000]],
+      [{ keepAliveProbes: 1 }, 5000, 0, [60_000]],
+    ] as const) {
+      const c = new TcpContext({ limits }).establish();
+      c.engine.setKeepAlive(c.conn, 60_000, 10, 20);
+      c.engine.setKeepAlive(c.conn, 60_000, interval, count);
+      c.pass(75_000);
+      expect(c.peer.take().map((s) => s.at)).toEqual(probes);
+      expect(c.events()).toEqual(['close 3']);
+    }
+  });
+
   test('can be asked for before the connection is open, and does nothing once it is over', () => {
     const c = new TcpContext().connect();
     c.engine.setKeepAlive(c.conn, 500);

@@ -10,9 +10,9 @@ import { emit, segmentAt, TIMESTAMP_BYTES, writeTimestamps } from './emit.ts';
 import { keyFromPacket } from './lookup.ts';
 import { nextHop } from './next-hop.ts';
 import type { Segment } from './segment.ts';
-import type { Tcp } from './tcp.ts';
+import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 
-const { FLAGS, IFACE, SND_NXT, RCV_NXT, RCV_ADV, LAST_ACK } = TCB;
+const { FLAGS, IFACE, SND_NXT, RCV_NXT, RCV_ADV, MINI_CHALLENGE_AT } = TCB;
 const { TS } = FLAG;
 
 function reply(tcp: Tcp, t: number, seq: number, ack: number, flags: number, window: number): void {
@@ -43,7 +43,18 @@ export function sendBareAck(tcp: Tcp, t: number): void {
   const shift = (m[t + FLAGS] >> 4) & 15;
   const window = ((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) >> shift;
   reply(tcp, t, m[t + SND_NXT], m[t + RCV_NXT], ACK, window < 0 ? 0 : window > 0xffff ? 0xffff : window);
-  m[t + LAST_ACK] = m[t + RCV_NXT];
+}
+
+/** A mini block's ACK for something suspicious: one in CHALLENGE_INTERVAL, or two of them would never stop. */
+export function challengeMini(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  if (((tcp.nowMs - m[t + MINI_CHALLENGE_AT]) | 0) < CHALLENGE_INTERVAL) {
+    tcp.counters.challengeAcksLimited++;
+    return;
+  }
+  tcp.counters.challengeAcks++;
+  m[t + MINI_CHALLENGE_AT] = tcp.nowMs;
+  sendBareAck(tcp, t);
 }
 
 /** The answer to a segment that belongs to no connection (RFC 9293 3.10.7.1). Never answers a RST. */

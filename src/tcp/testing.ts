@@ -4,7 +4,7 @@
  */
 import { createCable } from '../device/cable.ts';
 import type { Port } from '../device/port.ts';
-import { Engine } from '../engine/engine.ts';
+import { type ConnectOptions, Engine, type ListenOptions } from '../engine/engine.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
@@ -14,6 +14,7 @@ import { emitIpv6Packet } from '../wire/ipv6.ts';
 import { PROTOCOL_TCP } from '../wire/protocols.ts';
 import { emitTcp, formatTcpFlags } from '../wire/tcp.ts';
 import type { TcpOptionValues } from '../wire/tcp-options.ts';
+import type { CongestionControl } from './congestion/control.ts';
 import type { TcpInfo } from './info.ts';
 import type { TcpLimits } from './tcp.ts';
 
@@ -53,6 +54,7 @@ export interface Sent {
   readonly seq: number;
   readonly ack: number;
   readonly window: number;
+  readonly urgent: number;
   readonly length: number;
   readonly payload: Uint8Array;
   readonly options: TcpOptionValues;
@@ -76,16 +78,17 @@ export interface ContextOptions {
   /** Program's handlers, called after the recording ones. */
   readonly handlers?: Handlers;
   readonly noDelay?: boolean;
+  readonly congestionControls?: readonly CongestionControl[];
 }
 
 export class TcpContext {
-  readonly arena = new Arena(16 << 20);
+  readonly arena = new Arena(24 << 20);
   readonly engine: Engine;
   readonly port: Port;
   readonly version: 4 | 6;
   readonly handlers: Handlers;
   readonly noDelay: boolean;
-  /** What the program was told, in order: `open`, `data 10`, `end`, `writable`, `drained`, `close 0`. */
+  /** What the program was told, in order: `open`, `data 10`, `urgent 5`, `end`, `writable`, `drained`, `close 0`. */
   readonly told: string[] = [];
   /** Bytes that the program consumed, and the end of the stream as far as they were right. */
   received = 0;
@@ -110,7 +113,8 @@ export class TcpContext {
       arena: this.arena,
       secret: Int32Array.of(1, 2, 3, 4),
       now: this.now,
-      limits: { connections: 64, miniBlocks: 64, chunks: 1024, ...options.limits },
+      congestionControls: options.congestionControls ?? [],
+      limits: { connections: 64, miniBlocks: 64, chunks: 1024, records: 1024, ...options.limits },
     });
     const addresses =
       mtu >= 1280 ? [`${ADDRESS[4].engine}/24`, `${ADDRESS[6].engine}/64`] : [`${ADDRESS[4].engine}/24`];
@@ -135,6 +139,10 @@ export class TcpContext {
           this.received++;
         }
         return taken;
+      },
+      urgent: (conn, ahead) => {
+        this.told.push(`urgent ${ahead}`);
+        then.urgent?.(conn, ahead);
       },
       end: (conn) => {
         this.told.push('end');
@@ -163,13 +171,20 @@ export class TcpContext {
     return peer;
   }
 
-  listen(): this {
-    this.listener = this.engine.listen({ port: PORT, noDelay: this.noDelay }, this.handlers);
+  listen(options: Partial<ListenOptions> = {}): this {
+    this.listener = this.engine.listen({ port: PORT, noDelay: this.noDelay, ...options }, this.handlers);
     return this;
   }
 
   /** The engine opens a connection to the peer, whose port is then the remote one. */
-  connect(): this {
+  connect(options: Partial<ConnectOptions> = {}): this {
+    this.open(options);
+    this.run();
+    return this;
+  }
+
+  /** `connect`, but the program goes on before the SYN leaves. */
+  open(options: Partial<ConnectOptions> = {}): void {
     this.conn = this.engine.connect(
       {
         address: ADDRESS[this.version].peer,
@@ -177,11 +192,10 @@ export class TcpContext {
         port: PEER_PORT,
         localPort: PORT,
         noDelay: this.noDelay,
+        ...options,
       },
       this.handlers,
     );
-    this.run();
-    return this;
   }
 
   /** Both sides have what they offer; the window that the peer tells is unscaled. */
@@ -285,6 +299,7 @@ export class TcpContext {
         seq: tcp.seq,
         ack: tcp.ack,
         window: tcp.window,
+        urgent: tcp.urgent,
         length: tcp.payload.length,
         payload: tcp.payload,
         options: tcp.options,
@@ -376,7 +391,7 @@ export class Peer {
     if (this.known && seq <= this.rcvNxt && end > this.rcvNxt) this.rcvNxt = end;
     if (!raw.checksumGood) throw new Error('the engine sent a wrong checksum');
     if (raw.length > 0) {
-      const right = stream(seq, raw.length);
+      const right = stream(seq + (syn ? 1 : 0), raw.length);
       if (raw.payload.some((byte, i) => byte !== right[i]))
         throw new Error(`the engine sent wrong bytes at ${seq}`);
     }
