@@ -1,7 +1,7 @@
 /** A host: an engine, its NIC, and a clock of its own. */
 import { Engine } from '../engine/engine.ts';
+import type { Limits } from '../engine/limits.ts';
 import type { Arena } from '../memory/arena.ts';
-import type { TcpLimits } from '../tcp/tcp.ts';
 import type { Link, Receiver } from './link.ts';
 import { Nic } from './nic.ts';
 import type { World } from './world.ts';
@@ -9,7 +9,7 @@ import type { World } from './world.ts';
 const MS = 1e6;
 
 export interface HostOptions {
-  readonly limits: Partial<TcpLimits>;
+  readonly limits: Partial<Limits>;
   /** 'ether' takes ARP and neighbour discovery, and reaches only one other host. */
   readonly link?: 'ether' | 'ip';
   /** Bytes; 1500 unless told. Below 1280 the host has no IPv6. */

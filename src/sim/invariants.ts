@@ -3,8 +3,8 @@
  * its segments; here its control blocks are read.
  */
 import type { Engine } from '../engine/engine.ts';
-import { FLAG, STATE, TCB } from '../tcp/block.ts';
-import { inFlight } from '../tcp/recovery.ts';
+import { FLAG, FLAG2, STATE, TCB } from '../tcp/block.ts';
+import { inFlight } from '../tcp/records.ts';
 import type { Flow } from './observer.ts';
 import { type Rule, Violation } from './violation.ts';
 
@@ -49,7 +49,8 @@ export function checkConnection(
   if (outstanding !== 0 && !timed)
     fail('no-timer', `${outstanding} sequence numbers are out and no timer runs`);
   const unsent = m[t + TCB.SNDQ_LENGTH] - outstanding;
-  if (outstanding === 0 && unsent > 0 && (flags & FLAG.LISTED) === 0 && !timed)
+  const paced = (m[t + TCB.FLAGS2] & FLAG2.PACE_WAIT) !== 0;
+  if (outstanding === 0 && unsent > 0 && (flags & FLAG.LISTED) === 0 && !timed && !paced)
     fail('no-timer', `${unsent} B wait, window ${m[t + TCB.SND_WND]}, and no timer runs`);
 
   if (m[t + TCB.RCV_NXT] !== m[t + TCB.LAST_ACK] && (flags & FLAG.LISTED) === 0) {

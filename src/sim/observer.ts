@@ -49,6 +49,7 @@ export class Flow {
   finAt = 0;
   finSent = false;
   resetSent = false;
+  ownWindow = 0;
   ownWindowScale = -1;
   ownSack = false;
   ownTimestamps = false;
@@ -239,7 +240,11 @@ export class Observer implements Tap {
     };
     if ((this.#flags & FLAG_ACK) !== 0) {
       // The answer to our SYN, unless we have one from it already.
-      if (flow.synSent && flow.peer === null && this.#ack === ((flow.iss + 1) | 0)) this.#pair(flow, syn);
+      const acked = (this.#ack - flow.iss - 1) | 0;
+      if (flow.synSent && flow.peer === null && acked >= 0 && ((this.#ack - flow.sndMax) | 0) <= 0) {
+        this.#pair(flow, syn);
+        this.#tell(flow, (syn.seq + 1) | 0, (syn.seq + 1 + flow.ownWindow) | 0);
+      }
       return;
     }
     const known = flow.syns.findIndex((other) => other.seq === syn.seq);
@@ -275,6 +280,7 @@ export class Observer implements Tap {
       fresh.sndMax = seq;
       flow = fresh;
     }
+    flow.ownWindow = this.#window;
     flow.ownWindowScale = o.windowScale;
     flow.ownSack = o.sackPermitted === 1;
     flow.ownTimestamps = o.hasTimestamp === 1;
@@ -286,20 +292,26 @@ export class Observer implements Tap {
     } else flow.sendings.repeat(seq, end);
     this.#noteClock(flow);
     if (!answer) return;
-    const syn = flow.syns.find((other) => ((other.seq + 1) | 0) === this.#ack);
+    // It may acknowledge data that came with the SYN (RFC 7413 4.2.2).
+    const syn = flow.syns.find(({ seq: first, length }) => {
+      const beyond = (this.#ack - first - 1) | 0;
+      return beyond >= 0 && beyond <= length;
+    });
     if (syn === undefined) {
-      // It may acknowledge data that came with the SYN.
+      // Later data too, where the SYN's was delivered at once.
       if (flow.peer === null) this.#fail(flow, 'handshake', `SYN-ACK for no SYN: ${this.#text()}`);
       return;
     }
     if (flow.peer === null) this.#pair(flow, syn);
     else if (flow.irs !== syn.seq) this.#fail(flow, 'handshake', `SYN-ACK for another SYN: ${this.#text()}`);
-    const edge = (this.#ack + this.#window) | 0;
-    if (!flow.hasAcked) {
-      flow.hasAcked = true;
-      flow.acked = this.#ack;
-      flow.edgeTold = edge;
-    }
+    if (!flow.hasAcked) this.#tell(flow, this.#ack, (this.#ack + this.#window) | 0);
+  }
+
+  /** The first that the peer hears of our window. */
+  #tell(flow: Flow, ack: number, edge: number): void {
+    flow.hasAcked = true;
+    flow.acked = ack;
+    flow.edgeTold = edge;
   }
 
   #checkAck(flow: Flow): void {
@@ -311,12 +323,6 @@ export class Observer implements Tap {
     }
     const shift = flow.ownShift;
     const edge = (ack + (this.#window << shift)) | 0;
-    if (!flow.hasAcked) {
-      flow.hasAcked = true;
-      flow.acked = ack;
-      flow.edgeTold = edge;
-      return;
-    }
     if (((ack - flow.acked) | 0) < 0)
       this.#fail(flow, 'ack-moves-back', `acknowledges ${(flow.acked - ack) | 0} B less: ${this.#text()}`);
     flow.acked = ack;

@@ -4,7 +4,7 @@
  */
 import { pcapngInterface, pcapngPacket, pcapngSection } from '../device/pcapng.ts';
 import { STATE_NAMES, TCB } from '../tcp/block.ts';
-import { inFlight } from '../tcp/recovery.ts';
+import { inFlight } from '../tcp/records.ts';
 import { describeFrame } from '../wire/describe.ts';
 import type { Host } from './host.ts';
 import type { Tap } from './nic.ts';

@@ -7,10 +7,10 @@
  *                                              h1 ┼ r ══════ r ┼ h4         h1 ┼ nat ── r ── h2
  *                                              h2 ┘  bottleneck  └ h5         …  ┘
  */
+import type { Limits } from '../engine/limits.ts';
 import { Prng } from '../memory/prng.ts';
-import type { TcpLimits } from '../tcp/tcp.ts';
 import type { CrossTraffic } from './cross-traffic.ts';
-import { drawFeatures } from './features.ts';
+import { drawFeatures, type HostFeatures } from './features.ts';
 import type { HostOptions } from './host.ts';
 import type { LinkOptions } from './link.ts';
 import { type ConnectionPlan, type EndPlan, READS } from './program.ts';
@@ -57,6 +57,8 @@ export interface Scenario {
   /** Hosts on the left come first. */
   readonly left: number;
   readonly hosts: readonly HostOptions[];
+  /** By host. */
+  readonly features: readonly HostFeatures[];
   /** From left to right: between routers, or between the two hosts; then each host's own link to its router. */
   readonly middle: readonly Segment[];
   readonly access: readonly Segment[];
@@ -74,9 +76,15 @@ export interface Scenario {
   readonly limit_ms: number;
 }
 
-const SMALL: Partial<TcpLimits> = { connections: 64, miniBlocks: 128 };
+const SMALL: Partial<Limits> = {
+  connections: 64,
+  miniBlocks: 128,
+  reassemblyBuffers: 8,
+  udpSockets: 16,
+  udpChunks: 16,
+};
 /** Where every connection must succeed in the end, however many segments in a row are lost. */
-const PATIENT: Partial<TcpLimits> = { userTimeout_ms: 3_000_000, synRetries: 15 };
+const PATIENT: Partial<Limits> = { userTimeout_ms: 3_000_000, synRetries: 15, synAckRetries: 15 };
 /** More than there are connections. */
 const BACKLOG = 1024;
 const CLOCKS = [1000, 123_456_789, 2 ** 31 - 20_000, 2 ** 32 - 5000];
@@ -93,7 +101,8 @@ export function drawScenario(seed: number): Scenario {
 
 /** What can be in flight between two hosts at most. */
 function smallestBuffer(...hosts: HostOptions[]): number {
-  return Math.min(...hosts.flatMap(({ limits }) => [limits.receiveBuffer ?? 1e6, limits.sendBuffer ?? 1e6]));
+  const sizes = hosts.flatMap(({ limits }) => [limits.receiveBuffer ?? 0, limits.sendBuffer ?? 0]);
+  return Math.min(...sizes.map((size) => (size === 0 ? 65_536 : size)));
 }
 
 /** No link takes longer than 80 ms for a packet. */
@@ -159,6 +168,7 @@ class Draw {
       mtu,
       left,
       hosts,
+      features: hosts.map((_, i) => drawFeatures(this.#seed, i)),
       middle,
       access,
       icmp: name !== 'blackhole',
@@ -200,7 +210,7 @@ class Draw {
   #host(i: number, mtu: number, ether: boolean, mayFail: boolean, clean: boolean): HostOptions {
     const prng = this.#prng;
     const drift = this.#pick(0, 0, 1e-4, -1e-4, 5e-5);
-    const limits = { ...SMALL, ...(mayFail ? {} : PATIENT), ...drawFeatures(this.#seed, i) };
+    const limits = { ...SMALL, ...(mayFail ? {} : PATIENT), ...drawFeatures(this.#seed, i).limits };
     return {
       limits: clean ? { ...limits, receiveBuffer: 100_000, chunks: 1024 } : limits,
       link: ether ? 'ether' : 'ip',

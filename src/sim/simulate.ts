@@ -4,6 +4,7 @@ import { EngineError } from '../engine/errors.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { FLAG, TCB } from '../tcp/block.ts';
+import { auditRecords } from '../tcp/records-audit.ts';
 import { Content } from './content.ts';
 import type { Host } from './host.ts';
 import { checkConnection, checkRtt } from './invariants.ts';
@@ -28,6 +29,8 @@ const PORT_LEFT = 20_000;
 const PORT_RIGHT = 25_000;
 /** A world in which so much happens hangs. */
 const STEPS_MAX = 5_000_000;
+/** Transmission records are audited at one in this plus 1 of the steps. */
+const RECORDS_EVERY = 15;
 /** Connections of a host that are checked after each of its breaths; more take turns. */
 const CHECKED_A_BREATH = 4;
 /** What is left when all programs are done (TIME-WAIT, half-open peers) ends by itself within this, virtual ms. */
@@ -111,6 +114,7 @@ export class Simulation {
   /** By the client's initial sequence number, which no translator changes. */
   readonly #bySequence = new Map<number, Pair>();
   /** By host's number times 256 plus the other's. */
+  readonly #fastOpen: boolean;
   readonly #pathRtts = new Map<number, number>();
   #pending: number;
 
@@ -122,13 +126,14 @@ export class Simulation {
     this.world = new World({ seed, arena, mtu, frames });
     this.#content = new Content(arena);
     this.network = buildNetwork(this.world, scenario);
+    this.#fastOpen = scenario.features.some(({ listen }) => listen.fastOpen === true);
     this.pairs = scenario.connections.map((plan) => new Pair(plan, scenario.mayFail));
     this.#pending = this.pairs.length;
     this.watches = this.network.hosts.map((host) => {
       const observer = new Observer(arena, this.#content, {
         host: host.name,
         mtu: scenario.mtu,
-        dataOnSyn: false,
+        dataOnSyn: this.#fastOpen,
         now: () => this.world.now,
       });
       host.nic.tap = observer;
@@ -190,7 +195,8 @@ export class Simulation {
 
   #listen(watch: Watch): void {
     watch.handlers = this.#handlers(watch);
-    watch.host.engine.listen({ port: PORT, backlog: this.scenario.backlog }, watch.handlers);
+    const { listen } = this.scenario.features[watch.host.number - 1];
+    watch.host.engine.listen({ ...listen, port: PORT, backlog: this.scenario.backlog }, watch.handlers);
   }
 
   #handlers(watch: Watch): Handlers {
@@ -222,6 +228,8 @@ export class Simulation {
     const pair = this.#bySequence.get(irs);
     if (pair === undefined)
       throw new Violation('accepted', watch.host.name, `a connection that nobody opened`);
+    // Data on a SYN that the network doubles is accepted twice (RFC 7413 2.2).
+    if (pair.server !== null && this.#fastOpen) pair.mayFail = true;
     if (pair.server !== null && !pair.mayFail)
       throw new Violation('accepted', pair.server.name, 'accepted a second time');
     const program = this.#program(pair, watch, 1);
@@ -258,6 +266,7 @@ export class Simulation {
     try {
       const conn = engine.connect(
         {
+          ...this.scenario.features[from.host.number - 1].connect,
           address: (six ? to.host.address6 : to.host.address4) ?? '',
           localAddress: (six ? from.host.address6 : from.host.address4) ?? '',
           port,
@@ -297,6 +306,8 @@ export class Simulation {
     for (let i = 0; i < count; i++) {
       const program = live[all ? i : watch.turn++ % live.length];
       const t = tcp.blocks.find(program.conn);
+      // Costly: it walks all of them.
+      if ((this.world.steps & RECORDS_EVERY) === 0 && t !== 0) auditRecords(tcp, t);
       if (t === 0) throw new Violation('order', program.name, 'gone, and its program was not told');
       const flow = observer.find(
         (tcp.m[t + TCB.FLAGS] & FLAG.V6) === 0,
