@@ -59,11 +59,11 @@ export class Sendings {
     this.#head = 0;
   }
 
-  /** All of [start, end) has arrived, beyond what is acknowledged. */
+  /** [start, end) has arrived, beyond what is acknowledged; a part of a segment tells as much as all of it. */
   report(start: number, end: number, now: number): void {
     for (let i = this.#head; i < this.#ends.length; i++) {
       if (((this.#ends[i] - start) | 0) <= 0) continue;
-      if (((this.#ends[i] - end) | 0) > 0) return;
+      if (i > this.#head && ((this.#ends[i - 1] - end) | 0) >= 0) return;
       this.#measure(i, now);
     }
   }

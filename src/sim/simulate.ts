@@ -4,6 +4,7 @@ import { EngineError } from '../engine/errors.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { FLAG, TCB } from '../tcp/block.ts';
+import { CLOSED_RESET } from '../tcp/reasons.ts';
 import { auditRecords } from '../tcp/records-audit.ts';
 import { Content } from './content.ts';
 import type { Host } from './host.ts';
@@ -217,9 +218,18 @@ export class Simulation {
       close: (conn, reason) => {
         const program = of(conn);
         watch.remove(program);
+        if (reason === CLOSED_RESET && this.#isCookieLost(program)) program.pair.mayFail = true;
         program.close(reason);
       },
     };
+  }
+
+  /**
+   * A SYN cookie comes back in the handshake's last ACK only: when that is lost, what the client sends after it is a
+   * stranger's (RFC 4987 3.6).
+   */
+  #isCookieLost({ pair }: Program): boolean {
+    return pair.server === null && this.watches[pair.plan.server].host.engine.tcp.counters.cookiesSent > 0;
   }
 
   #accept(watch: Watch, conn: Conn): Program {
