@@ -3,11 +3,14 @@
  * text, and how connections and queues stand over time.
  */
 import { pcapngInterface, pcapngPacket, pcapngSection } from '../device/pcapng.ts';
-import { STATE_NAMES, TCB } from '../tcp/block.ts';
+import { STATE, TCB } from '../tcp/block.ts';
 import { inFlight } from '../tcp/records.ts';
 import { describeFrame } from '../wire/describe.ts';
 import type { Host } from './host.ts';
+import type { Link } from './link.ts';
 import type { Tap } from './nic.ts';
+import { COLORS, plotSvg } from './plot.ts';
+import type { Program } from './program.ts';
 import type { World } from './world.ts';
 
 /** Takes packets as they cross a host's port. Set before the observer's verdict, so that what breaks a rule is seen. */
@@ -61,25 +64,51 @@ export function textSink(world: World, write: (line: string) => void): PacketSin
   };
 }
 
-/** How a connection stands at a time. */
-export interface Sample {
-  readonly at_ms: number;
-  readonly cwnd: number;
-  readonly inFlight: number;
-  readonly rtt_ms: number;
-  readonly state: string;
-}
+/** How one connection and the queues on its path stand over time. */
+export class Chart {
+  readonly #program: Program;
+  readonly #world: World;
+  readonly #link: Link | null;
+  readonly #x: number[] = [];
+  readonly #cwnd: number[] = [];
+  readonly #flight: number[] = [];
+  readonly #rtt: number[] = [];
+  readonly #queue: number[] = [];
 
-/** @returns null when the block is no synchronized connection. */
-export function sampleConnection(host: Host, conn: number, at_ms: number): Sample | null {
-  const { tcp } = host.engine;
-  const t = tcp.blocks.find(conn);
-  if (t === 0) return null;
-  return {
-    at_ms,
-    cwnd: tcp.m[t + TCB.CWND],
-    inFlight: inFlight(tcp, t),
-    rtt_ms: (tcp.m[t + TCB.SRTT] >> 3) / 1000,
-    state: STATE_NAMES[tcp.m[t + TCB.STATE]],
-  };
+  /** @param link Whose queue to show. */
+  constructor(world: World, program: Program, link: Link | null) {
+    this.#world = world;
+    this.#program = program;
+    this.#link = link;
+  }
+
+  /** Takes a sample, if the connection is open. */
+  sample(): void {
+    const { host, conn } = this.#program;
+    const { tcp } = host.engine;
+    const t = tcp.blocks.find(conn);
+    if (t === 0 || this.#program.over || tcp.m[t + TCB.STATE] < STATE.ESTABLISHED) return;
+    this.#x.push(this.#world.now_ms);
+    this.#cwnd.push(tcp.m[t + TCB.CWND]);
+    this.#flight.push(inFlight(tcp, t));
+    this.#rtt.push((tcp.m[t + TCB.SRTT] >> 3) / 1000);
+    this.#queue.push(this.#link?.queue.bytes ?? 0);
+  }
+
+  svg(title: string): string {
+    const series = (label: string, color: string, y: readonly number[]) => ({ label, color, x: this.#x, y });
+    const panels = [
+      {
+        title: 'Window',
+        unit: 'bytes',
+        series: [series('cwnd', COLORS[0], this.#cwnd), series('in flight', COLORS[1], this.#flight)],
+      },
+      { title: 'Smoothed RTT', unit: 'ms', series: [series('SRTT', COLORS[2], this.#rtt)] },
+    ];
+    if (this.#link !== null) {
+      const queue = [series(this.#link.name, COLORS[3], this.#queue)];
+      panels.push({ title: 'Queue of the slowest link', unit: 'bytes', series: queue });
+    }
+    return plotSvg(title, panels);
+  }
 }

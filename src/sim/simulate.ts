@@ -110,6 +110,8 @@ export class Simulation {
   readonly network: Network;
   readonly pairs: Pair[];
   readonly programs: Program[] = [];
+  /** For onlookers: after each breath. */
+  onBreath: (host: Host) => void = () => {};
   readonly watches: Watch[];
   readonly #content: Content;
   /** By the client's initial sequence number, which no translator changes. */
@@ -149,7 +151,10 @@ export class Simulation {
       for (const watch of this.watches) this.#listen(watch);
       startIncidents(this.world, this.scenario, this.network, (host) => this.#restarted(host));
       for (const pair of this.pairs) this.world.after(pair.plan.at_ms, () => this.#connect(pair));
-      this.world.onBreath = (host) => this.#check(this.watches[host.number - 1]);
+      this.world.onBreath = (host) => {
+        this.onBreath(host);
+        this.#check(this.watches[host.number - 1]);
+      };
       this.#untilOver();
       this.#untilQuiet();
       this.#checkEnd();
