@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { Arena } from '../src/memory/arena.ts';
+import type { Link } from '../src/sim/link.ts';
 import { Chart, type PacketSink, pcapngSink, textSink, watchPackets } from '../src/sim/recorder.ts';
 import { drawScenario, SCENARIOS } from '../src/sim/scenario.ts';
 import { SIM_ARENA_BYTES, type SimResult, type Simulation, simulate } from '../src/sim/simulate.ts';
@@ -131,6 +132,11 @@ function runAll(options: Options): void {
   }
 }
 
+/** Bits a second. */
+function rateOf({ options: { rate_bps, trace } }: Link): number {
+  return trace?.rate_bps ?? rate_bps ?? Infinity;
+}
+
 function replay(seed: number, options: Options): void {
   const arena = new Arena(SIM_ARENA_BYTES);
   const pcap: Uint8Array[] = [];
@@ -146,7 +152,7 @@ function replay(seed: number, options: Options): void {
     if (options.plot === undefined) return;
     const slowest = [...simulation.network.middle]
       .flatMap(({ forth, back }) => (busiest.client ? forth : back))
-      .toSorted((a, b) => (a.options.rate_bps ?? Infinity) - (b.options.rate_bps ?? Infinity))[0];
+      .toSorted((a, b) => rateOf(a) - rateOf(b))[0];
     simulation.onBreath = () => {
       const pair = simulation.pairs[busiest.id];
       const program = busiest.client ? pair.client : pair.server;

@@ -89,10 +89,10 @@ export function checkRtt(flow: Flow, before_us: number, now_us: number): void {
   const { min_us, max_us } = flow.sendings;
   flow.sendings.forget();
   if (now_us === before_us) return;
-  const low = before_us === 0 ? min_us : Math.min(before_us, min_us);
-  const high = Math.max(before_us, max_us);
-  const slack = RTT_SLACK_US + high * CLOCK_SLACK;
-  if (now_us >= low - slack && now_us <= high + slack) return;
+  const slack = RTT_SLACK_US + Math.max(0, max_us) * CLOCK_SLACK;
+  const low = before_us === 0 ? min_us - slack : Math.min(before_us, min_us - slack);
+  const high = Math.max(before_us, max_us + slack);
+  if (now_us >= low && now_us <= high) return;
   const could =
     max_us < min_us ? 'nothing could be measured' : `${min_us | 0} to ${max_us | 0} us could be measured`;
   throw new Violation(

@@ -4,6 +4,7 @@ import { EngineError } from '../engine/errors.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import type { Arena } from '../memory/arena.ts';
 import { FLAG, TCB } from '../tcp/block.ts';
+import { LEVEL_CALM } from '../tcp/memory.ts';
 import { CLOSED_RESET } from '../tcp/reasons.ts';
 import { auditRecords } from '../tcp/records-audit.ts';
 import { Content } from './content.ts';
@@ -230,11 +231,11 @@ export class Simulation {
   }
 
   /**
-   * A SYN cookie comes back in the handshake's last ACK only: when that is lost, what the client sends after it is a
-   * stranger's (RFC 4987 3.6).
+   * A SYN cookie comes back in the handshake's last ACK only: when that is lost or late, what the client sends after it
+   * is a stranger's (RFC 4987 3.6).
    */
   #isCookieLost({ pair }: Program): boolean {
-    return pair.server === null && this.watches[pair.plan.server].host.engine.tcp.counters.cookiesSent > 0;
+    return this.watches[pair.plan.server].host.engine.tcp.counters.cookiesFailed > 0;
   }
 
   #accept(watch: Watch, conn: Conn): Program {
@@ -315,7 +316,7 @@ export class Simulation {
   #check(watch: Watch): void {
     const { host, live, observer } = watch;
     const { tcp } = host.engine;
-    if (tcp.chunks.free <= tcp.chunks.count >> 2) watch.short = true;
+    if (tcp.memory.level !== LEVEL_CALM) watch.short = true;
     const all = live.length <= CHECKED_A_BREATH;
     const count = all ? live.length : CHECKED_A_BREATH;
     for (let i = 0; i < count; i++) {
