@@ -141,7 +141,7 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
       return DONE;
     }
     // Three questions in a row are lost on a bad link, too: the attempt goes on for as long as its SYN may.
-    if (hop < 0) softErrorSet(m, t, CLOSED_UNREACHABLE);
+    if (hop < 0) softErrorSet(tcp, t, CLOSED_UNREACHABLE);
     // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
     return UNRESOLVED;
   }
