@@ -96,8 +96,10 @@ export class TcpContext {
   readonly version: 4 | 6;
   readonly handlers: Handlers;
   readonly noDelay: boolean;
-  /** What the program was told, in order: `open`, `data 10`, `urgent 5`, `report 3`, `end`, `writable`, `drained`, `close 0`. */
+  /** What the program was told, in order: `open`, `data 10`, `urgent 5`, `end`, `writable`, `drained`, `close 0`. */
   readonly told: string[] = [];
+  /** Reasons of `report`. */
+  readonly reported: number[] = [];
   /** Bytes that the program consumed, and the end of the stream as far as they were right. */
   received = 0;
   /** How many of offered bytes the program takes. */
@@ -165,7 +167,7 @@ export class TcpContext {
         then.drained?.(conn);
       },
       report: (conn, reason) => {
-        this.told.push(`report ${reason}`);
+        this.reported.push(reason);
         then.report?.(conn, reason);
       },
       close: (conn, reason) => {
