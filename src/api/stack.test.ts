@@ -6,9 +6,11 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createCable } from '../device/cable.ts';
 import { capture } from '../device/capture.ts';
+import { LIMITS_DEFAULT } from '../engine/limits.ts';
 import { Arena } from '../memory/arena.ts';
+import { reno } from '../tcp/congestion/reno.ts';
 import { CLOSED_ABORTED, CLOSED_CODES } from '../tcp/reasons.ts';
-import { TCP_LIMITS_DEFAULT } from '../tcp/tcp.ts';
+
 import { connect, createServer } from './net.ts';
 import { arenaBytes, hostAddressesFor, type StackOptions } from './options.ts';
 import { Stack } from './stack.ts';
@@ -41,6 +43,8 @@ describe('options', () => {
     ['limits.connections', { limits: { connections: 0 } }, /0/],
     ['limits', { limits: { conections: 5 } }, /conections/],
     ['limits.congestion', { limits: { congestion: 'vegas' } }, /cubic/],
+    ['congestionControls.0', { congestionControls: [{ name: 'x' }] }, /congestion control/],
+    ['congestionControls', { congestionControls: [reno] }, /'reno'/],
     ['limits.rtoMin_ms', { limits: { rtoMin_ms: 500_000 } }, /rtoMax_ms/],
     ['idle', { idle: 'lazy' }, /adaptive/],
     ['options', { adresses: [] }, /adresses/],
@@ -52,11 +56,11 @@ describe('options', () => {
   });
 
   it('past 2 GiB of arena names the limit to lower', () => {
-    expect(arenaBytes(TCP_LIMITS_DEFAULT, 1 << 20)).toBeLessThan(200 << 20);
-    expect(() => arenaBytes({ ...TCP_LIMITS_DEFAULT, chunks: 1_100_000 }, 0)).toThrow(
+    expect(arenaBytes(LIMITS_DEFAULT, 1 << 20)).toBeLessThan(200 << 20);
+    expect(() => arenaBytes({ ...LIMITS_DEFAULT, chunks: 1_100_000 }, 0)).toThrow(
       expect.objectContaining({ code: 'ERR_MILLRACE_OPTIONS', field: 'limits.chunks' }),
     );
-    expect(() => arenaBytes({ ...TCP_LIMITS_DEFAULT, connections: 2_000_000, chunks: 600_000 }, 0)).toThrow(
+    expect(() => arenaBytes({ ...LIMITS_DEFAULT, connections: 2_000_000, chunks: 600_000 }, 0)).toThrow(
       /connections/,
     );
   });
@@ -66,8 +70,15 @@ describe('options', () => {
       fc.asyncProperty(
         fc.integer({ min: 1, max: 50_000 }),
         fc.integer({ min: 1, max: 5000 }),
-        async (connections, chunks) => {
-          const limits = { ...TCP_LIMITS_DEFAULT, connections, miniBlocks: connections, chunks };
+        fc.constantFrom(0, 5),
+        async (connections, chunks, connectionsPerSource) => {
+          const limits = {
+            ...LIMITS_DEFAULT,
+            connections,
+            miniBlocks: connections,
+            chunks,
+            connectionsPerSource,
+          };
           const [port] = createCable(new Arena(arenaBytes(limits, 1 << 20)), 'x', { slots: 64 });
           const stack = await Stack.open({ device: port, addresses: ['10.0.0.1/24'], limits });
           await stack.close();
@@ -273,6 +284,9 @@ it('shows what TCP knows of a connection', async () => {
   expect(socket.info()).toBe(null);
   await once(socket, 'connect');
   expect(socket.info()).toMatchObject({ state: 'ESTABLISHED', congestion: 'cubic', bytesSent: 0 });
+  socket.setCongestion('bbr');
+  expect(socket.info()).toMatchObject({ congestion: 'bbr' });
+  expect(() => socket.setCongestion('vegas')).toThrow(expect.objectContaining({ code: 'ERR_CONGESTION' }));
   socket.destroy();
   expect(socket.info()).toBe(null);
 });

@@ -1,4 +1,4 @@
-/** A stack on Node's main thread: a device, an engine on it, the loop that drives it, and `net` over it. */
+/** A stack on Node's main thread: a device, an engine on it, the loop that drives it, and `net` and `dgram` over it. */
 import { randomFillSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Port, PortCounters } from '../device/port.ts';
@@ -10,6 +10,8 @@ import { Arena } from '../memory/arena.ts';
 import { Poller } from '../os/poll.ts';
 import { raiseInliningBudget } from '../os/v8.ts';
 import type { TcpCounters } from '../tcp/counters.ts';
+import type { UdpCounters } from '../udp/counters.ts';
+import { bindDgram, type StackDgram } from './dgram.ts';
 import { StackOptionsError } from './errors.ts';
 import { bindNet, type StackNet } from './net.ts';
 import { arenaBytes, type Settings, type StackOptions, settle } from './options.ts';
@@ -26,6 +28,7 @@ export interface CloseOptions {
 /** Everything counted since the start, copied. */
 export interface StackCounters {
   readonly tcp: TcpCounters;
+  readonly udp: UdpCounters;
   readonly ip: IpCounters;
   readonly interface: InterfaceCounters;
   readonly port: PortCounters;
@@ -51,6 +54,8 @@ export class Stack implements SocketStack, AsyncDisposable {
   readonly engine: Engine;
   /** `millrace/net` on this stack. */
   readonly net: StackNet;
+  /** `millrace/dgram` on this stack. */
+  readonly dgram: StackDgram;
   /** For this package's own use. */
   readonly sockets: SocketTable;
   readonly #port: Port;
@@ -79,12 +84,13 @@ export class Stack implements SocketStack, AsyncDisposable {
 
   /** Use `Stack.open`. */
   private constructor(port: Port, settings: Settings, { onHandlerError, onDeviceError }: StackOptions) {
-    const { addresses, gateways, limits, mtu } = settings;
+    const { addresses, gateways, limits, mtu, congestionControls } = settings;
     const { arena } = port;
     const secret = randomFillSync(new Int32Array(4));
     this.engine = new Engine({
       arena,
       limits,
+      congestionControls,
       secret,
       now: performance.now(),
       clock: () => performance.now(),
@@ -93,6 +99,7 @@ export class Stack implements SocketStack, AsyncDisposable {
     this.engine.onHandlerError = onHandlerError ?? ((error) => void process.nextTick(rethrow, error));
     this.sockets = new SocketTable(this.engine);
     this.net = bindNet(this);
+    this.dgram = bindDgram(this);
     this.#port = port;
     const poller = port.fd >= 0 ? new Poller([port.fd]) : null;
     this.#onDeviceError = onDeviceError ?? ((error) => void process.nextTick(rethrow, error));
@@ -109,9 +116,10 @@ export class Stack implements SocketStack, AsyncDisposable {
   }
 
   counters(): StackCounters {
-    const { tcp, ip, staleHandles } = this.engine;
+    const { tcp, udp, ip, staleHandles } = this.engine;
     return {
       tcp: { ...tcp.counters },
+      udp: { ...udp.counters },
       ip: { ...ip.counters },
       interface: { ...ip.interfaces[0].counters },
       port: { ...this.#port.counters },
@@ -155,6 +163,7 @@ export class Stack implements SocketStack, AsyncDisposable {
     stackClosed(this);
     this.#closing ??= Promise.resolve();
     for (const server of this.sockets.servers) server.close();
+    for (const socket of this.sockets.dgrams.sockets) socket.close();
     for (const socket of this.sockets.sockets) socket.destroy(error as Error);
     this.unref();
     this.#port.close();
@@ -165,6 +174,7 @@ export class Stack implements SocketStack, AsyncDisposable {
     stackClosed(this);
     const { engine, sockets } = this;
     for (const server of sockets.servers) server.close();
+    for (const socket of sockets.dgrams.sockets) socket.close();
     for (const listener of engine.tcp.listeners) engine.unlisten(listener.id);
     for (const socket of sockets.sockets) {
       if (socket.connecting) socket.destroy();

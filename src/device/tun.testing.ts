@@ -73,7 +73,7 @@ export async function eventually<T>(look: () => T | undefined, what: string): Pr
 export class PingSocket implements Disposable {
   readonly #fd: number;
   readonly #v6: boolean;
-  readonly #memory = new NativeMemory(4096);
+  readonly #memory = new NativeMemory(1 << 17);
 
   constructor(v6 = false) {
     this.#v6 = v6;
@@ -87,7 +87,7 @@ export class PingSocket implements Disposable {
   /** @param message With its checksum; ICMPv6's is filled in by the kernel. */
   send(to: string, message: Uint8Array): void {
     const { view, u8, address } = this.#memory;
-    u8.fill(0);
+    u8.fill(0, 0, 64);
     view.setUint16(0, this.#v6 ? AF_INET6 : AF_INET, true);
     if (this.#v6) for (const [i, word] of parseIpv6(to).entries()) view.setInt32(8 + i * 4, word, false);
     else view.setInt32(4, parseIpv4(to), false);

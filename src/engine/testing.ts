@@ -4,18 +4,21 @@ import { type FaultPort, type Faults, fault } from '../device/fault.ts';
 import type { Port } from '../device/port.ts';
 import { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
-import { DESC_AT } from '../memory/ring.ts';
+import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
 import { STATE_NAMES, TCB } from '../tcp/block.ts';
 import { auditAllRecords } from '../tcp/records-audit.ts';
-import type { TcpLimits } from '../tcp/tcp.ts';
 import { Engine } from './engine.ts';
+import type { Limits } from './limits.ts';
 
 /** Small enough that a world takes a few MiB. */
-export const LIMITS_SMALL: Partial<TcpLimits> = {
+export const LIMITS_SMALL: Partial<Limits> = {
   connections: 64,
   miniBlocks: 128,
   chunks: 2048,
   records: 2048,
+  reassemblyBuffers: 8,
+  udpSockets: 64,
+  udpChunks: 64,
 };
 
 /** One seed is to be replayed. */
@@ -38,7 +41,7 @@ export function replayable(file: string, seed: number, body: () => void): void {
 
 export interface WorldOptions {
   readonly seed: number;
-  readonly limits?: Partial<TcpLimits>;
+  readonly limits?: Partial<Limits>;
   readonly mtu?: number;
   readonly offload?: boolean;
   readonly link?: 'ether' | 'ip';
@@ -115,6 +118,19 @@ export class World {
   /** Calls `run` at a later time, as a program's own timers do. */
   after(ms: number, run: () => void): void {
     this.#timers.push({ at: this.now + ms, run });
+  }
+
+  /** Sends a packet to b from a's end of an 'ip' link, as a stranger there would. @returns false when the ring is full */
+  inject(packet: Uint8Array): boolean {
+    const { tx } = this.#ports[0];
+    if (tx.available === 0) return false;
+    const slot = tx.slot(tx.head);
+    this.arena.u8.set(packet, tx.m[slot + DESC_AT]);
+    tx.m[slot + DESC_LENGTH] = packet.length;
+    tx.m[slot + DESC_FLAGS] = 0;
+    tx.head = (tx.head + 1) | 0;
+    this.#ports[0].txSync();
+    return true;
   }
 
   /** One breath of each, and on to the next time when something happens. @returns whether anything ever will */
@@ -196,7 +212,14 @@ export function auditEngine(engine: Engine): void {
   none('events', tcp.events.count);
   none('in TIME-WAIT', tcp.timeWaitOldest === 0 ? 0 : 1);
   none('promised chunks', tcp.chunksPromised);
-  for (const listener of tcp.listeners) none('half-open', listener?.halfOpen ?? 0);
+  none('bytes of grown windows', tcp.memory.grown);
+  none('holders of memory', tcp.memory.holderCount);
+  for (const listener of tcp.listeners) {
+    none('half-open', listener?.halfOpen ?? 0);
+    none('opened by Fast Open', listener?.fastOpen.opening ?? 0);
+  }
+  none('sources', tcp.sources?.inUse ?? 0);
+  none('with urgent data', tcp.urgentSenders);
   for (const lists of tcp.lists) for (const head of lists.head) none('on an output list', head);
   if (left.length > 0) throw new Error(`left behind: ${left.join(', ')} [${liveStates(engine)}]`);
   tcp.chunks.audit();

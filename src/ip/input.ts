@@ -6,20 +6,30 @@ import { FRAME_CHECKSUM_GOOD } from '../memory/ring.ts';
 import { fold } from '../wire/checksum.ts';
 import { ETHER_HEADER_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { UNREACHABLE_PROTOCOL } from '../wire/icmp.ts';
+import { ICMPV6_PARAMETER_PROBLEM } from '../wire/icmpv6.ts';
 import { IPV4_IHL, IPV4_VERSION, ipv4Check, ipv4ChecksumGood } from '../wire/ipv4.ts';
 import {
   HEADER_FRAGMENT,
   HEADER_NONE,
   IPV6_HEADER_BYTES,
+  IPV6_NEXT_HEADER,
   IPV6_ROUTING,
-  ipv6Upper,
-  upperOffset,
-  upperProtocol,
+  ipv6Walk,
+  PROBLEM_CUT,
+  PROBLEM_SILENT,
 } from '../wire/ipv6.ts';
-import { PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/protocols.ts';
+import {
+  PROTOCOL_ICMP,
+  PROTOCOL_ICMPV6,
+  PROTOCOL_IGMP,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+} from '../wire/protocols.ts';
 import { arpInput } from './arp.ts';
+import { fragmentInput4, fragmentInput6 } from './fragments.ts';
+import { groupMember, igmpInput } from './groups.ts';
 import { icmpInput } from './icmp.ts';
-import { icmpSendUnreachable } from './icmp-error.ts';
+import { icmpSendError, icmpSendUnreachable } from './icmp-error.ts';
 import { icmpv6Input } from './icmpv6.ts';
 import { type Interface, interfaceHas6 } from './interface.ts';
 import type { Ip } from './ip.ts';
@@ -33,12 +43,15 @@ const TYPE_6 = ETHERTYPE_IPV6;
 const TYPE_ARP = ETHERTYPE_ARP;
 const ICMP = PROTOCOL_ICMP;
 const ICMPV6 = PROTOCOL_ICMPV6;
+const IGMP = PROTOCOL_IGMP;
 const TCP = PROTOCOL_TCP;
 const UDP = PROTOCOL_UDP;
 const V6_BYTES = IPV6_HEADER_BYTES;
 
 /** All extension headers together, bytes; longer chains are an attack on whoever parses them (RFC 8504 5.3). */
 const EXTENSION_BYTES_MAX = 256;
+/** What a length field can say. */
+const PACKET_BYTES_MAX = 65_535;
 
 /**
  * Takes a received frame [at, at + length), which stays the caller's. ARP, ICMP and neighbour discovery are
@@ -51,7 +64,9 @@ export function ipInput(ip: Ip, iface: Interface, at: number, length: number, fl
   p.iface = iface.index;
   p.checksumGood = flags & CHECKSUM_GOOD;
   p.cast = 0;
+  p.foreign = 0;
   p.linkCast = 0;
+  p.fragmented = 0;
   if (!iface.ether) {
     if (length > 0) {
       const version = view.getUint8(at) >> 4;
@@ -129,23 +144,15 @@ function input4(ip: Ip, iface: Interface, at: number, length: number): number {
   }
   // 255.255.255.255, and 224.0.0.1: all hosts (RFC 1112 4).
   if (!ours && p.cast === 0) {
-    if (dst !== -1 && dst !== (0xe0000001 | 0)) {
+    if (dst === -1 || dst === (0xe0000001 | 0) || groupMember(iface, 4, dst, 0, 0, 0)) p.cast = 1;
+    else if (ip.transparent && dst >>> 24 < 224 && dst >>> 24 !== 127 && dst >>> 24 !== 0) p.foreign = 1;
+    else {
       counters.notForUs++;
       return 0;
     }
-    p.cast = 1;
   }
   if (p.linkCast > p.cast) {
     counters.linkBroadcast++;
-    return 0;
-  }
-  if (w2 >>> 24 === 0) {
-    counters.ttlZero++;
-    return 0;
-  }
-  // MF and the offset: here reassembly would take it, and go on with the whole when that was the last.
-  if ((w1 & 0x3fff) !== 0) {
-    counters.fragments++;
     return 0;
   }
   const protocol = (w2 >>> 16) & 0xff;
@@ -164,6 +171,8 @@ function input4(ip: Ip, iface: Interface, at: number, length: number): number {
   p.dst3 = 0;
   p.ttl = w2 >>> 24;
   p.tos = (w0 >>> 16) & 0xff;
+  // MF and the offset.
+  if ((w1 & 0x3fff) !== 0) return whole(ip, iface, p, fragmentInput4(ip, iface, p, at, header, total));
   p.pseudoSum = ends + protocol + total - header;
   return dispatch(ip, iface, p, protocol, ICMP);
 }
@@ -190,11 +199,13 @@ function input6(ip: Ip, iface: Interface, at: number, length: number): number {
   p.ttl = w1 & 0xff;
   p.tos = (w0 >>> 20) & 0xff;
   if (!interfaceHas6(iface, p.dst0, p.dst1, p.dst2, p.dst3)) {
-    if (!inGroup6(iface, p)) {
+    if (inGroup6(iface, p)) p.cast = 1;
+    // Neither groups nor link-local addresses, which belong to their link.
+    else if (ip.transparent && p.dst0 >>> 24 !== 0xff && p.dst0 >>> 22 !== 0x3fa) p.foreign = 1;
+    else {
       counters.notForUs++;
       return 0;
     }
-    p.cast = 1;
   }
   if (p.linkCast > p.cast) {
     counters.linkBroadcast++;
@@ -203,26 +214,19 @@ function input6(ip: Ip, iface: Interface, at: number, length: number): number {
   let protocol = (w1 >>> 8) & 0xff;
   let offset = V6_BYTES;
   if (protocol !== TCP && protocol !== UDP && protocol !== ICMPV6) {
-    const upper = ipv6Upper(view, at, length);
-    if (upper < 0) {
-      if (upper === IPV6_ROUTING) counters.sourceRoutes++;
-      else counters.extensionHeaders++;
-      return 0;
-    }
-    protocol = upperProtocol(upper);
-    offset = upperOffset(upper);
+    const { chain } = ip;
+    const bad = ipv6Walk(chain, view, at, V6_BYTES + payload, V6_BYTES, protocol, IPV6_NEXT_HEADER);
+    if (bad < 0) return refuse6(ip, iface, p, bad, payload);
+    protocol = chain.protocol;
+    offset = chain.offset;
     if (offset > V6_BYTES + EXTENSION_BYTES_MAX || protocol === HEADER_NONE) {
       counters.extensionHeaders++;
       return 0;
     }
-    if (protocol === HEADER_FRAGMENT) {
-      counters.fragments++; // The place for reassembly, as for IPv4.
-      return 0;
-    }
+    if (protocol === HEADER_FRAGMENT) return fragment6(ip, iface, p, V6_BYTES + payload);
+    if (chain.fragmented) p.fragmented = 1;
   }
-  // Groups; unspecified, which only duplicate address detection may use; ::1; IPv4 in disguise (RFC 4291 2.5.5).
-  const disguised = (p.src0 | p.src1) === 0 && (p.src2 === 0 || p.src2 === 0xffff);
-  if (p.src0 >>> 24 === 0xff || (disguised && ((p.src2 | p.src3) !== 0 || protocol !== ICMPV6))) {
+  if (badSource6(p, protocol)) {
     counters.badSource++;
     return 0;
   }
@@ -233,11 +237,64 @@ function input6(ip: Ip, iface: Interface, at: number, length: number): number {
   return dispatch(ip, iface, p, protocol, ICMPV6);
 }
 
+/** A fragment was taken. @param at Where the whole datagram starts, if that was the last one, or 0. */
+function whole(ip: Ip, iface: Interface, p: Packet, at: number): number {
+  if (at === 0) return 0;
+  // No device has seen the whole.
+  p.checksumGood = 0;
+  p.fragmented = 1;
+  return p.version === 4
+    ? input4(ip, iface, at, PACKET_BYTES_MAX)
+    : input6(ip, iface, at, V6_BYTES + PACKET_BYTES_MAX);
+}
+
+/** At the fragment header that `ip.chain` tells. Fragments of fragments are nobody's business. */
+function fragment6(ip: Ip, iface: Interface, p: Packet, end: number): number {
+  const { offset, namedAt } = ip.chain;
+  if (p.fragmented !== 0) {
+    iface.counters.extensionHeaders++;
+    return 0;
+  }
+  if (badSource6(p, HEADER_FRAGMENT)) {
+    iface.counters.badSource++;
+    return 0;
+  }
+  return whole(ip, iface, p, fragmentInput6(ip, iface, p, offset, namedAt, end));
+}
+
+/** A chain of extension headers that `ip.chain` tells about. */
+function refuse6(ip: Ip, iface: Interface, p: Packet, bad: number, payload: number): number {
+  const { problem, pointer, problemToGroup } = ip.chain;
+  if (bad === IPV6_ROUTING) iface.counters.sourceRoutes++;
+  else iface.counters.extensionHeaders++;
+  if (problem === PROBLEM_SILENT || problem === PROBLEM_CUT) return 0;
+  // Nothing above IP was reached, so it can't be an ICMP error either.
+  p.protocol = HEADER_NONE;
+  p.l4At = p.at + V6_BYTES;
+  p.l4Length = payload;
+  icmpSendError(ip, p, ICMPV6_PARAMETER_PROBLEM, problem, pointer, problemToGroup);
+  return 0;
+}
+
+/**
+ * Groups; unspecified, which only duplicate address detection and membership reports may use; ::1; IPv4 in disguise
+ * (RFC 4291 2.5.5).
+ */
+function badSource6(p: Packet, protocol: number): boolean {
+  const disguised = (p.src0 | p.src1) === 0 && (p.src2 === 0 || p.src2 === 0xffff);
+  return p.src0 >>> 24 === 0xff || (disguised && ((p.src2 | p.src3) !== 0 || protocol !== ICMPV6));
+}
+
 /** The way up. @param icmp The version's own ICMP. */
 function dispatch(ip: Ip, iface: Interface, p: Packet, protocol: number, icmp: number): number {
   if (protocol === TCP) {
     if (p.cast === 0) return TCP;
     iface.counters.castTcp++;
+    return 0;
+  }
+  // Errors about what our transparent connections sent come to the addresses that they use.
+  if (p.foreign !== 0 && protocol !== icmp) {
+    iface.counters.notForUs++;
     return 0;
   }
   if (protocol === UDP) return UDP;
@@ -246,22 +303,20 @@ function dispatch(ip: Ip, iface: Interface, p: Packet, protocol: number, icmp: n
     else icmpv6Input(ip, iface);
     return 0;
   }
+  if (protocol === IGMP && icmp === ICMP) {
+    igmpInput(ip, iface);
+    return 0;
+  }
   iface.counters.unknownProtocol++;
   icmpSendUnreachable(ip, p, UNREACHABLE_PROTOCOL);
   return 0;
 }
 
-/** All nodes of interface and link (RFC 4291 2.7.1), and the solicited-node groups of our addresses. */
+/** All nodes of interface and link (RFC 4291 2.7.1), and what we are members of. */
 function inGroup6(iface: Interface, p: Packet): boolean {
-  if (p.dst1 !== 0) return false;
-  if (p.dst0 === (0xff020000 | 0) && p.dst2 === 1 && p.dst3 >>> 24 === 0xff) {
-    for (let i = 0; i < iface.v6.length; i++) {
-      if (((iface.v6[i].a3 ^ p.dst3) & 0xffffff) === 0) return true;
-    }
-    return false;
-  }
   const allNodes = p.dst0 === (0xff020000 | 0) || p.dst0 === (0xff010000 | 0);
-  return allNodes && p.dst2 === 0 && p.dst3 === 1;
+  if (allNodes && (p.dst1 | p.dst2) === 0 && p.dst3 === 1) return true;
+  return p.dst0 >>> 24 === 0xff && groupMember(iface, 6, p.dst0, p.dst1, p.dst2, p.dst3);
 }
 
 /** Anything but an IPv4 header of 20 bytes. @returns the header's length, or -1: dropped and counted. */

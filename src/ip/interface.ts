@@ -6,6 +6,7 @@
 import type { Link, Port } from '../device/port.ts';
 import { ipv4Mask, macHigh, macLow } from '../wire/address.ts';
 import { InterfaceCounters } from './counters.ts';
+import type { Group } from './groups.ts';
 import type { Ip } from './ip.ts';
 import { NeighbourCache } from './neighbour-cache.ts';
 
@@ -76,6 +77,11 @@ export class Interface {
   /** When we last defended an address of ours, and whether we ever did. */
   defended_ms = 0;
   defended = false;
+  /** Multicast groups that we are in, those of our addresses among them; see groups.ts. */
+  readonly groups: Group[] = [];
+  /** Until when a querier of IGMPv2 or MLDv1 is about; 0: none was. */
+  oldQuerier4_ms = 0;
+  oldQuerier6_ms = 0;
 
   constructor(
     ip: Ip,

@@ -6,15 +6,20 @@ import type { Port } from '../device/port.ts';
 import type { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
 import { formatCidr, parseCidr } from '../wire/address.ts';
+import { Ipv6Chain } from '../wire/ipv6.ts';
 import { NdpOptions } from '../wire/ndp.ts';
 import { IpCounters } from './counters.ts';
 import { PingReply } from './echo.ts';
 import { IpConfigError } from './errors.ts';
+import { FragmentIds } from './fragment-ids.ts';
+import { fragmentTimers } from './fragments.ts';
+import { groupJoin, groupTimers } from './groups.ts';
 import { IcmpError } from './icmp-error.ts';
 import { Address4, Address6, Interface, interfaceHas4, interfaceHas6 } from './interface.ts';
 import { neighbourTimers } from './neighbours.ts';
 import { Packet } from './packet.ts';
 import { PathMtuCache } from './path-mtu.ts';
+import { Reassembly } from './reassembly.ts';
 import { Path, Routes } from './routes.ts';
 import { TokenBucket } from './token-bucket.ts';
 
@@ -27,7 +32,7 @@ const MTU_MIN_4 = 576;
 const MTU_MIN_6 = 1280;
 /** An ICMP message being composed; NDP's is apart, since any send may have to ask for a neighbour first. */
 const SCRATCH_BYTES = 2048;
-const CONTROL_BYTES = 64;
+const CONTROL_BYTES = 256;
 /** RFC 4443 2.4 (f): ICMP errors on average, and at once. */
 const ICMP_ERRORS_PER_SECOND = 100;
 const ICMP_ERRORS_BURST = 50;
@@ -36,7 +41,15 @@ export interface IpOptions {
   /** Of what must differ between hosts (hash keys, jitter, link-local addresses of links without MACs). */
   seed: number;
   now_ms?: number;
+  limits?: Partial<IpLimits>;
 }
+
+export interface IpLimits {
+  /** Datagrams being put together again at once, of 64 KiB each; one source may have a quarter of them. */
+  readonly reassemblyBuffers: number;
+}
+
+export const IP_LIMITS_DEFAULT: IpLimits = { reassemblyBuffers: 32 };
 
 export interface InterfaceOptions {
   /** As CIDR, with the network's prefix: `10.0.0.2/24`, `fd00::2/64`. */
@@ -71,11 +84,17 @@ export class Ip {
   /** Two IPv6 addresses, for the functions of wire/ that take them as words. */
   readonly words = new Int32Array(8);
   readonly ndpOptions = new NdpOptions();
+  /** Of the IPv6 packet in `packet`. */
+  readonly chain = new Ipv6Chain();
+  readonly reassembly: Reassembly;
+  readonly fragmentIds: FragmentIds;
   readonly error = new IcmpError();
   readonly pingReply = new PingReply();
   readonly scratchAt: number;
   readonly controlAt: number;
 
+  /** TCP to addresses that aren't ours is taken too, for transparent listeners. */
+  transparent = false;
   /** ICMP errors about packets of ours; set by the transports' owner. */
   onError: ((error: IcmpError) => void) | null = null;
   onPingReply: ((reply: PingReply) => void) | null = null;
@@ -87,9 +106,14 @@ export class Ip {
     this.arena = arena;
     this.view = arena.view;
     this.random = new Prng(options.seed);
+    this.fragmentIds = new FragmentIds(this.random);
     this.now_ms = options.now_ms ?? 0;
     this.icmpErrors = new TokenBucket(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_BURST, this.now_ms);
     this.scratchAt = arena.carve('ip scratch', SCRATCH_BYTES);
+    this.reassembly = new Reassembly(
+      arena,
+      options.limits?.reassemblyBuffers ?? IP_LIMITS_DEFAULT.reassemblyBuffers,
+    );
     this.controlAt = arena.carve('ip control scratch', CONTROL_BYTES);
   }
 
@@ -157,7 +181,13 @@ export class Ip {
       this.routes.v6.splice(0, Number.POSITIVE_INFINITY, ...routes6);
       throw error;
     }
+    for (const a of v6) this.#solicitable(iface, a);
     return iface;
+  }
+
+  /** Neighbours ask for an address by its group (RFC 4291 2.7.1), which routers are told of when they ask. */
+  #solicitable(iface: Interface, a: Address6): void {
+    groupJoin(this, iface, 6, 0xff020000 | 0, 0, 1, 0xff000000 | (a.a3 & 0xffffff), false);
   }
 
   /** Wants `ipTimers` to be called in `delay_ms` at the latest; negative: doesn't. */
@@ -230,7 +260,11 @@ export function ipTimers(ip: Ip, now_ms: number): number {
   ip.now_ms = now_ms;
   if (ip.timerDelay_ms !== 0) return ip.timerDelay_ms;
   ip.disarmTimer();
-  for (const iface of ip.interfaces) ip.armTimer(neighbourTimers(ip, iface));
+  for (const iface of ip.interfaces) {
+    ip.armTimer(neighbourTimers(ip, iface));
+    ip.armTimer(groupTimers(ip, iface));
+  }
   ip.armTimer(ip.pathMtus.expire(now_ms));
+  ip.armTimer(fragmentTimers(ip));
   return ip.timerDelay_ms;
 }

@@ -18,6 +18,8 @@ import {
 import type { Ip } from './ip.ts';
 
 const ROUTES_MAX = 256;
+/** The largest window of TCP (RFC 7323 2.3). */
+const START_WINDOW_MAX = 2 ** 30 - 1;
 
 /** Why a lookup found nothing: `ip.path.failure`. */
 export const ROUTE_NONE = 1;
@@ -34,6 +36,8 @@ export interface Route {
   readonly iface: Interface;
   /** The router to send to; null for a network that is on the link. */
   readonly gateway: Int32Array | null;
+  /** First congestion window of connections this way, bytes; 0: the transport's own. */
+  readonly startWindow: number;
 }
 
 /** Scratch that a successful lookup fills: the next hop and the source address to use. */
@@ -57,12 +61,18 @@ export interface RouteOptions {
   gateway?: string;
   /** Needed without a gateway, and with a link-local one. */
   iface?: Interface;
+  /** First congestion window of connections this way, bytes, where the path is known to take more, or less. */
+  startWindow?: number;
 }
 
 export class Routes {
   /** Longest prefix first. */
   readonly v4: Route[] = [];
   readonly v6: Route[] = [];
+  /** How many of them have a startWindow. */
+  startWindows = 0;
+  /** Rises whenever a route or an address comes or goes: what was looked up before may lead elsewhere now. */
+  version = 1;
   readonly #interfaces: readonly Interface[];
 
   constructor(interfaces: readonly Interface[]) {
@@ -101,17 +111,36 @@ export class Routes {
     }
     const list = cidr.family === 4 ? this.v4 : this.v6;
     if (list.length >= ROUTES_MAX) throw new IpConfigError('ERR_IP_LIMIT', `at most ${ROUTES_MAX} routes`);
-    const route: Route = { version: cidr.family, network, prefixLength: cidr.length, iface, gateway };
+    const { startWindow = 0 } = options;
+    if (!(Number.isInteger(startWindow) && startWindow >= 0 && startWindow <= START_WINDOW_MAX)) {
+      throw new IpConfigError(
+        'ERR_IP_ROUTE',
+        `the route to ${formatCidr(cidr)} has a start window of ${startWindow}; 0 to ${START_WINDOW_MAX} bytes`,
+      );
+    }
+    const route: Route = {
+      version: cidr.family,
+      network,
+      prefixLength: cidr.length,
+      iface,
+      gateway,
+      startWindow,
+    };
+    if (startWindow > 0) this.startWindows++;
     const place = list.findIndex((other) => other.prefixLength < route.prefixLength);
     list.splice(place < 0 ? list.length : place, 0, route);
+    this.version++;
     return route;
   }
 
   remove(route: Route): boolean {
     const list = route.version === 4 ? this.v4 : this.v6;
     const place = list.indexOf(route);
-    if (place >= 0) list.splice(place, 1);
-    return place >= 0;
+    if (place < 0) return false;
+    list.splice(place, 1);
+    if (route.startWindow > 0) this.startWindows--;
+    this.version++;
+    return true;
   }
 
   #connectedTo(gateway: Int32Array | null, version: 4 | 6): Interface | undefined {
@@ -171,6 +200,19 @@ export function routeLookup6(
     return route;
   }
   return fail(ip, ROUTE_NONE);
+}
+
+/** The start window of the route to a destination, bytes; 0: none. An IPv4 address is in word 0. */
+export function routeStartWindow(
+  ip: Ip,
+  version: 4 | 6,
+  d0: number,
+  d1: number,
+  d2: number,
+  d3: number,
+): number {
+  const route = version === 4 ? routeLookup4(ip, d0) : routeLookup6(ip, d0, d1, d2, d3);
+  return route === null ? 0 : route.startWindow;
 }
 
 /** The address to send from when the next hop is `next`: the one on its network, else the first. */

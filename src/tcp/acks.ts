@@ -6,6 +6,7 @@ import { FLAG_FIN as FIN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpFinish } from './close.ts';
 import { congestionAcked } from './congestion/control.ts';
+import { congestionRound } from './congestion/validation.ts';
 import { EVENT_DRAINED, EVENT_WRITABLE, eventPush } from './events.ts';
 import { ackNow } from './input.ts';
 import { LIST_DATA, listPush } from './lists.ts';
@@ -13,6 +14,7 @@ import { recordAcked } from './records.ts';
 import { enterLoss, newsStart, recoveryAck, recoveryReport } from './recovery.ts';
 import { sackBlocks } from './sack.ts';
 import type { Segment } from './segment.ts';
+import { sendWritable } from './send.ts';
 import type { Tcp } from './tcp.ts';
 import { keepStart, rttLeast, rttSample, rttSampleOfFlight, rtxStart } from './timers.ts';
 
@@ -31,7 +33,7 @@ const {
   BACKOFF,
   SNDQ_LENGTH,
 } = TCB;
-const { IFACE, NEIGHBOUR, LIMITED, RECOVER, RECORDS, DUPACKS, SND_BUF, KEEP_PROBES, TS_OFFSET } = TCB;
+const { IFACE, NEIGHBOUR, LIMITED, RECOVER, RECORDS, DUPACKS, KEEP_PROBES, TS_OFFSET } = TCB;
 const { SACK, RTX, PERSIST, RECOVERY, LOSS, FIN_SENT, FIN_QUEUED, WANT_WRITABLE, WANT_DRAINED, DETACHED } =
   FLAG;
 const { FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK } = STATE;
@@ -120,10 +122,17 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number, watched: boolean
   m[t + SND_UNA] = s.ack;
   m[t + BACKOFF] = 0;
 
-  if (m[t + RECORDS] === 0) rttSampleOfFlight(m, t, (tcp.nowUs - m[t + SENT_AT]) | 0, flight);
-  else recordsAcknowledged(tcp, t, s, flight);
+  if (m[t + RECORDS] === 0) {
+    const us = (tcp.nowUs - m[t + SENT_AT]) | 0;
+    rttSampleOfFlight(m, t, us, flight);
+    tcp.sample.rtt_us = us > 0 ? us : 1;
+  } else {
+    recordsAcknowledged(tcp, t, s, flight);
+    tcp.sample.rtt_us = tcp.news.rttNewest;
+  }
   if (((s.ack - m[t + ROUND]) | 0) >= 0) {
     m[t + ROUND] = m[t + SND_NXT];
+    congestionRound(tcp, t);
     // Once a round trip, what costs more: reachability (RFC 4861 7.3.1), and marks that must not fall 2^31 behind.
     neighbourConfirm(tcp.ip.interfaces[m[t + IFACE]], m[t + NEIGHBOUR]);
     if (((m[t + LIMITED] - s.ack) | 0) < 0) m[t + LIMITED] = (s.ack - 1) | 0;
@@ -143,7 +152,7 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number, watched: boolean
   const flags = m[t + FLAGS];
   const queued = m[t + SNDQ_LENGTH];
   if ((flags & (WANT_WRITABLE | WANT_DRAINED)) !== 0) {
-    if ((flags & WANT_WRITABLE) !== 0 && queued <= m[t + SND_BUF] >> 1) {
+    if ((flags & WANT_WRITABLE) !== 0 && sendWritable(tcp, t)) {
       m[t + FLAGS] &= ~WANT_WRITABLE;
       eventPush(tcp, t, E_WRITABLE, 0, 0);
     }
@@ -181,6 +190,7 @@ function finAcknowledged(tcp: Tcp, t: number): boolean {
       m[t + ST] = FIN_WAIT_2;
       // RFC 9293 3.6: a closed program's FIN-WAIT-2 may not last for ever.
       if ((m[t + FLAGS] & DETACHED) !== 0) keepStart(tcp, t, tcp.limits.finWait2_ms);
+      else if (tcp.limits.halfClose_ms > 0) keepStart(tcp, t, tcp.limits.halfClose_ms);
       return true;
     case CLOSING:
       tcpFinish(tcp, t, true);

@@ -5,11 +5,12 @@
 import type { AckNews } from './ack-news.ts';
 import { COLD, FLAG2, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
+import { congestionSampled } from './congestion/control.ts';
 import { RECORD, RECORD_STATE } from './record-pool.ts';
 import { inFlight, recordList, sentAfter } from './records.ts';
-import { CONGESTION_CONTROLS, type Tcp } from './tcp.ts';
+import type { Tcp } from './tcp.ts';
 
-const { FLAGS2, SND_UNA, SND_NXT, SNDQ_LENGTH, CWND, CC, MIN_RTT, LOST_BYTES } = TCB;
+const { FLAGS2, SND_UNA, SND_NXT, SNDQ_LENGTH, CWND, MIN_RTT, LOST_BYTES } = TCB;
 const { SAMPLED } = FLAG2;
 const {
   DELIVERED,
@@ -93,6 +94,16 @@ export function rateDelivered(
   m[cold + FIRST_SENT_AT] = sent;
 }
 
+/** `r`, of `length` bytes, is marked lost. */
+export function rateLost(tcp: Tcp, t: number, r: number, length: number): void {
+  const m = tcp.m;
+  const cold = coldOf(tcp, t);
+  m[cold + LOST] += length;
+  if ((m[r + STATE] & S_RATED) === 0) return;
+  tcp.sample.lostTxInFlight = m[r + TX_IN_FLIGHT];
+  tcp.sample.lostLostSince = (m[cold + LOST] - m[r + LOST_THEN]) | 0;
+}
+
 /** The program has no more to send than has left, while CWND would allow more (4.1.2.4). */
 export function rateAppLimited(tcp: Tcp, t: number): void {
   const m = tcp.m;
@@ -118,13 +129,14 @@ export function rateReport(tcp: Tcp, t: number, news: AckNews): void {
   sample.rtt_us = news.rttNewest;
   sample.priorInFlight = news.inFlight;
   sample.inFlight = inFlight(tcp, t);
-  sample.delivered = 0;
+  sample.delivered = (sample.acked + sample.sacked) | 0;
   sample.interval_us = 0;
-  sample.priorDelivered = news.priorDelivered;
+  sample.priorDelivered = (m[cold + DELIVERED] - sample.delivered) | 0;
   sample.txInFlight = news.txInFlight;
   sample.lostSince = 0;
   sample.appLimited = news.appLimited;
   if (news.rated) {
+    sample.priorDelivered = news.priorDelivered;
     sample.delivered = (m[cold + DELIVERED] - news.priorDelivered) | 0;
     sample.lostSince = (m[cold + LOST] - news.lostThen) | 0;
     const interval = news.sendElapsed > news.ackElapsed ? news.sendElapsed : news.ackElapsed;
@@ -135,6 +147,7 @@ export function rateReport(tcp: Tcp, t: number, news: AckNews): void {
       m[cold + RATE_INTERVAL] = interval;
     }
   }
-  CONGESTION_CONTROLS[m[t + CC]].sampled?.(tcp, t, sample);
+  congestionSampled(tcp, t);
   sample.ceMarked = 0;
+  sample.lostTxInFlight = 0;
 }

@@ -17,7 +17,7 @@
 import type { AckNews } from './ack-news.ts';
 import { COLD, FLAG, FLAG2, LOSS_FLAG, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
-import { rateDelivered, rateMark } from './rate.ts';
+import { rateDelivered, rateLost, rateMark } from './rate.ts';
 import { RECORD, RECORD_LEVELS, RECORD_STATE, RECORD_WORDS } from './record-pool.ts';
 import type { Tcp } from './tcp.ts';
 
@@ -25,7 +25,7 @@ const { FLAGS, FLAGS2, SND_UNA, SND_NXT, RECORDS, SENT_AT, RECOVER, TS_OFFSET, M
 const { LOST_BYTES, RXT_BYTES, SACKED_BYTES, RACK_AT, RACK_END, RACK_FACK } = TCB;
 const { SACK } = FLAG;
 const { SAMPLED, REO, TLP, TLP_DUE } = FLAG2;
-const { RECORD_LIST, RECORD_OWN, LOSS_FLAGS, LOST } = COLD;
+const { RECORD_LIST, RECORD_OWN, LOSS_FLAGS } = COLD;
 const { OWN_USED } = LOSS_FLAG;
 
 const { R_NEXT, R_PREV, START, END, SENT, STATE } = RECORD;
@@ -268,7 +268,7 @@ export function recordLost(tcp: Tcp, t: number, r: number): void {
   if ((m[r + STATE] & S_RXT) !== 0) m[t + RXT_BYTES] -= length;
   m[r + STATE] |= S_LOST;
   m[t + LOST_BYTES] += length;
-  if ((m[t + FLAGS2] & SAMPLED) !== 0) m[coldOf(tcp, t) + LOST] += length;
+  if ((m[t + FLAGS2] & SAMPLED) !== 0) rateLost(tcp, t, r, length);
   ringRemove(m, r);
   ringInsert(m, lostPlace(m, h + LOST_RING, m[r + START]), r);
 }

@@ -14,6 +14,7 @@ import { COLD, FLAG, FLAG2, LOSS_FLAG, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
 import { congestionLoss, congestionTimeout, congestionUndo } from './congestion/control.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
+import { lossIsCongestion } from './path.ts';
 import { prrAck, prrSent, prrStart } from './prr.ts';
 import { rackDetect, rackNews, rackRecovered, rackTimeout, rackWiden, reorderingWindow } from './rack.ts';
 import { rateReport } from './rate.ts';
@@ -37,7 +38,7 @@ const { FLAGS, FLAGS2, SND_UNA, SND_NXT, SNDQ_LENGTH, MSS, RECOVER, DUPACKS, CWN
 const { RECORDS, LOST_BYTES, SACKED_BYTES, TS_OFFSET, BACKOFF, RACK_FACK, MIN_RTT, MIN_RTT_AT, SRTT } = TCB;
 const { SACK, RECOVERY, LOSS, PTO } = FLAG;
 const { SAMPLED, REO, TLP, TLP_SPENT } = FLAG2;
-const { LOSS_FLAGS, UNDO_UNA, UNDO_RXT, UNDO_TS, PRIOR_CWND, PRIOR_SSTHRESH, UNDOS } = COLD;
+const { LOSS_FLAGS, UNDO_UNA, UNDO_RXT, UNDO_TS, UNDOS } = COLD;
 const { UNDO, UNDO_SENT, FRTO, FRTO_NEW, ANYWAY, REORDERING } = LOSS_FLAG;
 const DUP_THRESHOLD = 3;
 /** The path may have changed: the smallest RTT is looked for anew after that long, ms (RFC 8985 6.2 step 1). */
@@ -241,8 +242,10 @@ function newRenoDetect(tcp: Tcp, t: number, acked: number): void {
 function enterRecovery(tcp: Tcp, t: number, delivered: number): void {
   const m = tcp.m;
   tcp.counters.fastRecoveries++;
-  undoStart(tcp, t);
-  congestionLoss(tcp, t);
+  if (lossIsCongestion(tcp, t)) {
+    undoStart(tcp, t);
+    congestionLoss(tcp, t);
+  } else m[coldOf(tcp, t) + LOSS_FLAGS] &= ~(UNDO | UNDO_SENT);
   m[t + RECOVER] = m[t + SND_NXT];
   m[t + FLAGS] |= RECOVERY;
   m[coldOf(tcp, t) + LOSS_FLAGS] |= ANYWAY;
@@ -250,15 +253,13 @@ function enterRecovery(tcp: Tcp, t: number, delivered: number): void {
   prrStart(tcp, t, delivered);
 }
 
-/** Keeps what the reduction that comes now takes away. */
+/** The reduction that comes now may turn out to be without cause. */
 function undoStart(tcp: Tcp, t: number): void {
   const m = tcp.m;
   const cold = coldOf(tcp, t);
   m[cold + LOSS_FLAGS] = (m[cold + LOSS_FLAGS] & ~UNDO_SENT) | UNDO;
   m[cold + UNDO_UNA] = m[t + SND_UNA];
   m[cold + UNDO_RXT] = 0;
-  m[cold + PRIOR_CWND] = m[t + CWND];
-  m[cold + PRIOR_SSTHRESH] = m[t + SSTHRESH];
 }
 
 /** RACK's reordering timer has expired: what is still not there is lost. */

@@ -1,6 +1,7 @@
 /** TIME-WAIT: RFC 9293 3.6.1 and 3.10.7.4, RFC 1337, RFC 6191. */
 import { describe, expect, test } from 'vitest';
-import type { TcpLimits } from './tcp.ts';
+
+import { CHALLENGE_INTERVAL, type TcpLimits } from './tcp.ts';
 import { MODERN, TcpContext } from './testing.ts';
 
 const TIME_WAIT_MS = 60_000;
@@ -83,11 +84,42 @@ describe('TIME-WAIT', () => {
   test('without timestamps, gives way to a SYN above the old numbers, and to no other', () => {
     const c = inTimeWait();
     for (const seq of [1, 2]) {
+      c.pass(CHALLENGE_INTERVAL);
       c.peer.inject({ flags: 'S', seq });
       c.peer.expect({ flags: '.', ack: 2 });
     }
     c.peer.inject({ flags: 'S', seq: 50 });
     c.peer.expect({ flags: 'S.' });
+  });
+
+  test("answers the peer's FIN each time, and what else makes no sense now and then", () => {
+    const c = inTimeWait();
+    for (let i = 0; i < 5; i++) {
+      c.peer.inject({ flags: 'F.', seq: 1 });
+      c.peer.expect({ flags: '.', ack: 2 });
+    }
+    for (let i = 0; i < 5; i++) c.peer.inject({ flags: '.', seq: 100 });
+    c.peer.expectNothing();
+    c.pass(CHALLENGE_INTERVAL);
+    for (let i = 0; i < 5; i++) c.peer.inject({ flags: '.', seq: 100 });
+    c.peer.expect({ flags: '.', ack: 2 });
+    c.peer.expectNothing();
+  });
+
+  test('gives way to the first SYN with timestamps after a connection without (RFC 6191 2)', () => {
+    const c = inTimeWait();
+    c.peer.inject({ flags: 'S', seq: -5000, options: MODERN });
+    c.peer.expect({ flags: 'S.' });
+  });
+
+  test('is not ended by SYN-ACK or SYN with FIN, which get an ACK or nothing', () => {
+    for (const flags of ['S.', 'SF']) {
+      const c = inTimeWait(MODERN);
+      c.pass(CHALLENGE_INTERVAL);
+      c.peer.inject({ flags, seq: 50, options: MODERN });
+      c.peer.expect({ flags: '.', seq: 2, ack: 2 });
+      expect(c.engine.tcp.minis.inUse).toBe(2);
+    }
   });
 
   test('to a SYN where nobody listens any more: RST', () => {
@@ -113,5 +145,53 @@ describe('TIME-WAIT', () => {
     c.pass(TIME_WAIT_MS);
     expect(c.engine.tcp.minis.inUse).toBe(1);
     expect(c.engine.tcp.table.count).toBe(0);
+  });
+});
+
+describe('a port in TIME-WAIT and connect()', () => {
+  /** connect() to the peer, which accepts; then we end first. */
+  function connectAndEnd(c: TcpContext, options = MODERN): void {
+    c.peer.rcvNxt = 0;
+    c.peer.sndNxt = 0;
+    c.connect();
+    c.peer.inject({ flags: 'S.', options });
+    c.engine.shutdown(c.conn);
+    c.run();
+    c.peer.inject({ flags: 'F.' });
+    c.peer.take();
+    expect(c.events()).toEqual(['open', 'end', 'close 0']);
+  }
+
+  test('is free again after a second when timestamps were agreed, and numbers go on above the old ones', () => {
+    const c = new TcpContext();
+    connectAndEnd(c);
+    const before = (c.peer.irs + c.peer.rcvNxt) | 0;
+    c.pass(999);
+    expect(() => c.open()).toThrow('EADDRINUSE');
+    c.pass(1);
+    c.peer.rcvNxt = 0;
+    c.connect();
+    c.peer.expect({ flags: 'S' });
+    expect((c.peer.irs - before) | 0).toBeGreaterThan(0);
+    expect(c.engine.tcp.counters.timeWaitRecycled).toBe(1);
+    expect(c.engine.tcp.minis.inUse).toBe(1);
+  });
+
+  test('is taken for all of TIME-WAIT without', () => {
+    const c = new TcpContext();
+    connectAndEnd(c, {});
+    c.pass(TIME_WAIT_MS - 1);
+    expect(() => c.open()).toThrow('EADDRINUSE');
+    c.pass(1);
+    c.open();
+  });
+
+  test('stays where it is when there is no control block', () => {
+    const c = new TcpContext({ limits: { connections: 1 } });
+    connectAndEnd(c);
+    c.pass(1000);
+    c.open({ localPort: 81 });
+    expect(() => c.open()).toThrow('ENOBUFS');
+    expect(c.engine.tcp.minis.inUse).toBe(2);
   });
 });

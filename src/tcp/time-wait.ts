@@ -4,14 +4,27 @@
  * look at its head, and the wheel isn't involved. T_NEXT is the next younger, T_PREV the next older.
  */
 
-import { FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
+import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
 import { flowReplace } from './lookup.ts';
 import type { Segment } from './segment.ts';
-import type { Tcp } from './tcp.ts';
+import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 
-const { STATE: ST, FLAGS, HASH, T_NEXT, T_PREV, T_AT, RCV_NXT, SND_NXT, TS_RECENT, NEXT_OUT, HANDLE } = TCB;
+const {
+  STATE: ST,
+  FLAGS,
+  HASH,
+  T_NEXT,
+  T_PREV,
+  T_AT,
+  RCV_NXT,
+  SND_NXT,
+  TS_RECENT,
+  NEXT_OUT,
+  HANDLE,
+  MINI_CHALLENGE_AT,
+} = TCB;
 const { MINI, TS, V6 } = FLAG;
 
 /** The answer to a segment in TIME-WAIT. */
@@ -42,6 +55,7 @@ export function timeWaitEnter(tcp: Tcp, t: number): void {
   for (let i = -16; i < 16; i++) m[w + i] = m[t + i];
   m[w + HANDLE] = handle;
   m[w + NEXT_OUT] = 0;
+  m[w + MINI_CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
   m[w + ST] = STATE.TIME_WAIT;
   m[w + FLAGS] = (m[t + FLAGS] & (TS | V6 | 0xff)) | MINI;
   flowReplace(tcp, t, w);
@@ -76,6 +90,11 @@ export function timeWaitRemove(tcp: Tcp, w: number): void {
   blockRelease(tcp, w);
 }
 
+/** How long a connection has been in TIME-WAIT, ms. */
+export function timeWaitAge(tcp: Tcp, w: number): number {
+  return (tcp.nowMs - tcp.m[w + T_AT] + tcp.limits.timeWait_ms) | 0;
+}
+
 /** Ends those whose time is over, at most `budget` of them. */
 export function timeWaitExpire(tcp: Tcp, budget: number): void {
   for (let w = tcp.timeWaitOldest; w !== 0 && budget > 0; w = tcp.timeWaitOldest, budget--) {
@@ -89,10 +108,14 @@ export function timeWaitSegment(tcp: Tcp, w: number, s: Segment): number {
   const m = tcp.m;
   const timestamps = (m[w + FLAGS] & TS) !== 0 && s.hasTimestamp === 1;
   const old = timestamps && ((s.tsVal - m[w + TS_RECENT]) | 0) < 0;
-  if ((s.flags & SYN) !== 0 && (s.flags & (RST | FIN)) === 0) {
+  // RFC 1337: no RST ends it.
+  if ((s.flags & RST) !== 0) return TIME_WAIT_DROP;
+  if ((s.flags & SYN) !== 0) {
+    // RFC 6191 2: a later timestamp, the first at all, or else a sequence number beyond the old connection's.
     const newer = timestamps && ((s.tsVal - m[w + TS_RECENT]) | 0) > 0;
-    // RFC 6191 2: a later timestamp, or else a sequence number beyond the old connection's.
-    if (newer || (!old && ((s.seq - m[w + RCV_NXT]) | 0) > 0)) {
+    const first = (m[w + FLAGS] & TS) === 0 && s.hasTimestamp === 1;
+    const beyond = !old && ((s.seq - m[w + RCV_NXT]) | 0) > 0;
+    if ((s.flags & (FIN | ACK)) === 0 && (newer || first || beyond)) {
       tcp.counters.timeWaitReused++;
       tcp.reusedSndNxt = m[w + SND_NXT];
       timeWaitRemove(tcp, w);
@@ -100,12 +123,12 @@ export function timeWaitSegment(tcp: Tcp, w: number, s: Segment): number {
     }
     return TIME_WAIT_ACK;
   }
-  // RFC 1337: no RST ends it.
-  if ((s.flags & RST) !== 0) return TIME_WAIT_DROP;
   if (old) return TIME_WAIT_ACK;
   if ((s.flags & FIN) !== 0 && ((s.seq + s.length + 1 - m[w + RCV_NXT]) | 0) === 0) {
     unlink(tcp, w);
     append(tcp, w);
+    // The last ACK was lost. A FIN is never an answer, so this can't go on for ever.
+    m[w + MINI_CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
     return TIME_WAIT_ACK;
   }
   // Anything else that is not exactly next and empty gets the last ACK again.
