@@ -11,6 +11,7 @@ import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS } from '../tcp/block.ts';
 import { BLOCKS_MAX } from '../tcp/block-pool.ts';
 import type { CongestionControl } from '../tcp/congestion/control.ts';
 import { ECN_MODES } from '../tcp/ecn.ts';
+import { RECORD_WORDS } from '../tcp/record-pool.ts';
 import { CONGESTION_CONTROLS } from '../tcp/tcp.ts';
 import { UDP_SOCKETS_MAX } from '../udp/udp.ts';
 import { type Cidr, formatCidr, ipv4Mask, parseCidr } from '../wire/address.ts';
@@ -104,6 +105,7 @@ const limits = z
     connections: count.max(BLOCKS_MAX),
     miniBlocks: count.max(BLOCKS_MAX - 1),
     chunks: count,
+    records: count,
     receiveBuffer: buffer,
     sendBuffer: buffer,
     receiveBufferMax: bufferMax,
@@ -276,6 +278,7 @@ export function arenaBytes(limits: Limits, deviceBytes: number): number {
     connections: limits.connections * (BLOCK_WORDS + COLD_WORDS + 3) * 4,
     miniBlocks: (limits.miniBlocks + 1) * (MINI_WORDS + 1) * 4,
     chunks: limits.chunks * CHUNK_BYTES,
+    records: limits.records * RECORD_WORDS * 4,
     reassemblyBuffers: limits.reassemblyBuffers * BUFFER_BYTES,
     udpChunks: limits.udpChunks * CHUNK_BYTES,
     udpSockets: limits.udpSockets * QUEUE_WORDS * 4,

@@ -113,7 +113,7 @@ export interface MemoryInfo {
   readonly peak: number;
   /** How short they are: from half of them in use on `pressure`, from three quarters `high`; see tcp/memory.ts. */
   readonly level: (typeof LEVEL_NAMES)[number];
-  /** Bytes by which windows have grown past their first size, and the most that they may. */
+  /** Bytes of all windows that have grown past their first size, and the most that may be. */
   readonly grown: number;
   readonly grownMax: number;
 }
@@ -583,7 +583,7 @@ export class Engine {
     for (let i = 0; i < ip.interfaces.length; i++) work += this.#input(ip.interfaces[i]);
     this.#timers();
     if (tcp.starved.length > 0) this.#feedStarved();
-    if (tcp.memory.level === LEVEL_HIGH && memoryLevel(tcp) === LEVEL_HIGH) memoryReclaim(tcp, true);
+    if (memoryLevel(tcp) === LEVEL_HIGH) memoryReclaim(tcp, true);
     if (tcp.events.count > 0) {
       work += tcp.events.count;
       dispatchEvents(tcp, this.#handlers, this.onHandlerError);

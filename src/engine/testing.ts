@@ -6,6 +6,7 @@ import { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
 import { STATE_NAMES, TCB } from '../tcp/block.ts';
+import { auditAllRecords } from '../tcp/records-audit.ts';
 import { Engine } from './engine.ts';
 import type { Limits } from './limits.ts';
 
@@ -14,6 +15,7 @@ export const LIMITS_SMALL: Partial<Limits> = {
   connections: 64,
   miniBlocks: 128,
   chunks: 2048,
+  records: 2048,
   reassemblyBuffers: 8,
   udpSockets: 64,
   udpChunks: 64,
@@ -65,6 +67,7 @@ export class World {
   now: number;
   readonly #ports: Port[];
   readonly #timers: { at: number; run: () => void }[] = [];
+  #steps = 0;
 
   constructor(options: WorldOptions) {
     const { seed, mtu = 1500, offload = false, link = 'ether', slots = 128 } = options;
@@ -140,6 +143,10 @@ export class World {
     }
     // What b's port held until now may have reached a only in b's breath.
     const work = this.a.breath(this.now) + this.b.breath(this.now) + this.a.breath(this.now);
+    if ((++this.#steps & 31) === 0) {
+      auditAllRecords(this.a.tcp);
+      auditAllRecords(this.b.tcp);
+    }
     if (work > 0) {
       this.now += 0.05;
       return true;
@@ -199,6 +206,7 @@ export function auditEngine(engine: Engine): void {
   // One is TCP's own, for replies.
   none('mini blocks', tcp.minis.inUse - 1);
   none('chunks', tcp.chunks.inUse);
+  none('transmission records', tcp.records.inUse);
   none('flow table entries', tcp.table.count);
   none('timers', tcp.wheel.armed);
   none('events', tcp.events.count);

@@ -34,7 +34,6 @@ const {
   STATE: ST,
   FLAGS,
   FLAGS2,
-  BACKOFF,
   IFACE,
   LISTENER,
   TS_OFFSET,
@@ -52,9 +51,10 @@ const {
   RTX_AT,
   RCV_BUF,
   RCV_AT,
-  RTT_AT,
+  SENT_AT,
+  BACKOFF,
 } = TCB;
-const { PROBE, TIMING } = FLAG;
+const { PROBE } = FLAG;
 const { FAST_OPEN } = FLAG2;
 
 /** What `tcpOpen` refuses. */
@@ -196,13 +196,13 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
     return;
   }
   ecnSynAck(tcp, t, s);
-  if ((m[t + FLAGS] & TIMING) !== 0) rttSample(m, t, (tcp.nowUs - m[t + RTT_AT]) | 0);
+  if (m[t + BACKOFF] === 0) rttSample(m, t, (tcp.nowUs - m[t + SENT_AT]) | 0);
   else if (s.hasTimestamp === 1) {
     // Which of our SYNs it answers, only its echo tells (RFC 7323 4).
     const ms = (tcp.nowMs + m[t + TS_OFFSET] - s.tsEcr) | 0;
     if (ms > 0 && ms < 120_000) rttSample(m, t, ms * 1000);
   }
-  m[t + FLAGS] &= ~(TIMING | PROBE);
+  m[t + FLAGS] &= ~PROBE;
   if ((m[t + FLAGS2] & FAST_OPEN) !== 0) fastOpenAnswered(tcp, t, s, acked);
   synDataAcked(tcp, t, acked);
   // On the control list: behind a stream of new SYNs on a full ring, handshakes would begin and never end.
@@ -241,7 +241,7 @@ export function synReceivedAck(tcp: Tcp, t: number, s: Segment): boolean {
     fastOpenEstablished(tcp, t, s);
     return true;
   }
-  m[t + FLAGS] &= ~(TIMING | PROBE);
+  m[t + FLAGS] &= ~PROBE;
   if ((m[t + FLAGS2] & FAST_OPEN) !== 0) fastOpenAnswered(tcp, t, s, acked);
   synDataAcked(tcp, t, acked);
   established(tcp, t, s, (s.flags & SYN) !== 0 ? 0 : m[t + FLAGS] & 15);

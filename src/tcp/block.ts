@@ -83,9 +83,10 @@ export const TCB = {
   SSTHRESH: 21,
   /** Payload bytes of a full segment, options deducted. */
   MSS: 22,
-  /** With FLAG.TIMING: the segment being timed ends here, and left at RTT_AT (us). */
-  RTT_SEQ: 23,
-  RTT_AT: 24,
+  /** A round trip is over when this is acknowledged. */
+  ROUND: 23,
+  /** When all that is outstanding was sent, us, while RECORDS is 0. */
+  SENT_AT: 24,
   /** Byte queue of unacknowledged and unsent data: 6 words. */
   SNDQ: 25,
   SNDQ_LENGTH: 25 + QUEUE_LENGTH,
@@ -103,7 +104,8 @@ export const TCB = {
   HANDLERS: 40,
   /** Root of the runs of out-of-order data, or 0; see reassembly.ts. */
   OOO: 41,
-  SACKED_COUNT: 42,
+  /** The list of transmission records, or 0: all that is outstanding was sent once, at SENT_AT. See records.ts. */
+  RECORDS: 42,
   DUPACKS: 43,
   /** Largest window seen, for the sender's silly window avoidance. */
   MAX_WND: 44,
@@ -131,10 +133,9 @@ export const TCB = {
   KEEP_PROBES: 56,
   /** Deadline of the delayed ACK, ms; see FLAG.DELACK. */
   DELACK_AT: 57,
-  /** Next to retransmit in recovery (RFC 6675's HighRxt). */
-  HIGH_RXT: 58,
-  /** Chunk that holds the SACK scoreboard, or 0; see sack.ts. */
-  SACKED: 59,
+  /** Outstanding bytes that count as lost; that were sent again and are in flight; that the peer SACKed. */
+  LOST_BYTES: 58,
+  RXT_BYTES: 59,
   SACKED_BYTES: 60,
   OOO_BYTES: 61,
   /** Duplicate range to report in the next ACK (RFC 2883); none when both are equal. */
@@ -166,6 +167,15 @@ export const TCB = {
   OOO_RUNS: 83,
   /** More bits, see FLAG2. */
   FLAGS2: 84,
+  /** RACK.xmit_ts (us), RACK.end_seq, RACK.rtt (us), RACK.fack (RFC 8985 6.1). */
+  RACK_AT: 85,
+  RACK_END: 86,
+  RACK_RTT: 87,
+  RACK_FACK: 88,
+  /** SND.NXT after the last tail loss probe (RFC 8985 7.1's TLP.end_seq). */
+  TLP_END: 89,
+  /** Since when MIN_RTT is the smallest, ms. */
+  MIN_RTT_AT: 90,
   /** With FLAG2.PACED: no data before, us; and the module's own rate, see congestion/pacing.ts. */
   PACE_AT: 91,
   PACE_RATE: 92,
@@ -199,6 +209,20 @@ export const COLD = {
   PACE_NEXT: 36,
   PACE_PREV: 37,
   PACE_DUE: 38,
+  /** Head of the list of transmission records, 9 words, and the record that is always there; see records.ts. */
+  RECORD_LIST: 40,
+  RECORD_OWN: 80,
+  /** See LOSS_FLAG. */
+  LOSS_FLAGS: 49,
+  /** RACK.reo_wnd_mult less 1, RACK.reo_wnd_persist, RACK.dsack_round (RFC 8985 6.1). */
+  REO_MULT: 50,
+  REO_PERSIST: 51,
+  DSACK_ROUND: 52,
+  /** D-SACKs heard. */
+  DSACKS: 53,
+  /** Probes of the tail, and reductions undone. */
+  PROBES: 54,
+  UNDOS: 55,
   /** RFC 9768's r.cep, r.e0b, r.ceb and r.e1b, as they start there. Classic ECN counts CE in the first, from 0. */
   R_CEP: 56,
   R_E0B: 57,
@@ -235,8 +259,45 @@ export const COLD = {
   /** With FLAG2.URG_OUT: SND.UP. With FLAG2.URG_IN: RCV.UP (RFC 9293 3.3.1). */
   SND_UP: 72,
   RCV_UP: 73,
+  /** While UNDO: SND.UNA at the reduction, bytes sent again since and not reported as duplicates, and the TSval of the first. */
+  UNDO_UNA: 96,
+  UNDO_RXT: 97,
+  UNDO_TS: 98,
+  /** RFC 9937's RecoverFS, prr_delivered, prr_out; bytes. */
+  RECOVER_FS: 101,
+  PRR_DELIVERED: 102,
+  PRR_OUT: 103,
+  /** C.delivered, C.delivered_time, C.first_sent_time, C.lost, C.app_limited (draft-ietf-ccwg-bbr 4.1); see rate.ts. */
+  DELIVERED: 104,
+  DELIVERED_AT: 105,
+  FIRST_SENT_AT: 106,
+  LOST: 107,
+  APP_LIMITED: 108,
+  /** C.lost as the module last heard it. */
+  LOST_TOLD: 109,
+  /** The last rate sample: bytes, us. */
+  RATE_DELIVERED: 110,
+  RATE_INTERVAL: 111,
 } as const;
-export const COLD_WORDS = 80;
+export const COLD_WORDS = 112;
+
+/** Bits of a cold block's LOSS_FLAGS. */
+export const LOSS_FLAG = {
+  /** RECORD_OWN is in use. */
+  OWN_USED: 1 << 0,
+  /** RACK.reordering_seen; RACK.dsack_round is set. */
+  REORDERING: 1 << 1,
+  DSACK_ROUND: 1 << 2,
+  /** The UNDO_ and PRIOR_ words are of a reduction that may turn out to be without cause. */
+  UNDO: 1 << 3,
+  /** Something was sent again since that reduction. */
+  UNDO_SENT: 1 << 4,
+  /** F-RTO (RFC 5682) is asking whether the timeout was spurious; and wants new data sent first. */
+  FRTO: 1 << 5,
+  FRTO_NEW: 1 << 6,
+  /** One retransmission may leave whatever CWND says (RFC 6675 5 step 4.1, RFC 6582 3.2). */
+  ANYWAY: 1 << 7,
+} as const;
 
 /** Words before word 0. */
 export const BLOCK_BEFORE = 16;
@@ -299,8 +360,8 @@ export const FLAG = {
   /** In fast recovery; in recovery after a retransmission timeout. */
   RECOVERY: 1 << 21,
   LOSS: 1 << 22,
-  /** RTT_SEQ, RTT_AT are valid. */
-  TIMING: 1 << 23,
+  /** RTX_AT is a probe timeout (RFC 8985 7.2), no retransmission timeout yet. */
+  PTO: 1 << 23,
   /** The program waits for `writable`; for `drained`. */
   WANT_WRITABLE: 1 << 24,
   WANT_DRAINED: 1 << 25,
@@ -321,6 +382,15 @@ export const FLAG = {
 export const FLAG2 = {
   /** The cold block is this connection's: zeroed, and perhaps written. */
   COLD_USED: 1 << 0,
+  /** RTX_AT is RACK's reordering timer. */
+  REO: 1 << 2,
+  /** A tail loss probe is out, TLP_END its end; it was a retransmission. */
+  TLP: 1 << 3,
+  TLP_RXT: 1 << 4,
+  /** No RTT was measured since the last probe. */
+  TLP_SPENT: 1 << 5,
+  /** The probe waits for a tx slot. */
+  TLP_DUE: 1 << 6,
   /** Our SYN asks for classic ECN; for AccECN. */
   ECN_ASK: 1 << 8,
   ACCECN_ASK: 1 << 9,
@@ -335,7 +405,7 @@ export const FLAG2 = {
   PACED: 1 << 14,
   PACE_WAIT: 1 << 15,
   PACED_BY_OPTION: 1 << 16,
-  /** The congestion control module has `sampled`. */
+  /** The congestion control module has `sampled`: records carry what that needs; see rate.ts. */
   SAMPLED: 1 << 17,
   /** COLD.CE_RECOVER is valid. */
   CE_ROUND: 1 << 22,

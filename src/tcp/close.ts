@@ -9,7 +9,7 @@ import { LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { CLOSED_ABORTED, CLOSED_CLEAN } from './reasons.ts';
 import { reassemblyClear } from './reassembly.ts';
 import { memoryForget } from './reclaim.ts';
-import { sackClear } from './sack.ts';
+import { recordsClear } from './records.ts';
 import { SOURCE_CONNECTIONS } from './sources.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitEnter } from './time-wait.ts';
@@ -41,7 +41,7 @@ function detachFromWire(tcp: Tcp, t: number): void {
   paceEnd(tcp, t);
   m[t + FLAGS] &= ~(RTX | PERSIST | DELACK | KEEP | PROBE);
   queueClear(tcp.chunks, t + SNDQ);
-  sackClear(tcp, t);
+  recordsClear(tcp, t);
   reassemblyClear(tcp, t);
   memoryForget(tcp, t);
   m[t + ST] = STATE.CLOSED;

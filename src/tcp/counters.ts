@@ -75,6 +75,19 @@ export class TcpCounters {
   hystartDelays = 0;
   hystartExits = 0;
   windowDecays = 0;
+  /** Transmissions that RACK found lost; segments that two early duplicate ACKs let out (RFC 3042). */
+  rackLosses = 0;
+  limitedTransmits = 0;
+  /** Probes of the tail, and those that repaired a loss (RFC 8985 7). */
+  tlpProbes = 0;
+  tlpRecoveries = 0;
+  /** Reductions of the window undone, and those of them that F-RTO (RFC 5682) found to be spurious timeouts. */
+  undos = 0;
+  frtoSpurious = 0;
+  /** Connections on whose path order was found not to be kept; D-SACKs believed; peers that dropped what they SACKed. */
+  reorderingSeen = 0;
+  duplicatesReported = 0;
+  sackReneges = 0;
   persistProbes = 0;
   keepAliveProbes = 0;
   delayedAcks = 0;
@@ -86,7 +99,8 @@ export class TcpCounters {
   repliesDropped = 0;
   /** Segments with an urgent pointer. */
   urgent = 0;
-  sackOverflow = 0;
+  /** No transmission record was left: what is known of what is outstanding got less precise. */
+  recordsExhausted = 0;
   icmpIgnored = 0;
   pathMtuReduced = 0;
   /** Probes of larger MTUs: sent, arrived, lost; and falls to a small MTU since full segments vanished. */

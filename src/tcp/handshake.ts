@@ -2,7 +2,7 @@
 import { pathMtu } from '../ip/path-mtu.ts';
 import type { HalfSipHash } from '../wire/siphash.ts';
 import { FLAG, PATH_FLAG, STATE, TCB } from './block.ts';
-import { congestionStart } from './congestion/control.ts';
+import { congestionOpened, congestionStart } from './congestion/control.ts';
 import { EVENT_OPEN, eventPush } from './events.ts';
 import { fastOpenConfirmed } from './fast-open.ts';
 import { LIST_DATA, listPush } from './lists.ts';
@@ -34,8 +34,9 @@ const {
   HANDLERS,
   QUICK_ACKS,
   RECOVER,
-  HIGH_RXT,
+  MIN_RTT_AT,
   LIMITED,
+  ROUND,
   CC,
   RCV_AT,
   SND_AT,
@@ -45,13 +46,12 @@ const {
   RADDR6,
   BACKOFF,
   SNDQ_LENGTH,
-  CWND,
   SRTT,
   RTTVAR,
-  RTT_SEQ,
-  RTT_AT,
+  SENT_AT,
+  RECORDS,
 } = TCB;
-const { TS, SACK, V6, RTX, TIMING, PROBE, FIN_QUEUED } = FLAG;
+const { TS, SACK, V6, RTX, PROBE, FIN_QUEUED } = FLAG;
 
 /** Labels of `hashTuple` and of the engine's other keyed hashes. */
 export const HASH_ISN = 0;
@@ -155,8 +155,9 @@ export function blockStart(
   m[t + QUICK_ACKS] = QUICK_ACKS_AT_START;
   m[t + CC] = tcp.congestion;
   m[t + RECOVER] = iss;
-  m[t + HIGH_RXT] = iss;
+  m[t + MIN_RTT_AT] = tcp.nowMs;
   m[t + LIMITED] = iss;
+  m[t + ROUND] = iss;
   m[t + RCV_AT] = tcp.nowMs;
   m[t + SND_AT] = tcp.nowMs;
   m[t + TCB.CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
@@ -172,10 +173,11 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
   m[t + SND_WL1] = s.seq;
   m[t + SND_WL2] = s.ack;
   m[t + FLAGS] &= ~RTX;
-  if (m[t + BACKOFF] > 0) synLost(tcp, t);
+  if (m[t + BACKOFF] > 0) synLost(m, t);
   m[t + BACKOFF] = 0;
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
   mtuSearchOpen(tcp, t);
+  congestionOpened(tcp, t);
   eventPush(tcp, t, EVENT_OPEN, 0, 0);
   if (m[t + SNDQ_LENGTH] > 0 || (m[t + FLAGS] & FIN_QUEUED) !== 0) {
     listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);
@@ -189,30 +191,27 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
 export function fastOpenEstablished(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   fastOpenConfirmed(tcp, t);
-  if ((m[t + FLAGS] & TIMING) !== 0 && m[t + RTT_SEQ] === ((m[t + ISS] + 1) | 0)) {
-    rttSample(m, t, (tcp.nowUs - m[t + RTT_AT]) | 0);
-    m[t + FLAGS] &= ~TIMING;
-  }
+  // What the program answered to the SYN left together with our SYN-ACK, or RECORDS tells that it didn't.
+  if ((m[t + BACKOFF] | m[t + RECORDS]) === 0) rttSample(m, t, (tcp.nowUs - m[t + SENT_AT]) | 0);
   m[t + SND_WND] = s.window << (m[t + FLAGS] & 15);
   m[t + MAX_WND] = m[t + SND_WND];
   m[t + SND_WL1] = s.seq;
   m[t + SND_WL2] = s.ack;
-  if (m[t + BACKOFF] > 0) synLost(tcp, t);
+  if (m[t + BACKOFF] > 0) synLost(m, t);
   m[t + BACKOFF] = 0;
   m[t + FLAGS] &= ~PROBE;
   mtuSearchOpen(tcp, t);
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
+  congestionOpened(tcp, t);
   if (m[t + SND_NXT] === m[t + SND_UNA]) m[t + FLAGS] &= ~RTX;
   else rtxStart(tcp, t);
   listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);
 }
 
 /**
- * Our SYN or SYN-ACK had to be sent again: one segment to begin with (RFC 5681 3.1), and without an RTT to go by 3 s
- * until the first retransmission (RFC 6298 5.7), which is what this RTTVAR makes of it.
+ * Our SYN or SYN-ACK had to be sent again: without an RTT to go by, 3 s pass until the first retransmission (RFC 6298
+ * 5.7), which is what this RTTVAR makes of it.
  */
-export function synLost(tcp: Tcp, t: number): void {
-  const m = tcp.m;
-  m[t + CWND] = m[t + MSS];
+export function synLost(m: Int32Array, t: number): void {
   if (m[t + SRTT] === 0) m[t + RTTVAR] = RTTVAR_SYN_LOST;
 }

@@ -1,9 +1,10 @@
 /** What a connection is like at the moment; the fields are those of Linux's TCP_INFO by their RFC names. */
-import { COLD, FLAG, FLAG2, PATH_FLAG, STATE_NAMES, TCB } from './block.ts';
+import { COLD, FLAG, FLAG2, LOSS_FLAG, PATH_FLAG, STATE, STATE_NAMES, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
 import { bytesPerSecond, paceRate } from './congestion/pacing.ts';
 import { LEVEL_NAMES, memoryLevel } from './memory.ts';
-import { inFlight } from './recovery.ts';
+import { reorderingWindow } from './rack.ts';
+import { inFlight } from './records.ts';
 import { sendBuffer, unsent } from './send.ts';
 import type { Tcp } from './tcp.ts';
 import { rtoBackedOff } from './timers.ts';
@@ -63,6 +64,22 @@ export interface TcpInfo {
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly retransmits: number;
+  /** Bytes outstanding: that count as lost and are to be sent again, that were and are in flight, that the peer SACKed. */
+  readonly lost: number;
+  readonly retransmitsInFlight: number;
+  readonly sacked: number;
+  /** Payload that is known to have arrived, modulo 2^32. */
+  readonly bytesDelivered: number;
+  /** The path was seen to change the order of packets; by how much RACK allows for it, ms. */
+  readonly reorderingSeen: boolean;
+  readonly reorderingWindow_ms: number;
+  /** Tail loss probes sent, reductions of the window undone, D-SACKs believed. */
+  readonly tailProbes: number;
+  readonly undos: number;
+  readonly duplicatesReported: number;
+  /** Last delivery rate sample, bytes/s, and whether the program is the limit; 0 and false unless the module wants it. */
+  readonly deliveryRate: number;
+  readonly appLimited: boolean;
   /** ECN feedback agreed on; whether new data is sent ECN-capable. */
   readonly ecn: 'none' | 'classic' | 'accurate';
   readonly ecnCapable: boolean;
@@ -120,7 +137,46 @@ export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
     bytesReceived: m[t + TCB.BYTES_IN] >>> 0,
     bytesSent: m[t + TCB.BYTES_OUT] >>> 0,
     retransmits: m[t + TCB.RETRANSMITS],
+    lost: m[t + TCB.LOST_BYTES],
+    retransmitsInFlight: m[t + TCB.RXT_BYTES],
+    sacked: m[t + TCB.SACKED_BYTES],
+    ...lossInfo(tcp, t),
     ...pathInfo(tcp, t),
+  };
+}
+
+/** What is in the cold block, for connections that have one. */
+function lossInfo(tcp: Tcp, t: number) {
+  const m = tcp.m;
+  const known = m[t + TCB.STATE] >= STATE.ESTABLISHED;
+  const finAcked =
+    (m[t + TCB.FLAGS] & FLAG.FIN_SENT) !== 0 && m[t + TCB.SND_UNA] === m[t + TCB.SND_NXT] ? 1 : 0;
+  const arrived = m[t + TCB.SND_UNA] + m[t + TCB.SACKED_BYTES] - finAcked;
+  const bytesDelivered = known ? (arrived - m[t + TCB.ISS] - 1) >>> 0 : 0;
+  if ((m[t + TCB.FLAGS2] & FLAG2.COLD_USED) === 0) {
+    return {
+      bytesDelivered,
+      reorderingSeen: false,
+      reorderingWindow_ms: 0,
+      tailProbes: 0,
+      undos: 0,
+      duplicatesReported: 0,
+      deliveryRate: 0,
+      appLimited: false,
+    };
+  }
+  const cold = coldOf(tcp, t);
+  const sampled = (m[t + TCB.FLAGS2] & FLAG2.SAMPLED) !== 0;
+  const interval = m[cold + COLD.RATE_INTERVAL];
+  return {
+    bytesDelivered,
+    reorderingSeen: (m[cold + COLD.LOSS_FLAGS] & LOSS_FLAG.REORDERING) !== 0,
+    reorderingWindow_ms: reorderingWindow(tcp, t) / 1000,
+    tailProbes: m[cold + COLD.PROBES],
+    undos: m[cold + COLD.UNDOS],
+    duplicatesReported: m[cold + COLD.DSACKS],
+    deliveryRate: sampled && interval > 0 ? (m[cold + COLD.RATE_DELIVERED] / interval) * 1e6 : 0,
+    appLimited: sampled && m[cold + COLD.APP_LIMITED] !== 0,
   };
 }
 

@@ -206,7 +206,8 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
     tcp.counters.outOfWindow++;
     if (end <= 0 && s.length > 0) {
       tcp.counters.duplicate++;
-      m[t + DSACK_START] = s.seq;
+      // Duplicates that follow each other in a batch are one report.
+      if (m[t + DSACK_START] === m[t + DSACK_END] || m[t + DSACK_END] !== s.seq) m[t + DSACK_START] = s.seq;
       m[t + DSACK_END] = (s.seq + s.length) | 0;
       // The peer didn't get our ACK: it shall have it now.
       ackNow(tcp, t);
@@ -305,12 +306,12 @@ export function receiveData(tcp: Tcp, t: number, s: Segment): void {
   // RFC 9293 3.8.6.3: at least every second full segment, quickly at the start. Full is what the peer sends, which
   // may be less than our MSS; and one that can't send another within its window waits for us.
   m[t + ACK_OWED] += s.length;
-  if (m[t + ACK_OWED] > m[t + MSS]) {
+  if (m[t + ACK_OWED] > m[t + MSS] || m[t + QUICK_ACKS] > 0) {
+    // Quick ACKs don't run out while a FIN waits for what goes before it: so only here it must be thought of.
+    if (m[t + FIN_AHEAD] !== 0) eventPush(tcp, t, E_REASSEMBLE, m[t + RCV_NXT], 0);
+    else if (m[t + QUICK_ACKS] > 0) m[t + QUICK_ACKS]--;
     m[t + FLAGS] |= ACK_NOW;
-    if (s.hasTimestamp !== 0) receiveRtt(tcp, t, s);
-  } else if (m[t + QUICK_ACKS] > 0) {
-    m[t + QUICK_ACKS]--;
-    m[t + FLAGS] |= ACK_NOW;
+    if (s.hasTimestamp !== 0 && m[t + ACK_OWED] > m[t + MSS]) receiveRtt(tcp, t, s);
   } else if (((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) < m[t + MSS]) {
     m[t + FLAGS] |= ACK_NOW;
   } else {
@@ -330,6 +331,7 @@ export function finInput(tcp: Tcp, t: number, s: Segment): void {
   if (((at - m[t + RCV_NXT]) | 0) > 0 && (m[t + FLAGS] & FIN_RECEIVED) === 0) {
     m[t + FIN_AHEAD] = 1;
     m[t + FIN_AHEAD_SEQ] = at;
+    if (m[t + QUICK_ACKS] === 0) m[t + QUICK_ACKS] = 1;
     // A gap, also when the segment was nothing but FIN (RFC 5681 4.2).
     ackNow(tcp, t);
   }

@@ -10,12 +10,12 @@
  * Pressure ends below 3/8 and high below 5/8, so that neither flickers. The marks stand to each other as those of
  * Linux's tcp_mem.
  *
- * What a peer was told it may send can't be taken back, so windows are promises against the budget. All of them are
- * not covered: 100,000 idle connections would need 6.5 GB for their first 64 KiB alone. What is covered is what windows
- * grow by past that, up to three quarters of the budget; a connection's part of it may not be larger than what is left
- * over (the dynamic threshold of Choudhury and Hahne, 1998), which gives n hungry connections equal parts of 1/(n + 1).
- * First windows are a bet that most programs read: it is lost only if the programs of many connections leave their
- * data at once, and by then windows have stopped moving.
+ * What a peer was told it may send can't be taken back, so windows are promises against the budget. Not all of them are
+ * covered: 100,000 idle connections would need 6.5 GB for their first 64 KiB. Covered are windows that have grown, up
+ * to three quarters of the budget; one may not be larger than what is left over after it (the dynamic threshold of
+ * Choudhury and Hahne, 1998), which gives n hungry connections equal parts of 1/(n + 1). First windows are a bet that
+ * most programs read: it is lost only if the programs of many connections leave their data at once, and by then windows
+ * have stopped moving.
  */
 import type { Arena } from '../memory/arena.ts';
 import { TCB } from './block.ts';
@@ -37,7 +37,7 @@ export class MemoryBudget {
   readonly high: number;
   readonly highEnds: number;
   level = CALM;
-  /** Bytes by which windows have grown past their first size, of all connections; and how many are covered. */
+  /** Bytes of all windows that have grown past their first size, and the most that may be. */
   grown = 0;
   readonly grownMax: number;
   /** Connections that have grown or hold out-of-order data, by word index; a connection's place in it, from 1, by slot. */

@@ -8,8 +8,9 @@ import { queueCopy, queueCopySum } from '../memory/byte-queue.ts';
 import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_PSH as PSH, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { TCP_OPTIONS_BYTES_MAX, tcpSynOptionsWrite } from '../wire/tcp-options.ts';
 import { accEcnOptionBytes, accEcnOptionWrite, accEcnSynAckOption } from './accecn.ts';
-import { FLAG, FLAG2, PATH_FLAG, PATH_SHIFT, STATE, TCB } from './block.ts';
+import { COLD, FLAG, FLAG2, LOSS_FLAG, PATH_FLAG, PATH_SHIFT, STATE, TCB } from './block.ts';
 import { blockRelease, tcpDestroy } from './close.ts';
+import { coldOf } from './cold.ts';
 import { congestionRestart } from './congestion/control.ts';
 import { paceAllowance, paceSpend, paceWait, UNPACED } from './congestion/pacing.ts';
 import { ecnFlags, ecnHandshakeFlags, ecnSynAckFlags, ecnSynFlags } from './ecn.ts';
@@ -29,14 +30,18 @@ import {
 import { nextHop } from './next-hop.ts';
 import { pathResent } from './path.ts';
 import { mtuProbeBytes, mtuProbeSent } from './plpmtud.ts';
+import { prrSent } from './prr.ts';
+import { rateAppLimited } from './rate.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks } from './reassembly.ts';
 import { windowToTell } from './receive-window.ts';
-import { inFlight, lostEdge } from './recovery.ts';
+import { RECORD } from './record-pool.ts';
+import { inFlight, lastRecordStart, recordResent, recordSent, recordToResend } from './records.ts';
+import { recoveryResent } from './recovery.ts';
 import { sendReset } from './reply.ts';
-import { sackHoleEnd, sackSkip } from './sack.ts';
 import type { Tcp } from './tcp.ts';
 import { persistStart, rtoBackedOff, rtxStart, timerBy } from './timers.ts';
+import { probeSent, probeWanted } from './tlp.ts';
 import { urgentAnnounce, urgentSending } from './urgent.ts';
 
 const {
@@ -50,24 +55,27 @@ const {
   LAST_ACK,
   CWND,
   MSS,
-  RTT_SEQ,
-  RTT_AT,
+  SENT_AT,
   SNDQ_LENGTH,
 } = TCB;
-const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, TS_OFFSET } = TCB;
-const { PATH, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
-const { FLAGS2, ISS, LISTENER } = TCB;
-const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
-const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
+const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, RECORDS, RECOVER, LIMITED, TS_OFFSET } =
+  TCB;
+const { FLAGS2, PATH, ISS, LISTENER, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } =
+  TCB;
+const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK, PTO } = FLAG;
+const { RECOVERY, LOSS, MINI, PROBE } = FLAG;
 const { ECN, ECN_ACCURATE, ECT, OPTION, HANDSHAKE, MTU, ANY } = PATH_FLAG;
 const ECT_SHIFT = PATH_SHIFT.ECT;
 /** The bit of ACE that stands where CWR does. */
 const ACE_CWR = 2 << PATH_SHIFT.ACE;
-const { PACED, FAST_OPEN } = FLAG2;
+const { PACED, FAST_OPEN, SAMPLED, TLP_DUE, REO } = FLAG2;
 /** A local copy: imported bindings aren't folded. */
 const NO_LIMIT = UNPACED;
+const { LOSS_FLAGS } = COLD;
+const { FRTO, FRTO_NEW, ANYWAY } = LOSS_FLAG;
 const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE } = STATE;
 const [F_FIN, F_SYN, F_PSH, F_ACK] = [FIN, SYN, PSH, ACK];
+const { START, END } = RECORD;
 const HEADER = 20;
 const OPTIONS_MAX = TCP_OPTIONS_BYTES_MAX;
 /** AccECN's option with all its fields, padded. */
@@ -216,9 +224,7 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
   m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
   const opened = fastOpen && passive && m[t + LISTENER] !== 0;
   if ((state === SYN_SENT || opened) && m[t + BACKOFF] === 0) {
-    m[t + FLAGS] |= TIMING;
-    m[t + RTT_SEQ] = (m[t + ISS] + 1) | 0;
-    m[t + RTT_AT] = tcp.nowUs;
+    m[t + SENT_AT] = tcp.nowUs;
     rtxStart(tcp, t);
   }
   if (!opened) return DONE;
@@ -231,25 +237,49 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
 /** States from ESTABLISHED on. */
 function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
-  let budget = QUANTUM;
   if ((m[t + PATH] & HANDSHAKE) !== 0) {
     // RFC 9768 3.2.2.1: a pure ACK, whatever there is to send.
     const slot = txSlot(iface);
     if (slot === 0) return NO_SLOT;
     sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
   }
-  let byPace = (m[t + FLAGS2] & PACED) === 0 ? NO_LIMIT : paceAllowance(tcp, t);
-  if ((m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) {
-    for (; budget > 0 && byPace > 0; budget--) {
-      const verdict = retransmitNext(tcp, iface, t);
-      if (verdict === NO_SLOT) return NO_SLOT;
-      if (verdict === DONE) break;
-      byPace = paceSpend(tcp, t, byPace, m[t + MSS]);
-    }
-    if (byPace <= 0) paceWait(tcp, t);
-  }
+  tcp.allowance = (m[t + FLAGS2] & PACED) === 0 ? NO_LIMIT : paceAllowance(tcp, t);
+  const recovering = (m[t + FLAGS] & (RECOVERY | LOSS)) !== 0;
+  // F-RTO asks for new data first (RFC 5682 3.1 step 2b).
+  const newFirst = recovering && (m[coldOf(tcp, t) + LOSS_FLAGS] & FRTO_NEW) !== 0;
+  if (recovering && !newFirst && retransmit(tcp, iface, t) === NO_SLOT) return NO_SLOT;
   if ((m[t + FLAGS] & PROBE) !== 0 && !sendProbe(tcp, iface, t)) return NO_SLOT;
+  if (m[t + RECORDS] !== 0 && (m[t + FLAGS2] & TLP_DUE) !== 0 && !sendTailProbe(tcp, iface, t))
+    return NO_SLOT;
 
+  const from = m[t + SND_NXT];
+  const verdict = sendNew(tcp, iface, t);
+  if (m[t + SND_NXT] !== from) newSent(tcp, t, from);
+  if (verdict !== DONE) return verdict;
+  if (newFirst && m[t + SND_NXT] === m[t + RECOVER]) {
+    // There is none that the windows allow: conventional recovery.
+    m[coldOf(tcp, t) + LOSS_FLAGS] &= ~(FRTO | FRTO_NEW);
+    if (retransmit(tcp, iface, t) === NO_SLOT) return NO_SLOT;
+  }
+
+  const flags = m[t + FLAGS];
+  if ((flags & ACK_NOW) !== 0) {
+    const slot = txSlot(iface);
+    if (slot === 0) return NO_SLOT;
+    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
+  } else if ((flags & (ACK_DELAYED | DELACK)) === ACK_DELAYED) {
+    m[t + DELACK_AT] = (tcp.nowMs + tcp.limits.delayedAck_ms) | 0;
+    m[t + FLAGS] |= DELACK;
+    timerBy(tcp, t, m[t + DELACK_AT]);
+  }
+  return DONE;
+}
+
+/** New data as the windows allow, and FIN after the last. Moves SND.NXT. */
+function sendNew(tcp: Tcp, iface: Interface, t: number): number {
+  const m = tcp.m;
+  let budget = QUANTUM;
+  let byPace = tcp.allowance;
   const una = m[t + SND_UNA];
   const queued = m[t + SNDQ_LENGTH];
   let outstanding = (m[t + SND_NXT] - una) | 0;
@@ -307,19 +337,12 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       if (probe > 0) mtuProbeSent(tcp, t, seq, probe);
       m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
       tcp.counters.bytesOut += n;
-      byPace = paceSpend(tcp, t, byPace, n);
+      if (byPace !== NO_LIMIT) byPace = tcp.allowance = paceSpend(tcp, t, byPace, n);
       outstanding += n;
       pipe += n;
       unsent -= n;
       m[t + SND_NXT] = (seq + n + (fin !== 0 ? 1 : 0)) | 0;
       if (fin !== 0) m[t + FLAGS] |= FIN_SENT;
-      if ((m[t + FLAGS] & TIMING) === 0) {
-        m[t + FLAGS] |= TIMING;
-        m[t + RTT_SEQ] = m[t + SND_NXT];
-        m[t + RTT_AT] = tcp.nowUs;
-      }
-      m[t + SND_AT] = tcp.nowMs;
-      if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
     }
     if (unsent === 0 && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
       const slot = txSlot(iface);
@@ -327,24 +350,24 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
       sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, F_FIN, 0);
       m[t + SND_NXT] = (m[t + SND_NXT] + 1) | 0;
       m[t + FLAGS] |= FIN_SENT;
-      if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
     }
     // Nothing in flight whose ACK would open the window: ask for it (RFC 9293 3.8.6.1).
     if (unsent > 0 && m[t + SND_NXT] === una && byPace > 0 && (m[t + FLAGS] & PERSIST) === 0)
       persistStart(tcp, t);
   }
-
-  const flags = m[t + FLAGS];
-  if ((flags & ACK_NOW) !== 0) {
-    const slot = txSlot(iface);
-    if (slot === 0) return NO_SLOT;
-    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
-  } else if ((flags & (ACK_DELAYED | DELACK)) === ACK_DELAYED) {
-    m[t + DELACK_AT] = (tcp.nowMs + tcp.limits.delayedAck_ms) | 0;
-    m[t + FLAGS] |= DELACK;
-    timerBy(tcp, t, m[t + DELACK_AT]);
-  }
   return DONE;
+}
+
+/** What is from `from` on went out for the first time: it has a record, and a timer. */
+function newSent(tcp: Tcp, t: number, from: number): void {
+  const m = tcp.m;
+  m[t + SND_AT] = tcp.nowMs;
+  recordSent(tcp, t, from);
+  // The probe timer starts again with each sending (RFC 8985 7.2), the retransmission timer runs on (RFC 6298 5.1).
+  if ((m[t + FLAGS] & (RTX | PTO)) !== RTX) rtxStart(tcp, t);
+  if (m[t + RECORDS] === 0) return;
+  if ((m[t + FLAGS] & RECOVERY) !== 0) prrSent(tcp, t, (m[t + SND_NXT] - from) | 0);
+  if ((m[t + FLAGS2] & SAMPLED) !== 0) rateAppLimited(tcp, t);
 }
 
 /** Payload bytes of the largest frame: one segment, or as many whole ones as the device splits. */
@@ -373,27 +396,35 @@ function sendSmall(
   return n >= m[t + MAX_WND] >> 1;
 }
 
-/** Sends the next hole below the lost edge. @returns DONE when there is none, or cwnd forbids it. */
-function retransmitNext(tcp: Tcp, iface: Interface, t: number): number {
+/** Sends again what is lost, as CWND allows. @returns NO_SLOT or DONE */
+function retransmit(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
-  const una = m[t + SND_UNA];
-  const edge = lostEdge(tcp, t);
-  const from = ((m[t + HIGH_RXT] - una) | 0) < 0 ? una : m[t + HIGH_RXT];
-  const seq = sackSkip(tcp, t, from);
-  if (((edge - seq) | 0) <= 0) return DONE;
-  const end = sackHoleEnd(tcp, t, seq, edge);
-  let n = (end - seq) | 0;
-  if (n > m[t + MSS]) n = m[t + MSS];
-  // The first one goes out whatever is in flight (RFC 6675 5, step 4.1).
-  if (seq !== una && inFlight(tcp, t) + n > m[t + CWND]) return DONE;
-  const slot = txSlot(iface);
-  if (slot === 0) return NO_SLOT;
-  resend(tcp, iface, t, slot, seq, n);
-  m[t + HIGH_RXT] = (seq + n) | 0;
-  return MORE;
+  const h = m[t + RECORDS];
+  if (h === 0) return DONE;
+  for (let budget = QUANTUM; budget > 0; budget--) {
+    const r = recordToResend(m, h);
+    if (r === 0) return DONE;
+    const seq = m[r + START];
+    let n = (m[r + END] - seq) | 0;
+    if (n > m[t + MSS]) n = m[t + MSS];
+    if (tcp.allowance <= 0) {
+      paceWait(tcp, t);
+      return DONE;
+    }
+    if (inFlight(tcp, t) + n > m[t + CWND] && (m[coldOf(tcp, t) + LOSS_FLAGS] & ANYWAY) === 0) return DONE;
+    const slot = txSlot(iface);
+    if (slot === 0) return NO_SLOT;
+    resend(tcp, iface, t, slot, seq, n);
+    recoveryResent(tcp, t, n);
+    if (tcp.allowance !== NO_LIMIT) tcp.allowance = paceSpend(tcp, t, tcp.allowance, n);
+    // The first outstanding byte's timeout runs from its last sending; RACK's timer goes first.
+    if ((m[t + FLAGS] & RTX) === 0 || (seq === m[t + SND_UNA] && (m[t + FLAGS2] & REO) === 0))
+      rtxStart(tcp, t);
+  }
+  return DONE;
 }
 
-/** Retransmits [seq, seq + n), which may end with our FIN. */
+/** Sends [seq, seq + n) again, which may end with our FIN. */
 function resend(tcp: Tcp, iface: Interface, t: number, slot: number, seq: number, n: number): void {
   const m = tcp.m;
   const position = (seq - m[t + SND_UNA]) | 0;
@@ -402,9 +433,38 @@ function resend(tcp: Tcp, iface: Interface, t: number, slot: number, seq: number
   const fin = n > data && (m[t + FLAGS] & FIN_SENT) !== 0 ? F_FIN : 0;
   if ((m[t + PATH] & ANY) !== 0) pathResent(tcp, t, seq);
   sendData(tcp, iface, t, slot, seq, position, length, fin | (length > 0 ? F_PSH : 0), 0);
+  recordResent(tcp, t, seq, (seq + n) | 0);
   m[t + RETRANSMITS]++;
   tcp.counters.retransmits++;
-  if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
+}
+
+/** RFC 8985 7.3: a segment of new data, or the last one again. @returns false for want of a slot. */
+function sendTailProbe(tcp: Tcp, iface: Interface, t: number): boolean {
+  const m = tcp.m;
+  const slot = txSlot(iface);
+  if (slot === 0) return false;
+  if (!probeWanted(m, t)) return true;
+  const seq = m[t + SND_NXT];
+  const outstanding = (seq - m[t + SND_UNA]) | 0;
+  const window = m[t + SND_WND] - outstanding;
+  let n = m[t + SNDQ_LENGTH] - outstanding;
+  if (n > m[t + MSS]) n = m[t + MSS];
+  if (n > window) n = window;
+  if (n > 0) {
+    sendData(tcp, iface, t, slot, seq, outstanding, n, F_PSH, 0);
+    m[t + SND_NXT] = (seq + n) | 0;
+    m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
+    tcp.counters.bytesOut += n;
+    m[t + SND_AT] = tcp.nowMs;
+    recordSent(tcp, t, seq);
+    probeSent(tcp, t, false);
+  } else {
+    const length = (seq - lastRecordStart(tcp, t)) | 0;
+    n = length < m[t + MSS] ? length : m[t + MSS];
+    resend(tcp, iface, t, slot, (seq - n) | 0, n);
+    probeSent(tcp, t, true);
+  }
+  return true;
 }
 
 /**
@@ -423,11 +483,14 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
     if (n > m[t + SND_WND]) n = m[t + SND_WND];
     if (n < 1) n = 1;
     sendData(tcp, iface, t, slot, una, 0, n, F_PSH, 0);
-    const fresh = (una + n - m[t + SND_NXT]) | 0;
+    const next = m[t + SND_NXT];
+    const fresh = (una + n - next) | 0;
+    if (next !== una) recordResent(tcp, t, una, fresh > 0 ? next : (una + n) | 0);
     if (fresh > 0) {
       m[t + SND_NXT] = (una + n) | 0;
       m[t + BYTES_OUT] = (m[t + BYTES_OUT] + fresh) | 0;
       tcp.counters.bytesOut += fresh;
+      recordSent(tcp, t, next);
     }
   } else if ((m[t + FLAGS] & PERSIST) === 0) {
     // RFC 9293 3.8.4: one below what the peer expects, so that it must answer.

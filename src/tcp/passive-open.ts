@@ -413,6 +413,6 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
     const ms = (tcp.nowMs + m[full + TS_OFFSET] - s.tsEcr) | 0;
     if (ms > 0 && ms < 120_000) rttSample(m, full, ms * 1000);
   }
-  if (lost) synLost(tcp, full);
+  if (lost) synLost(m, full);
   return full;
 }

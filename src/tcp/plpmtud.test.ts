@@ -137,6 +137,7 @@ describe('by hand', () => {
       const end = c.peer.rcvNxt;
       c.peer.take();
       // All behind it arrives.
+      c.pass(10);
       for (let to = probe.seq + 1460 + 1160; to <= end; to += 1160) {
         c.peer.inject({ ack: probe.seq, options: { sack: sackOf(c, probe.seq + 1460, to) } });
       }
@@ -167,6 +168,7 @@ describe('by hand', () => {
     const { cwnd } = c.info;
     const end = c.peer.rcvNxt;
     // The segment behind the probe is lost too.
+    c.pass(10);
     for (const to of [end - 2, end - 1, end]) {
       c.peer.inject({ ack: probe.seq, options: { sack: sackOf(c, probe.seq + 1460 + 1160, to) } });
     }

@@ -13,11 +13,12 @@ import { pathMtuConfirm, pathMtuFloor } from '../ip/path-mtu.ts';
 import { COLD, FLAG, FLAG2, PATH_FLAG, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
 import { mssUpdate } from './handshake.ts';
-import { sackHoleEnd } from './sack.ts';
+import { RECORD } from './record-pool.ts';
+import { recordToResend } from './records.ts';
 import type { Tcp } from './tcp.ts';
 
 const { FLAGS, FLAGS2, PATH, PEER_MSS, IFACE, PMTU, MSS, SND_UNA, SND_NXT, BACKOFF } = TCB;
-const { RADDR, RADDR6, SACKED_COUNT, DUPACKS } = TCB;
+const { RADDR, RADDR6, RECORDS, LOST_BYTES, SACKED_BYTES, DUPACKS } = TCB;
 const { V6, TS, RECOVERY, LOSS } = FLAG;
 const { PROBE_LOST } = FLAG2;
 const { PROBE_SEQ, MTU_SEARCH, MTU_RAISE_AT } = COLD;
@@ -100,7 +101,7 @@ export function mtuProbeBytes(tcp: Tcp, t: number, unsent: number, room: number)
   const cold = coldOf(tcp, t);
   const search = m[cold + MTU_SEARCH];
   if ((search & 0xffff) !== 0 || (m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) return 0;
-  if ((m[t + BACKOFF] | m[t + SACKED_COUNT] | m[t + DUPACKS]) !== 0) return 0;
+  if ((m[t + BACKOFF] | m[t + SACKED_BYTES] | m[t + DUPACKS]) !== 0) return 0;
   let high = search >>> 16;
   if (high - m[t + PMTU] < STEP_MIN) {
     if (((tcp.nowMs - m[cold + MTU_RAISE_AT]) | 0) < 0) return 0;
@@ -177,11 +178,9 @@ export function mtuProbeOnly(tcp: Tcp, t: number): boolean {
   const m = tcp.m;
   const cold = coldOf(tcp, t);
   const size = m[cold + MTU_SEARCH] & 0xffff;
-  const una = m[t + SND_UNA];
-  if (size === 0 || una !== m[cold + PROBE_SEQ]) return false;
-  if (m[t + SACKED_COUNT] === 0) return true;
-  const gap = (sackHoleEnd(tcp, t, una, m[t + SND_NXT]) - una) | 0;
-  return m[t + SACKED_COUNT] === 1 && gap <= size - headers(m, t);
+  const first = recordToResend(m, m[t + RECORDS]);
+  if (size === 0 || first === 0 || m[first + RECORD.START] !== m[cold + PROBE_SEQ]) return false;
+  return m[t + LOST_BYTES] <= size - headers(m, t);
 }
 
 /** [seq, …) is retransmitted. Of the probe? A size is ruled out when it was lost twice: losses have other causes too. */

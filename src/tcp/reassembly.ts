@@ -1,8 +1,8 @@
 /**
  * Out-of-order data (RFC 9293 3.10.7.4, seventh step): *runs* of contiguous bytes, disjoint and never touching. A run
  * is a chain of chunks; it is described in the header words of its first one, where it is also a node of a treap
- * (a search tree by sequence number that is a heap by a keyed hash of the chunk): 10,000 runs are as many steps deep
- * as 20, whatever order a peer sends in. When the gap before the first run closes, its bytes join the receive queue.
+ * (a search tree by sequence number that is a heap by random numbers): 10,000 runs are 30 steps deep, whatever order a
+ * peer sends in. When the gap before the first run closes, its bytes join the receive queue.
  *
  *     OOO ──► ┌ first chunk ────────────────┐  CHUNK_NEXT  ┌ chunk ──┐
  *             │ SEQ, LENGTH, LAST, BYTES    │ ───────────► │ BYTES   │
@@ -29,12 +29,14 @@ const HEADER = CHUNK_HEADER_BYTES;
 const NEXT = CHUNK_NEXT;
 /** Header word of every chunk: how many bytes it holds. */
 const BYTES = 1;
-/** Header words of a run's first chunk: sequence number, bytes, last chunk; subtrees below and above. */
+/** Header words of a run's first chunk: sequence number, bytes, last chunk; subtrees of runs below and above. */
 const SEQ = 2;
 const LENGTH = 3;
 const LAST = 4;
 const LEFT = 5;
 const RIGHT = 6;
+/** Its random number: larger than those of its subtrees. */
+const PRIORITY = 7;
 
 /** SACK blocks that fit without timestamps (RFC 2018 3): as many runs are remembered by recency. */
 const BLOCKS_MAX = 4;
@@ -128,10 +130,12 @@ function runAfter(m: Int32Array, t: number, seq: number): number {
   return found;
 }
 
-/** Where a run stands in the treap's heap. Keyed, so that no peer can choose a deep one. */
-function priority(tcp: Tcp, run: number): number {
-  const mixed = Math.imul((run >> 6) ^ tcp.key0, 0x9e3779b1);
-  return Math.imul(mixed ^ (mixed >>> 15), 0x85ebca6b);
+/** The next random number. Keyed, so that no peer can choose a deep treap. */
+function draw(tcp: Tcp): number {
+  let x = Math.imul(++tcp.runsBegun ^ tcp.key0, 0x9e3779b1);
+  x = Math.imul(x ^ (x >>> 15), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13) ^ tcp.key1, 0xc2b2ae35);
+  return x ^ (x >>> 16);
 }
 
 /** A new, empty run at `seq`, in the treap; 0 when there may be no more. */
@@ -148,6 +152,7 @@ function runStart(tcp: Tcp, t: number, seq: number): number {
   m[w + SEQ] = seq;
   m[w + LENGTH] = 0;
   m[w + LAST] = run;
+  m[w + PRIORITY] = draw(tcp);
   treapInsert(tcp, t, run);
   return run;
 }
@@ -155,11 +160,11 @@ function runStart(tcp: Tcp, t: number, seq: number): number {
 function treapInsert(tcp: Tcp, t: number, run: number): void {
   const m = tcp.m;
   const seq = m[(run >> 2) + SEQ];
-  const mine = priority(tcp, run);
+  const mine = m[(run >> 2) + PRIORITY];
   /** Word that links to the subtree being looked at. */
   let link = t + OOO;
   let node = m[link];
-  while (node !== 0 && priority(tcp, node) > mine) {
+  while (node !== 0 && m[(node >> 2) + PRIORITY] > mine) {
     link = (node >> 2) + (((seq - m[(node >> 2) + SEQ]) | 0) < 0 ? LEFT : RIGHT);
     node = m[link];
   }
@@ -194,7 +199,7 @@ function treapRemove(tcp: Tcp, t: number, run: number): void {
   let below = m[(run >> 2) + LEFT];
   let above = m[(run >> 2) + RIGHT];
   while (below !== 0 && above !== 0) {
-    if (priority(tcp, below) > priority(tcp, above)) {
+    if (m[(below >> 2) + PRIORITY] > m[(above >> 2) + PRIORITY]) {
       m[link] = below;
       link = (below >> 2) + RIGHT;
       below = m[link];
@@ -276,15 +281,19 @@ export function reassemblyJoin(tcp: Tcp, t: number): boolean {
     const bytes = m[w + BYTES];
     const next = m[w + NEXT];
     m[t + OOO_BYTES] -= bytes;
-    m[link] = m[w + RIGHT];
-    if (next === 0) m[t + OOO_RUNS]--;
-    else {
-      // The next chunk is the run's first now.
+    if (next === 0) {
+      m[link] = m[w + RIGHT];
+      m[t + OOO_RUNS]--;
+    } else {
+      // The next chunk takes its place. The lowest run has no LEFT.
       const n = next >> 2;
       m[n + SEQ] = (m[w + SEQ] + bytes) | 0;
       m[n + LENGTH] = m[w + LENGTH] - bytes;
       m[n + LAST] = m[w + LAST];
-      treapInsert(tcp, t, next);
+      m[n + LEFT] = 0;
+      m[n + RIGHT] = m[w + RIGHT];
+      m[n + PRIORITY] = m[w + PRIORITY];
+      m[link] = next;
     }
     forget(tcp, t, run, next);
     if (skip < bytes) {
@@ -388,8 +397,8 @@ export function auditReassembly(tcp: Tcp, t: number): [number, number][] {
   const walk = (node: number, ceiling: number): void => {
     if (node === 0) return;
     const w = node >> 2;
-    if (priority(tcp, node) > ceiling) fail('the treap is no heap');
-    walk(m[w + LEFT], priority(tcp, node));
+    if (m[w + PRIORITY] > ceiling) fail('the treap is no heap');
+    walk(m[w + LEFT], m[w + PRIORITY]);
     const previous = runs.at(-1);
     if (previous !== undefined && ((m[w + SEQ] - previous[0] - previous[1]) | 0) <= 0) fail('runs touch');
     let length = 0;
@@ -406,7 +415,7 @@ export function auditReassembly(tcp: Tcp, t: number): [number, number][] {
     if (length !== m[w + LENGTH]) fail('LENGTH is wrong');
     runs.push([m[w + SEQ], length]);
     bytes += length;
-    walk(m[w + RIGHT], priority(tcp, node));
+    walk(m[w + RIGHT], m[w + PRIORITY]);
   };
   walk(m[t + OOO], 0x7fffffff);
   if (bytes !== m[t + OOO_BYTES]) fail(`${bytes} bytes, counted ${m[t + OOO_BYTES]}`);

@@ -25,6 +25,8 @@ const CALM = LEVEL_CALM;
 
 /** Where a window that tunes itself starts, bytes: what a SYN can tell, and what an initial window of ten fits in. */
 const FIRST = 65_536;
+/** How often what came more counts beside twice what came. */
+const AHEAD = 5;
 /** Segments that the program of an empty queue may be sent, however short memory is. */
 const SEGMENTS_ALWAYS = 4;
 /** An echo older than this, ms, says nothing about the path. */
@@ -61,7 +63,7 @@ export function receiveStart(tcp: Tcp, t: number, receiveBuffer: number): void {
 /** Changes a connection's buffer: bytes, as far as the scale that was agreed on reaches, or 0: it tunes itself from now on. */
 export function receiveBufferSet(tcp: Tcp, t: number, bytes: number): void {
   const m = tcp.m;
-  receiveShrink(tcp, t, 0);
+  receiveShrink(tcp, t);
   if (bytes === 0) {
     m[t + FLAGS2] |= RCV_AUTO;
     m[t + RCV_BUF] = FIRST;
@@ -130,23 +132,27 @@ function windowSpace(tcp: Tcp, t: number): number {
   const most = windowMost(m, t);
   const space = (m[t + RCV_BUF] < most ? m[t + RCV_BUF] : most) - queued;
   if (memoryLevel(tcp) === CALM) return space;
-  let share = fairShare(tcp) - queued;
+  let fair = fairShare(tcp) - queued;
   // A program that reads as it goes needs no chunk, and must be able to go on.
   const always = SEGMENTS_ALWAYS * m[t + MSS];
-  if (queued === 0 && share < always) share = always;
-  if (share >= space) return space;
+  if (queued === 0 && fair < always) fair = always;
+  if (fair >= space) return space;
   tcp.counters.windowsHeld++;
-  return share;
+  return fair;
 }
 
-/** Once a round trip: has the program consumed half a window? Then it gets four times what it consumed. */
+/**
+ * Once a round trip: the buffer shall hold twice what the program consumed in it. In slow start the sender has doubled
+ * by the time this window reaches it, and doubles again before the next one does: then it is four times as much, and
+ * between, by how much more it was than in the round trip before.
+ */
 function tune(tcp: Tcp, t: number): void {
   const m = tcp.m;
   const buffer = m[t + RCV_BUF];
   const consumed = (m[t + RCV_NXT] - m[t + RCVQ_LENGTH]) | 0;
   if (m[t + TUNE_AT] === 0) {
     m[t + TUNE_SEQ] = consumed;
-    m[t + TUNE_AT] = tcp.nowUs | 1;
+    m[t + TUNE_AT] = tcp.nowUs || 1;
     return;
   }
   let bytes = (consumed - m[t + TUNE_SEQ]) | 0;
@@ -162,18 +168,21 @@ function tune(tcp: Tcp, t: number): void {
   }
   if (elapsed >= 0 && elapsed < rtt) return;
   m[t + TUNE_SEQ] = consumed;
-  m[t + TUNE_AT] = tcp.nowUs | 1;
+  m[t + TUNE_AT] = tcp.nowUs || 1;
   if (bytes < 0 || elapsed <= 0) return;
   // Over several round trips, as after a pause: what one of them would have brought.
   if (elapsed > 2 * rtt) bytes = (bytes * (rtt / elapsed)) | 0;
-  if (2 * bytes >= buffer) grow(tcp, t, 4 * bytes);
-  else yieldShare(tcp, t);
-  if (m[t + RCV_BUF] > FIRST) m[coldOf(tcp, t) + RCV_SPACE] = bytes;
+  // Neither grown nor about to: nothing to remember.
+  if (buffer <= FIRST && 4 * bytes < buffer) return;
+  const last = coldOf(tcp, t) + RCV_SPACE;
+  const more = bytes - (m[last] > 0 ? m[last] : bytes >> 1);
+  m[last] = bytes;
+  grow(tcp, t, 2 * bytes + (more > 0 ? AHEAD * more : 0));
 }
 
 /** Raises the buffer towards `wanted` bytes, as far as scale, limit and budget allow. */
 function grow(tcp: Tcp, t: number, wanted: number): void {
-  const { m, memory } = tcp;
+  const m = tcp.m;
   const now = m[t + RCV_BUF];
   let most = windowMost(m, t);
   if (most > tcp.limits.receiveBufferMax) most = tcp.limits.receiveBufferMax;
@@ -186,45 +195,51 @@ function grow(tcp: Tcp, t: number, wanted: number): void {
     tcp.counters.windowsNotGrown++;
     return;
   }
-  if (next - FIRST > growthAllowed(tcp, now)) {
+  if (next > share(tcp, now)) {
     // Not enough for all: those who are silent don't need theirs.
     memoryReclaim(tcp, false);
-    const allowed = FIRST + growthAllowed(tcp, now);
+    const allowed = share(tcp, now);
     if (next > allowed) {
       tcp.counters.windowsNotGrown++;
       next = allowed;
     }
   }
-  if (next === now) return;
-  memory.grown += next - now;
-  m[t + RCV_BUF] = next;
+  resize(tcp, t, next);
   holderAdd(tcp, t);
 }
 
-/** What a buffer of `now` bytes may have grown by: no more than is left over for others then. */
-function growthAllowed(tcp: Tcp, now: number): number {
+/** What a buffer of `now` bytes may have of the budget: no more than is left over for others then. */
+function share(tcp: Tcp, now: number): number {
   const { grown, grownMax } = tcp.memory;
-  const allowed = ((grownMax - grown + (now - FIRST)) / 2) | 0;
-  return allowed > 0 ? allowed : 0;
+  const allowed = ((grownMax - grown + now) / 2) | 0;
+  return allowed > FIRST ? allowed : FIRST;
 }
 
-/** A buffer that holds more than its part, now that others want theirs, gives some back. */
+/** Bytes that a buffer counts for: nothing until it grows, then all of it. */
+function covered(buffer: number): number {
+  return buffer > FIRST ? buffer : 0;
+}
+
+function resize(tcp: Tcp, t: number, bytes: number): void {
+  const m = tcp.m;
+  tcp.memory.grown += covered(bytes) - covered(m[t + RCV_BUF]);
+  m[t + RCV_BUF] = bytes;
+}
+
+/** A buffer that has more than its part, now that others want theirs, gives some back. */
 function yieldShare(tcp: Tcp, t: number): void {
   const now = tcp.m[t + RCV_BUF];
-  const allowed = growthAllowed(tcp, now);
-  if (now - FIRST > allowed) receiveShrink(tcp, t, allowed);
+  if (now > FIRST && now > share(tcp, now)) resize(tcp, t, share(tcp, now));
 }
 
 /**
- * Takes back what a buffer that tunes itself has grown by, but for `keep` bytes. What the peer was told stands; the
- * window only doesn't move until it is used up. @returns whether there was anything to take
+ * Takes back what a buffer that tunes itself has grown by. What the peer was told stands; the window only doesn't move
+ * until it is used up. @returns whether there was anything to take
  */
-export function receiveShrink(tcp: Tcp, t: number, keep: number): boolean {
+export function receiveShrink(tcp: Tcp, t: number): boolean {
   const m = tcp.m;
-  const excess = m[t + RCV_BUF] - FIRST - keep;
-  if ((m[t + FLAGS2] & RCV_AUTO) === 0 || excess <= 0) return false;
-  tcp.memory.grown -= excess;
-  m[t + RCV_BUF] -= excess;
+  if ((m[t + FLAGS2] & RCV_AUTO) === 0 || m[t + RCV_BUF] <= FIRST) return false;
+  resize(tcp, t, FIRST);
   return true;
 }
 

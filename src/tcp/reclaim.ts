@@ -23,7 +23,7 @@ export function memoryReclaim(tcp: Tcp, prune: boolean): void {
     if (b.hand >= b.holderCount) b.hand = 0;
     const t = m[b.holders + b.hand++];
     if (((tcp.nowMs - m[t + RCV_AT]) | 0) < SILENT_MS) continue;
-    if (receiveShrink(tcp, t, 0)) tcp.counters.windowsReclaimed++;
+    if (receiveShrink(tcp, t)) tcp.counters.windowsReclaimed++;
     if (prune) reassemblyPrune(tcp, t, tcp.chunks.count);
     if (m[t + OOO] === 0) {
       holderRemove(tcp, t);
@@ -36,6 +36,6 @@ export function memoryReclaim(tcp: Tcp, prune: boolean): void {
 export function memoryForget(tcp: Tcp, t: number): void {
   // Who holds anything has a cold block.
   if ((tcp.m[t + FLAGS2] & COLD_USED) === 0) return;
-  receiveShrink(tcp, t, 0);
+  receiveShrink(tcp, t);
   holderRemove(tcp, t);
 }

@@ -2,8 +2,8 @@
  * SEND (RFC 9293 3.10.2): bytes join the send queue, within the connection's buffer and the engine's chunks.
  *
  * A buffer that tunes itself holds 64 KiB or two congestion windows: what is in flight, and as much for when its ACKs
- * have doubled the window (as Linux's tcp_sndbuf_expand). That is worked out when a program wants more than the last
- * answer, so a connection that sends little never asks.
+ * have doubled the window (as Linux's tcp_sndbuf_expand); it follows the window down, too. Its size is worked out when
+ * a program wants more than the last answer, so a connection that sends little never asks.
  *
  * With a low-water mark (Linux's TCP_NOTSENT_LOWAT) a program is kept from queueing more than so many bytes that can't
  * be sent yet: what it writes then is the latest it has. The mark stands in SND_BUF, since a queue that small is
@@ -128,8 +128,9 @@ export function sendRoom(tcp: Tcp, t: number): number {
   const full = fullAt(tcp, t);
   if ((m[t + FLAGS2] & SND_AUTO) !== 0) {
     const { sendBufferMax } = tcp.limits;
-    const wanted = 2 * m[t + CWND] < sendBufferMax ? 2 * m[t + CWND] : sendBufferMax;
-    if (wanted > m[full] && memoryLevel(tcp) === CALM) m[full] = wanted;
+    const windows = 2 * m[t + CWND];
+    const wanted = windows < FIRST ? FIRST : windows < sendBufferMax ? windows : sendBufferMax;
+    if (wanted < m[full] || memoryLevel(tcp) === CALM) m[full] = wanted;
   }
   let room = m[full] - m[t + SNDQ_LENGTH];
   if (full !== t + SND_BUF) {
@@ -146,15 +147,19 @@ export function unsent(m: Int32Array, t: number): number {
   return bytes > 0 ? bytes : 0;
 }
 
-/** An ACK came and the program waits for `writable`: is half of what it may queue free? */
+/**
+ * An ACK came and the program waits for `writable`: is it time? Half of a fixed buffer is free then; and a quarter of
+ * one that tunes itself, where half is in flight, so that the program has time until there is nothing left to send.
+ */
 export function sendWritable(tcp: Tcp, t: number): boolean {
   const m = tcp.m;
   const queued = m[t + SNDQ_LENGTH];
   if (queued <= m[t + SND_BUF] >> 1) return true;
-  // Grows it, if it is to grow.
+  // Works out the size anew.
   if (sendRoom(tcp, t) === 0) return false;
   const full = fullAt(tcp, t);
-  if (queued > m[full] >> 1) return false;
+  const quarters = (m[t + FLAGS2] & SND_AUTO) !== 0 ? 3 : 2;
+  if (queued > (m[full] >> 2) * quarters) return false;
   return full === t + SND_BUF || unsent(m, t) <= m[t + SND_BUF] >> 1;
 }
 

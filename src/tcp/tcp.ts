@@ -6,6 +6,7 @@ import { FlowTable } from '../memory/flow-table.ts';
 import { TimerWheel } from '../memory/timer-wheel.ts';
 import { HalfSipHash } from '../wire/siphash.ts';
 import { TcpOptions } from '../wire/tcp-options.ts';
+import { AckNews } from './ack-news.ts';
 import { BLOCK_WORDS, COLD, COLD_WORDS, MINI_WORDS, TCB } from './block.ts';
 import { BlockPool } from './block-pool.ts';
 import { bbr } from './congestion/bbr.ts';
@@ -20,6 +21,7 @@ import type { Listener } from './listen.ts';
 import type { OutputLists } from './lists.ts';
 import { MemoryBudget } from './memory.ts';
 import { PortCounters } from './ports.ts';
+import { RecordPool } from './record-pool.ts';
 import { Segment } from './segment.ts';
 import { Sources } from './sources.ts';
 
@@ -31,6 +33,8 @@ export interface TcpLimits {
   readonly miniBlocks: number;
   /** Chunks of 2 KiB shared by all send and receive queues. */
   readonly chunks: number;
+  /** Transmission records of 64 B: one for each part of what is outstanding that was sent at another time, or SACKed. */
+  readonly records: number;
   /** Of each connection, unless its own options say otherwise; 0: they tune themselves, up to the sizes below. */
   readonly receiveBuffer: number;
   readonly sendBuffer: number;
@@ -80,6 +84,7 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   miniBlocks: 32_768,
   // 138 MB, of which untouched pages cost nothing: two connections may fill a path of 1 Gbit/s and 100 ms each.
   chunks: 65_536,
+  records: 32_768,
   receiveBuffer: 0,
   sendBuffer: 0,
   // What a scale of 9 reaches. Twice the 12.5 MB that such a path holds, and half as much again.
@@ -133,6 +138,7 @@ export class Tcp {
   readonly table: FlowTable;
   readonly chunks: ChunkPool;
   readonly memory: MemoryBudget;
+  readonly records: RecordPool;
   readonly wheel: TimerWheel;
   /** Connections that wait for their next send time: a wheel of cold blocks, in us. */
   readonly pacer: TimerWheel;
@@ -144,6 +150,7 @@ export class Tcp {
   readonly segment = new Segment();
   readonly options = new TcpOptions();
   readonly sample = new AckSample();
+  readonly news = new AckNews();
   readonly ports = new PortCounters();
   readonly fastOpen = new FastOpen();
   /** null: no limit per source. */
@@ -180,8 +187,10 @@ export class Tcp {
   cwndHeld = 0;
   /** Connections with urgent data to announce. */
   urgentSenders = 0;
-  /** Recency stamp of out-of-order data. */
-  stamp = 0;
+  /** Bytes that pacing lets the connection that is being served send. */
+  allowance = 0;
+  /** Runs of out-of-order data so far; see reassembly.ts. */
+  runsBegun = 0;
 
   /**
    * @param secret at least 8 unpredictable bytes.
@@ -211,6 +220,7 @@ export class Tcp {
         : null;
     this.chunks = new ChunkPool(arena, 'chunks', limits.chunks);
     this.memory = new MemoryBudget(arena, limits.chunks, this.chunks.dataBytes, limits.connections);
+    this.records = new RecordPool(arena, 'transmission records', limits.records);
     this.wheel = new TimerWheel(arena, 'timer wheel', nowMs, {
       next: TCB.T_NEXT,
       prev: TCB.T_PREV,

@@ -118,7 +118,7 @@ export class TcpContext {
       secret: Int32Array.of(1, 2, 3, 4),
       now: this.now,
       congestionControls: options.congestionControls ?? [],
-      limits: { connections: 64, miniBlocks: 64, chunks: 1024, ...options.limits },
+      limits: { connections: 64, miniBlocks: 64, chunks: 1024, records: 1024, ...options.limits },
     });
     const addresses =
       mtu >= 1280 ? [`${ADDRESS[4].engine}/24`, `${ADDRESS[6].engine}/64`] : [`${ADDRESS[4].engine}/24`];

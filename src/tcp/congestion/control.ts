@@ -10,13 +10,14 @@
  * TCP has done the rest: loss detection, in-flight accounting, the limits of RFC 7661 (validation.ts), restart after
  * idle, pacing (pacing.ts), and what a spurious loss must give back of CWND and SSTHRESH.
  */
-import { COLD, FLAG, FLAG2, TCB } from '../block.ts';
+import { COLD, FLAG, FLAG2, STATE, TCB } from '../block.ts';
 import { coldOf } from '../cold.ts';
+import { rateStart, rateStop } from '../rate.ts';
 import type { Tcp } from '../tcp.ts';
 import { pipeAcked, validationReset } from './validation.ts';
 import { restartWindow, startWindow } from './window.ts';
 
-const { CC, CC_WORDS, CWND, SSTHRESH, MSS, SND_UNA, SND_NXT, FLAGS, FLAGS2 } = TCB;
+const { STATE: ST, CC, CC_WORDS, CWND, SSTHRESH, MSS, SND_UNA, SND_NXT, FLAGS, FLAGS2 } = TCB;
 const { RECOVERY, LOSS } = FLAG;
 const { PACED, PACED_BY_OPTION, SAMPLED, COLD_USED } = FLAG2;
 const { UNDO_CWND, UNDO_SSTHRESH } = COLD;
@@ -31,7 +32,7 @@ export const CC_COLD_COUNT = 28;
  * Bytes and us. The rate fields are those of draft-ietf-ccwg-bbr 4.1 (delivery rate estimation).
  */
 export class AckSample {
-  /** Newly acknowledged by SND.UNA; newly SACKed; newly marked lost. */
+  /** Newly acknowledged by SND.UNA, and not SACKed before; newly SACKed; newly marked lost. */
   acked = 0;
   sacked = 0;
   lost = 0;
@@ -145,11 +146,19 @@ export function congestionChange(tcp: Tcp, t: number, module: number): void {
 function begin(tcp: Tcp, t: number): void {
   const m = tcp.m;
   const module = tcp.congestions[m[t + CC]];
-  let flags = m[t + FLAGS2] & ~(PACED | SAMPLED);
-  if (module.paces === true || (flags & PACED_BY_OPTION) !== 0 || tcp.limits.pacing) flags |= PACED;
-  if (module.sampled !== undefined) flags |= SAMPLED;
-  m[t + FLAGS2] = flags;
+  const flags = m[t + FLAGS2];
+  const paced = module.paces === true || (flags & PACED_BY_OPTION) !== 0 || tcp.limits.pacing;
+  m[t + FLAGS2] = paced ? flags | PACED : flags & ~PACED;
+  if (m[t + ST] >= STATE.ESTABLISHED) congestionOpened(tcp, t);
   module.start?.(tcp, t);
+}
+
+/** The handshake is complete: a module with `sampled` gets its samples from here on. */
+export function congestionOpened(tcp: Tcp, t: number): void {
+  const wanted = tcp.congestions[tcp.m[t + CC]].sampled !== undefined;
+  const sampled = (tcp.m[t + FLAGS2] & SAMPLED) !== 0;
+  if (wanted && !sampled) rateStart(tcp, t);
+  else if (!wanted && sampled) rateStop(tcp, t);
 }
 
 /** In recovery from a timeout, an ACK may cover what was delivered long before: one segment for each (RFC 3465 2.3). */

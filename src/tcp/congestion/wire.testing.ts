@@ -10,7 +10,6 @@ import { Arena } from '../../memory/arena.ts';
 import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH } from '../../memory/ring.ts';
 import type { TcpInfo } from '../info.ts';
 import type { TcpLimits } from '../tcp.ts';
-import type { AckSample } from './control.ts';
 
 export const NEAR = '10.0.0.1';
 export const FAR = '10.0.0.2';
@@ -51,8 +50,8 @@ class Channel {
     this.#line.push({ due, words });
   }
 
-  /** Puts what is due into the port's tx ring, as far as there are slots. @param seen Called with each frame */
-  give(to: Port, now: number, seen: (at: number) => void): void {
+  /** Puts what is due into the port's tx ring, as far as there are slots. */
+  give(to: Port, now: number): void {
     const m = this.#m;
     const { tx } = to;
     while (this.#head < this.#line.length && this.#line[this.#head].due <= now && tx.available > 0) {
@@ -62,12 +61,12 @@ class Channel {
       for (const word of [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX]) m[slot + word] = words[word];
       words[DESC_AT] = spare;
       this.#free.push(words);
-      seen(m[slot + DESC_AT]);
       tx.head = (tx.head + 1) | 0;
     }
     to.txSync();
-    if (this.#head > 4096) this.#line.splice(0, this.#head);
-    if (this.#head > 4096) this.#head = 0;
+    if (this.#head <= 4096) return;
+    this.#line.splice(0, this.#head);
+    this.#head = 0;
   }
 }
 
@@ -91,8 +90,6 @@ export class Wire {
   readonly #forth: Channel;
   readonly #back: Channel;
   #freeAt = 0;
-  /** Samples for a's ACKs, as long as nothing is lost. */
-  readonly #sampler = new Sampler();
   conn: Conn = 0;
 
   constructor(options: WireOptions) {
@@ -168,10 +165,8 @@ export class Wire {
 
   step(): void {
     this.now += this.#step_ms;
-    this.#forth.give(this.#far, this.now, () => {});
-    this.#back.give(this.#near, this.now, (at) =>
-      this.#sampler.acked(this.arena, at, this.now, this.a.tcp.sample),
-    );
+    this.#forth.give(this.#far, this.now);
+    this.#back.give(this.#near, this.now);
     this.a.breath(this.now);
     this.b.breath(this.now);
     this.#collect();
@@ -185,15 +180,13 @@ export class Wire {
   }
 
   #collect(): void {
-    const { arena } = this;
-    const m = arena.i32;
+    const m = this.arena.i32;
     const half = this.#rtt_ms / 2;
     let burst = 0;
     for (let n = this.#near.rxSync(); n > 0; n--) {
       const slot = this.#near.rx.slot(this.#near.rx.head);
       const length = m[slot + DESC_LENGTH];
       burst += length;
-      this.#sampler.sent(arena, m[slot + DESC_AT], length, this.now);
       const queued = Math.max(0, this.#freeAt - this.now) * this.bytesPerMs;
       if (queued + length > this.queueMax) this.drops++;
       else {
@@ -208,76 +201,5 @@ export class Wire {
       this.#back.take(this.#far.rx.slot(this.#far.rx.head), this.now + half);
       this.#far.rx.head = (this.#far.rx.head + 1) | 0;
     }
-  }
-}
-
-/** Where a frame's TCP header is, and its fields. */
-const TCP_AT = 20;
-
-interface Snapshot {
-  readonly end: number;
-  readonly at: number;
-  readonly delivered: number;
-  readonly deliveredAt: number;
-  readonly firstSentAt: number;
-  readonly inFlight: number;
-}
-
-/** The rate sampler of draft-ietf-ccwg-bbr 4.1, for a flow without losses; ms. */
-class Sampler {
-  readonly #sent: Snapshot[] = [];
-  #oldest = 0;
-  #delivered = 0;
-  #deliveredAt = 0;
-  #firstSentAt = 0;
-  #end = 0;
-  #una = 0;
-
-  sent(arena: Arena, frame: number, length: number, now: number): void {
-    const headers = TCP_AT + (arena.u8[frame + TCP_AT + 12] >> 4) * 4;
-    if (length <= headers) return;
-    const end = (arena.view.getInt32(frame + TCP_AT + 4, false) + length - headers) | 0;
-    if (this.#sent.length === 0) this.#una = (end - length + headers) | 0;
-    if (((end - this.#end) | 0) < 0 && this.#sent.length > 0) return;
-    this.#end = end;
-    if (this.#oldest === this.#sent.length) this.#firstSentAt = this.#deliveredAt = now;
-    this.#sent.push({
-      end,
-      at: now,
-      delivered: this.#delivered,
-      deliveredAt: this.#deliveredAt,
-      firstSentAt: this.#firstSentAt,
-      inFlight: (end - this.#una) | 0,
-    });
-  }
-
-  acked(arena: Arena, frame: number, now: number, s: AckSample): void {
-    const ack = arena.view.getInt32(frame + TCP_AT + 8, false);
-    s.rtt_us = -1;
-    s.acked = (ack - this.#una) | 0;
-    s.delivered = 0;
-    s.interval_us = 0;
-    if (this.#sent.length === 0 || s.acked <= 0) return;
-    let newest: Snapshot | null = null;
-    while (this.#oldest < this.#sent.length && ((this.#sent[this.#oldest].end - ack) | 0) <= 0)
-      newest = this.#sent[this.#oldest++];
-    s.priorInFlight = (this.#end - this.#una) | 0;
-    this.#una = ack;
-    this.#delivered += s.acked;
-    this.#deliveredAt = now;
-    if (newest === null) return;
-    this.#firstSentAt = newest.at;
-    const interval_ms = Math.max(newest.at - newest.firstSentAt, now - newest.deliveredAt);
-    s.rtt_us = Math.max(1, Math.floor((now - newest.at) * 1000));
-    s.delivered = this.#delivered - newest.delivered;
-    s.priorDelivered = newest.delivered | 0;
-    s.interval_us = Math.floor(interval_ms * 1000);
-    s.txInFlight = newest.inFlight;
-    s.lostSince = 0;
-    s.lost = 0;
-    s.sacked = 0;
-    s.inFlight = (this.#end - ack) | 0;
-    if (this.#oldest > 65_536) this.#sent.splice(0, this.#oldest);
-    if (this.#oldest > 65_536) this.#oldest = 0;
   }
 }
