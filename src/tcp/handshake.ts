@@ -177,8 +177,8 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
   if (m[t + BACKOFF] > 0) synLost(tcp, t);
   m[t + BACKOFF] = 0;
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
-  congestionOpened(tcp, t);
   mtuSearchOpen(tcp, t);
+  congestionOpened(tcp, t);
   eventPush(tcp, t, EVENT_OPEN, 0, 0);
   if (m[t + SNDQ_LENGTH] > 0 || (m[t + FLAGS] & FIN_QUEUED) !== 0) {
     listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);
