@@ -74,8 +74,8 @@ export class SocketTable {
     const t = tcp.blocks.find(conn);
     const listening = this.#listening[tcp.m[t + TCB.LISTENER] - 1];
     // The listener was closed in this very batch, and its number may have a new owner.
-    if (listening === undefined || listening.port !== (tcp.m[t + TCB.PORTS] & 0xffff))
-      this.engine.abort(conn);
+    const port = tcp.m[t + TCB.PORTS] & 0xffff;
+    if (listening === undefined || (listening.port !== port && listening.port !== 0)) this.engine.abort(conn);
     else listening.accept(conn);
   }
 

@@ -234,9 +234,15 @@ function quote6(ip: Ip, at: number, length: number): number {
   return upper;
 }
 
-/** Whether the quoted source is ours, on whichever interface: routes may be asymmetric. */
+/**
+ * Whether the quoted source is ours, on whichever interface: routes may be asymmetric. Of another host's address only
+ * the transport can tell whether it uses it, if that is where the error went.
+ */
 function isOurs(ip: Ip): boolean {
   const { error, packet: p } = ip;
+  if (p.foreign !== 0) {
+    return error.src0 === p.dst0 && error.src1 === p.dst1 && error.src2 === p.dst2 && error.src3 === p.dst3;
+  }
   for (const iface of ip.interfaces) {
     if (
       p.version === 4

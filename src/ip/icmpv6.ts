@@ -9,6 +9,7 @@ import {
   ICMPV6_UNREACHABLE,
   icmpv6Check,
   icmpv6Code,
+  icmpv6IsError,
   icmpv6Mtu,
   icmpv6Type,
   UNREACHABLE6_PORT,
@@ -36,6 +37,10 @@ export function icmpv6Input(ip: Ip, iface: Interface): void {
     return;
   }
   const type = icmpv6Type(view, p.l4At);
+  if (p.foreign !== 0 && !icmpv6IsError(type)) {
+    counters.notForUs++;
+    return;
+  }
   if (ndpIsType(type)) {
     ndpInput(ip, iface);
     return;

@@ -296,7 +296,8 @@ function dispatch(ip: Ip, iface: Interface, p: Packet, protocol: number, icmp: n
     iface.counters.castTcp++;
     return 0;
   }
-  if (p.foreign !== 0) {
+  // Errors about what our transparent connections sent come to the addresses that they use.
+  if (p.foreign !== 0 && protocol !== icmp) {
     iface.counters.notForUs++;
     return 0;
   }

@@ -1,9 +1,10 @@
 /** Listeners: which packets they take (RFC 9293 3.9.1.1), IP versions, and other hosts' addresses. */
 import { describe, expect, test } from 'vitest';
 import type { ListenOptions } from '../engine/engine.ts';
+import { emitIcmp } from '../wire/icmp.ts';
 import { emitIpv4Packet } from '../wire/ipv4.ts';
 import { emitIpv6Packet } from '../wire/ipv6.ts';
-import { PROTOCOL_TCP } from '../wire/protocols.ts';
+import { PROTOCOL_ICMP, PROTOCOL_TCP } from '../wire/protocols.ts';
 import { emitTcp } from '../wire/tcp.ts';
 import { MODERN, TcpContext } from './testing.ts';
 
@@ -191,6 +192,33 @@ describe('transparent listeners', () => {
     c.packet(emitIpv4Packet({ src, dst, protocol: PROTOCOL_TCP, payload }));
     c.run();
     expect(c.events()).toEqual(['open']);
+  });
+
+  test('ICMP errors about such a connection are heard, other ICMP to its address is not', () => {
+    const c = new TcpContext();
+    c.connect({ localAddress: '203.0.113.7', transparent: true });
+    c.peer.take();
+    const icmp = (kind: 'echo request' | 'unreachable', quotedFrom: string) => {
+      const quoted = emitTcp(
+        { srcPort: 80, dstPort: 5000, seq: c.peer.irs, flags: 2 },
+        { src: quotedFrom, dst: '10.0.0.2' },
+      );
+      const original = { src: quotedFrom, dst: '10.0.0.2', protocol: PROTOCOL_TCP, payload: quoted };
+      const payload = emitIcmp(
+        kind === 'unreachable'
+          ? { kind, code: 3, mtu: 0, payload: emitIpv4Packet(original) }
+          : { kind, id: 1, seq: 1, payload: new Uint8Array(4) },
+      );
+      const packet = { src: '10.0.0.2', dst: '203.0.113.7', protocol: PROTOCOL_ICMP, payload };
+      c.packet(emitIpv4Packet(packet));
+      c.run();
+    };
+    icmp('echo request', '203.0.113.7');
+    expect(c.engine.ip.interfaces[0].counters.notForUs).toBe(1);
+    icmp('unreachable', '203.0.113.8');
+    expect(c.events()).toEqual([]);
+    icmp('unreachable', '203.0.113.7');
+    expect(c.events()).toEqual(['close 2']);
   });
 
   test('SYN cookies work for them too', () => {

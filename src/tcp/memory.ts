@@ -4,7 +4,7 @@
  *     calm      to 1/2      whoever asks; windows grow
  *     pressure  to 3/4      windows and send queues within fair shares, which come to nothing here; out-of-order data
  *     high      to 7/8      in-order data of programs that leave it, within windows that stand
- *               to 15/16    the first two chunks of a send queue
+ *               to 15/16    the first two chunks of a send queue; the first data of a new connection
  *               to the last in-order data of programs that take it as it comes
  *
  * Pressure ends below 3/8 and high below 5/8, so that neither flickers. The marks stand to each other as those of

@@ -19,6 +19,7 @@ const {
   FIN_AHEAD,
   FIN_AHEAD_SEQ,
   RCV_NXT,
+  IRS,
   BYTES_IN,
   HANDLE,
   RCVQ_LENGTH,
@@ -148,12 +149,16 @@ export function receiveClear(tcp: Tcp, t: number): void {
 
 /**
  * Chunks are short: may `need` of them be promised to data that is next in order and within the window? A program that
- * reads as it goes will not need them, and may have the last one. One that leaves its data leaves the last eighth too.
- * What the connection keeps out of order is worth less than what is in order, and makes room.
+ * takes what it gets will not need them, and may have the last one. One that leaves its data leaves the last eighth
+ * too, and one that was never seen to take any a sixteenth. What the connection keeps out of order is worth less than
+ * what is in order, and makes room.
  */
 export function receiveAdmit(tcp: Tcp, t: number, need: number): boolean {
-  const pool = tcp.chunks;
-  const leaves = tcp.m[t + RCVQ_LENGTH] > 0 ? pool.count >> 3 : 0;
+  const { m, chunks: pool } = tcp;
+  const queued = m[t + RCVQ_LENGTH];
+  let leaves = 0;
+  if (queued > 0) leaves = pool.count >> 3;
+  else if (m[t + RCV_NXT] === ((m[t + IRS] + 1) | 0)) leaves = pool.count >> 4;
   const missing = need + leaves + tcp.chunksPromised - pool.free;
   if (missing <= 0) return true;
   reassemblyPrune(tcp, t, missing);

@@ -43,18 +43,31 @@ export function sendStart(tcp: Tcp, t: number, sendBuffer: number, lowWater: num
 /** Changes a connection's buffer: bytes, or 0: it tunes itself from now on. What is queued stays. */
 export function sendBufferSet(tcp: Tcp, t: number, bytes: number): void {
   const m = tcp.m;
+  const mark = sendLowWater(tcp, t);
+  sendLowWaterSet(tcp, t, 0);
   if (bytes === 0) m[t + FLAGS2] |= SND_AUTO;
   else m[t + FLAGS2] &= ~SND_AUTO;
-  m[fullAt(tcp, t)] = bytes === 0 ? FIRST : bytes;
+  m[t + SND_BUF] = bytes === 0 ? FIRST : bytes;
+  sendLowWaterSet(tcp, t, mark);
 }
 
-/** @param lowWater Bytes; 0 takes the mark away. */
+/** @param lowWater Bytes, no more than a fixed buffer's; 0 takes the mark away. */
 export function sendLowWaterSet(tcp: Tcp, t: number, lowWater: number): void {
   const m = tcp.m;
-  const full = m[fullAt(tcp, t)];
-  const cold = coldOf(tcp, t);
-  m[cold + SND_FULL] = lowWater > 0 ? full : 0;
-  m[t + SND_BUF] = lowWater > 0 ? lowWater : full;
+  const old = fullAt(tcp, t);
+  let full = m[old];
+  if (old !== t + SND_BUF) m[old] = 0;
+  if (lowWater > 0) {
+    const auto = (m[t + FLAGS2] & SND_AUTO) !== 0;
+    if (auto && full < lowWater) full = lowWater;
+    m[coldOf(tcp, t) + SND_FULL] = full;
+    m[t + SND_BUF] = lowWater < full ? lowWater : full;
+  } else m[t + SND_BUF] = full;
+}
+
+/** The mark in force, or 0. */
+export function sendLowWater(tcp: Tcp, t: number): number {
+  return fullAt(tcp, t) === t + SND_BUF ? 0 : tcp.m[t + SND_BUF];
 }
 
 /** Word that holds the size of the buffer itself. */
@@ -129,7 +142,9 @@ export function sendRoom(tcp: Tcp, t: number): number {
   if ((m[t + FLAGS2] & SND_AUTO) !== 0) {
     const { sendBufferMax } = tcp.limits;
     const windows = 2 * m[t + CWND];
-    const wanted = windows < FIRST ? FIRST : windows < sendBufferMax ? windows : sendBufferMax;
+    let wanted = windows < sendBufferMax ? windows : sendBufferMax;
+    if (wanted < FIRST) wanted = FIRST;
+    if (wanted < m[t + SND_BUF] && full !== t + SND_BUF) wanted = m[t + SND_BUF];
     if (wanted < m[full] || memoryLevel(tcp) === CALM) m[full] = wanted;
   }
   let room = m[full] - m[t + SNDQ_LENGTH];

@@ -234,6 +234,38 @@ describe('delayed ACKs (RFC 9293 3.8.6.3, RFC 5681 4.2)', () => {
     expect(c.engine.tcp.counters.delayedAcks).toBe(0);
   });
 
+  test('after a second’s silence the first go at once again', () => {
+    const c = settled(new TcpContext().establish({ mss: MSS }));
+    c.pass(900);
+    c.peer.inject({ length: 10 });
+    c.peer.expectNothing();
+    c.pass(1100);
+    c.peer.take();
+    for (let i = 0; i < QUICK; i++) {
+      c.peer.inject({ length: 10 });
+      c.peer.expect({ ack: 101 + 10 * i });
+    }
+    c.peer.inject({ length: 10 });
+    c.peer.expectNothing();
+  });
+
+  test('two segments of a peer whose own are shorter than ours count as full', () => {
+    const c = settled(new TcpContext().establish({ mss: MSS }));
+    c.peer.inject({ length: 900 });
+    c.peer.expectNothing();
+    c.peer.inject({ length: 900 });
+    c.peer.expect({ ack: 81 + 1800 });
+  });
+
+  test('a peer whose window has no room for another segment need not wait', () => {
+    const c = new TcpContext({ limits: { receiveBuffer: 1500 } }).establish({ mss: MSS });
+    for (let i = 0; i < 50; i++) {
+      c.peer.inject({ length: MSS });
+      c.peer.expect({ ack: 1 + MSS * (i + 1), window: 1500 });
+    }
+    expect(c.engine.tcp.counters.delayedAcks).toBe(0);
+  });
+
   test('a batch gets one ACK, whatever it was made of', () => {
     const c = settled(new TcpContext().establish({ mss: MSS }));
     for (let i = 0; i < 20; i++) c.peer.send({ length: MSS });
