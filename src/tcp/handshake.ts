@@ -213,6 +213,6 @@ export function fastOpenEstablished(tcp: Tcp, t: number, s: Segment): void {
  * Our SYN or SYN-ACK had to be sent again: without an RTT to go by, 3 s pass until the first retransmission (RFC 6298
  * 5.7), which is what this RTTVAR makes of it.
  */
-export function synLost(m: Int32Array, t: number): void {
-  if (m[t + SRTT] === 0) m[t + RTTVAR] = RTTVAR_SYN_LOST;
+export function synLost(tcp: Tcp, t: number): void {
+  if (tcp.m[t + SRTT] === 0) tcp.m[t + RTTVAR] = RTTVAR_SYN_LOST;
 }

@@ -452,8 +452,7 @@ function sendTailProbe(tcp: Tcp, iface: Interface, t: number): boolean {
   const window = m[t + SND_WND] - outstanding;
   let n = m[t + SNDQ_LENGTH] - outstanding;
   if (n > m[t + MSS]) n = m[t + MSS];
-  if (n > window) n = window;
-  if (n > 0) {
+  if (n > 0 && n <= window) {
     sendData(tcp, iface, t, slot, seq, outstanding, n, F_PSH, 0);
     m[t + SND_NXT] = (seq + n) | 0;
     m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
