@@ -162,6 +162,39 @@ describe('fragments', () => {
     );
   });
 
+  test.each<[string, [number, number, boolean][]]>([
+    [
+      'go beyond its end',
+      [
+        [96, 108, false],
+        [112, 120, true],
+      ],
+    ],
+    [
+      'end it twice',
+      [
+        [96, 108, false],
+        [40, 48, false],
+      ],
+    ],
+    [
+      'end it before others that have come',
+      [
+        [64, 96, true],
+        [40, 48, false],
+      ],
+    ],
+  ])('that %s end their datagram', (_name, pieces) => {
+    for (const version of [4, 6] as const) {
+      const host = new Host();
+      const whole = datagram(version, 200);
+      for (const [start, end, more] of pieces) host.receive(piece(version, whole, start, end, {}, more));
+      expect([host.counters.fragmentsOverlapping, host.counters.reassembled]).toEqual([1, 0]);
+      expect(host.receive(piece(version, whole, 0, 96, {}, true))).toBe(0);
+      expect(host.counters.fragmentsOverlapping).toBe(2);
+    }
+  });
+
   test('of whatever kind give what was sent, or nothing', () => {
     const host = new Host();
     // Mostly pieces of one cutting, which may come together; now and then others.
