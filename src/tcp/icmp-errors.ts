@@ -92,11 +92,11 @@ export function tcpIcmpError(tcp: Tcp, e: IcmpError): void {
   }
   const reason = reasonOf(e);
   if ((reason & HARD) !== 0 && m[t + TCB.STATE] === STATE.SYN_SENT) tcpDestroy(tcp, t, reason & ~HARD);
-  else softErrorSet(m, t, reason & ~HARD);
+  else softErrorNote(m, t, reason & ~HARD);
 }
 
-/** Notes why nothing gets through just now; forgotten once anything is acknowledged. */
-export function softErrorSet(m: Int32Array, t: number, reason: number): void {
+/** Why the connection ends if nothing gets through any more. */
+export function softErrorNote(m: Int32Array, t: number, reason: number): void {
   m[t + SOFT_ERROR] = reason | (m[t + SND_UNA] << 8);
 }
 

@@ -49,8 +49,10 @@ function headers(m: Int32Array, t: number): number {
 /** The largest packet that the link and the peer take. */
 function ceiling(tcp: Tcp, t: number): number {
   const m = tcp.m;
-  const { mtu } = tcp.ip.interfaces[m[t + IFACE]];
-  const byPeer = (m[t + PEER_MSS] & 0xffff) + ((m[t + FLAGS] & V6) !== 0 ? 60 : 40);
+  const v6 = (m[t + FLAGS] & V6) !== 0;
+  const iface = tcp.ip.interfaces[m[t + IFACE]];
+  const mtu = v6 ? iface.mtu6 : iface.mtu;
+  const byPeer = (m[t + PEER_MSS] & 0xffff) + (v6 ? 60 : 40);
   return byPeer < mtu ? byPeer : mtu;
 }
 
