@@ -44,11 +44,14 @@ export { ARENA_BYTES_MAX, Arena, ArenaFullError } from './memory/arena.ts';
 export { COLD, FLAG, TCB } from './tcp/block.ts';
 export { coldOf } from './tcp/cold.ts';
 export { AckSample, type CongestionControl } from './tcp/congestion/control.ts';
+export type { EcnMode } from './tcp/ecn.ts';
 export type { TcpInfo } from './tcp/info.ts';
 export {
   CLOSED_ABORTED,
   CLOSED_CLEAN,
   CLOSED_CODES,
+  CLOSED_NET_UNREACHABLE,
+  CLOSED_PROTOCOL,
   CLOSED_REFUSED,
   CLOSED_RESET,
   CLOSED_TIMEOUT,

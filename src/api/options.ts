@@ -10,6 +10,7 @@ import { QUEUE_WORDS } from '../memory/byte-queue.ts';
 import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS } from '../tcp/block.ts';
 import { BLOCKS_MAX } from '../tcp/block-pool.ts';
 import type { CongestionControl } from '../tcp/congestion/control.ts';
+import { ECN_MODES } from '../tcp/ecn.ts';
 import { RECORD_WORDS } from '../tcp/record-pool.ts';
 import { CONGESTION_CONTROLS } from '../tcp/tcp.ts';
 import { UDP_SOCKETS_MAX } from '../udp/udp.ts';
@@ -132,6 +133,8 @@ const limits = z
     udpSockets: count.max(UDP_SOCKETS_MAX),
     udpChunks: count,
     udpReceiveBuffer: buffer,
+    ecn: z.enum(ECN_MODES),
+    mtuProbing: z.enum(['off', 'auto', 'always']),
   })
   .partial();
 

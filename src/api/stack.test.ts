@@ -70,8 +70,15 @@ describe('options', () => {
       fc.asyncProperty(
         fc.integer({ min: 1, max: 50_000 }),
         fc.integer({ min: 1, max: 5000 }),
-        async (connections, chunks) => {
-          const limits = { ...LIMITS_DEFAULT, connections, miniBlocks: connections, chunks };
+        fc.constantFrom(0, 5),
+        async (connections, chunks, connectionsPerSource) => {
+          const limits = {
+            ...LIMITS_DEFAULT,
+            connections,
+            miniBlocks: connections,
+            chunks,
+            connectionsPerSource,
+          };
           const [port] = createCable(new Arena(arenaBytes(limits, 1 << 20)), 'x', { slots: 64 });
           const stack = await Stack.open({ device: port, addresses: ['10.0.0.1/24'], limits });
           await stack.close();

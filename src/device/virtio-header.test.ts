@@ -137,6 +137,27 @@ describe('encode', () => {
     expect(encode(place(arp), FRAME_CHECKSUM_FILL, true)).toBe(false);
   });
 
+  test('a super-segment with CWR says that only its first segment has it', () => {
+    for (const [cwr, type] of [
+      [0, 1],
+      [0x80, 0x81],
+    ]) {
+      const { frame } = build({
+        v6: false,
+        ether: false,
+        tcp: true,
+        extra: 0,
+        payload: new Uint8Array(3000),
+      });
+      frame[20 + 13] |= cwr;
+      const bytes = place(frame);
+      expect(encode(bytes, FRAME_SEGMENT, false, 1000)).toBe(true);
+      expect(bytes[1]).toBe(type);
+      expect(encode(bytes, FRAME_CHECKSUM_FILL, false)).toBe(true);
+      expect(bytes[1]).toBe(0);
+    }
+  });
+
   test('a frame cut anywhere before the end of what it would point at is refused', () => {
     fc.assert(
       fc.property(anyCase, fc.nat(400), (each, cut) => {

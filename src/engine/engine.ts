@@ -20,6 +20,7 @@ import {
   congestionChange,
 } from '../tcp/congestion/control.ts';
 import { paceDelay, paceRun } from '../tcp/congestion/pacing.ts';
+import { type EcnMode, ecnCodepoint } from '../tcp/ecn.ts';
 import { EVENT_RESUME, EVENT_WRITABLE, eventPush } from '../tcp/events.ts';
 import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { type TcpInfo, tcpInfo } from '../tcp/info.ts';
@@ -139,6 +140,8 @@ export interface ListenOptions extends CongestionOptions, BufferOptions {
   readonly backlog?: number;
   /** Nagle's algorithm off for what is accepted. */
   readonly noDelay?: boolean;
+  /** Explicit Congestion Notification of what is accepted; the engine's limits say otherwise. */
+  readonly ecn?: EcnMode;
 }
 
 export interface ConnectOptions extends CongestionOptions, BufferOptions {
@@ -155,6 +158,8 @@ export interface ConnectOptions extends CongestionOptions, BufferOptions {
    */
   readonly fastOpen?: boolean;
   readonly noDelay?: boolean;
+  /** Explicit Congestion Notification; the engine's limits say otherwise. */
+  readonly ecn?: EcnMode;
 }
 
 export interface Endpoint {
@@ -237,6 +242,7 @@ export class Engine {
       fastOpen: fastOpen === true ? FAST_OPEN_PENDING : Number(fastOpen),
       handlers: this.#handlers.add(handlers),
       noDelay: options.noDelay ?? false,
+      ecn: options.ecn ?? this.tcp.limits.ecn,
       congestion: this.congestionChoice(options),
       ...this.#buffers(options),
     });
@@ -272,6 +278,7 @@ export class Engine {
       localPort: options.localPort ?? 0,
       handlers: this.#handlers.add(handlers),
       noDelay: options.noDelay ?? false,
+      ecn: options.ecn ?? this.tcp.limits.ecn,
       fastOpen: options.fastOpen ?? false,
       congestion: this.congestionChoice(options),
       ...this.#buffers(options),
@@ -483,7 +490,9 @@ export class Engine {
   setCongestion(conn: Conn, name: string): void {
     const module = this.#congestionIndex(name);
     const t = this.#find(conn);
-    if (t !== 0) congestionChange(this.tcp, t, module);
+    if (t === 0) return;
+    congestionChange(this.tcp, t, module);
+    ecnCodepoint(this.tcp, t);
   }
 
   isOpen(conn: Conn): boolean {
@@ -623,6 +632,7 @@ export class Engine {
     const m = ring.m;
     for (let i = 0; i < n; i++) {
       const d = ring.slot((ring.head + i) | 0);
+      tcp.frame = d;
       const protocol = ipInput(ip, iface, m[d + AT], m[d + LENGTH], m[d + FRAME_FLAGS]);
       if (protocol === PROTOCOL_TCP) tcpInput(tcp);
       else if (protocol !== 0) udpInput(this.udp);

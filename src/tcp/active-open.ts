@@ -6,6 +6,7 @@ import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } fr
 import { FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
 import { type CongestionChoice, congestionChoose, congestionStart } from './congestion/control.ts';
+import { type EcnMode, ecnHandshakeAck, ecnOpen, ecnStart, ecnSyn, ecnSynAck } from './ecn.ts';
 import { fastOpenAnswered, fastOpenStart, synData } from './fast-open.ts';
 import {
   blockStart,
@@ -33,6 +34,7 @@ const {
   STATE: ST,
   FLAGS,
   FLAGS2,
+  BACKOFF,
   IFACE,
   LISTENER,
   TS_OFFSET,
@@ -51,7 +53,6 @@ const {
   RCV_BUF,
   RCV_AT,
   SENT_AT,
-  BACKOFF,
 } = TCB;
 const { PROBE } = FLAG;
 const { FAST_OPEN } = FLAG2;
@@ -73,6 +74,7 @@ export interface OpenOptions {
   readonly localPort?: number;
   readonly handlers: number;
   readonly noDelay: boolean;
+  readonly ecn: EcnMode;
   /** RFC 7413: what is queued before the SYN leaves may go with it. */
   readonly fastOpen: boolean;
   /** Bytes; 0: they tune themselves. */
@@ -146,6 +148,7 @@ export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   m[t + FLAGS] |= receiveShift(tcp, o.receiveBuffer) << 4;
   blockStart(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.notSentLowWater, o.handlers);
   if (o.congestion !== undefined) congestionChoose(tcp, t, o.congestion);
+  ecnOpen(m, t, o.ecn);
   // Timed from the breath that tries to send it: between breaths the clock stands still.
   m[t + FLAGS] |= PROBE;
   if (o.fastOpen) fastOpenStart(tcp, t);
@@ -183,12 +186,16 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
   if (!hasAck) {
     // Simultaneous open (RFC 9293 figure 7).
     m[t + ST] = STATE.SYN_RECEIVED;
+    // As if it had been the only SYN (RFC 9768 3.1.2).
+    ecnSyn(tcp, t, s, tcp.limits.ecn);
+    ecnStart(tcp, t);
     m[t + SND_WND] = s.window;
     m[t + FLAGS] |= PROBE;
     timerBy(tcp, t, m[t + RTX_AT]);
     listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
     return;
   }
+  ecnSynAck(tcp, t, s);
   if (m[t + BACKOFF] === 0) rttSample(m, t, (tcp.nowUs - m[t + SENT_AT]) | 0);
   else if (s.hasTimestamp === 1) {
     // Which of our SYNs it answers, only its echo tells (RFC 7323 4).
@@ -229,6 +236,7 @@ export function synReceivedAck(tcp: Tcp, t: number, s: Segment): boolean {
     resetFor(tcp, tcp.ip.packet, s);
     return false;
   }
+  ecnHandshakeAck(tcp, t, s, m[t + BACKOFF] > 0);
   if (passive) {
     fastOpenEstablished(tcp, t, s);
     return true;

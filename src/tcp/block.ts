@@ -35,8 +35,10 @@ export const TCB = {
   TS_OFFSET: -11,
   /** Listener's id + 1 of a passive open; 0: an active open. */
   LISTENER: -10,
-  /** MSS option received, bytes. */
+  /** The low half is the MSS option received, bytes; the high half belongs to PATH. */
   PEER_MSS: -9,
+  /** The same word: bits that every segment must look at, see PATH_FLAG; none for most connections. */
+  PATH: -9,
   /** IPv6: remote and local address, 4 words each in network order. */
   RADDR6: -8,
   LADDR6: -4,
@@ -152,7 +154,7 @@ export const TCB = {
   KEEP_AT: 76,
   ISS: 77,
   IRS: 78,
-  /** Last ICMP error heard (CLOSED_*), reported when the connection times out. */
+  /** Last ICMP error heard: CLOSED_*, and SND.UNA at that time << 8; reported when the connection times out. */
   SOFT_ERROR: 79,
 
   // --- line 5
@@ -221,6 +223,26 @@ export const COLD = {
   /** Probes of the tail, and reductions undone. */
   PROBES: 54,
   UNDOS: 55,
+  /** RFC 9768's r.cep, r.e0b, r.ceb and r.e1b, as they start there. Classic ECN counts CE in the first, from 0. */
+  R_CEP: 56,
+  R_E0B: 57,
+  R_CEB: 58,
+  R_E1B: 59,
+  /** s.cep and s.ceb. */
+  S_CEP: 60,
+  S_CEB: 61,
+  /** With FLAG2.CE_ROUND: SND.NXT at the last response to CE, which no other may follow before it is acknowledged. */
+  CE_RECOVER: 62,
+  /** High half: MTU told by ICMP that awaits proof, or 0. Low half: packets that an ACK acknowledges on average, << 3. */
+  TOLD_MTU: 63,
+  /** Sequence number quoted by that report. */
+  TOLD_SEQ: 64,
+  /** First sequence number of the MTU probe in flight. */
+  PROBE_SEQ: 65,
+  /** High half: largest MTU not ruled out; low half: MTU that the probe in flight tests, 0: none. */
+  MTU_SEARCH: 66,
+  /** When a search that has ended begins anew, ms. */
+  MTU_RAISE_AT: 67,
   /** Bytes that the program consumed in the last round trip that was measured. */
   RCV_SPACE: 74,
   /** The send buffer itself while SND_BUF holds a low-water mark; 0: it holds none. */
@@ -369,12 +391,26 @@ export const FLAG2 = {
   TLP_SPENT: 1 << 5,
   /** The probe waits for a tx slot. */
   TLP_DUE: 1 << 6,
+  /** Our SYN asks for classic ECN; for AccECN. */
+  ECN_ASK: 1 << 8,
+  ACCECN_ASK: 1 << 9,
+  /** The peer's AccECN options arrive; they were zeroed on the way, and count no more. */
+  ACCECN_OPTIONS: 1 << 10,
+  ACCECN_OPTIONS_BAD: 1 << 11,
+  /** Segments with AccECN options seem to be lost: none is sent. */
+  ACCECN_OPTIONS_OFF: 1 << 12,
+  /** The peer's feedback means nothing (RFC 9768 table 4, 3.2.2.3), and no response is made to it. */
+  CE_IGNORED: 1 << 13,
   /** Data waits for PACE_AT; has had to wait for it, perhaps still in the pacer; the program asked for pacing. */
   PACED: 1 << 14,
   PACE_WAIT: 1 << 15,
   PACED_BY_OPTION: 1 << 16,
   /** The congestion control module has `sampled`: records carry what that needs; see rate.ts. */
   SAMPLED: 1 << 17,
+  /** COLD.CE_RECOVER is valid. */
+  CE_ROUND: 1 << 22,
+  /** An MTU probe of the size that is next was lost once. */
+  PROBE_LOST: 1 << 23,
   /** The buffer tunes itself. */
   RCV_AUTO: 1 << 24,
   SND_AUTO: 1 << 25,
@@ -388,3 +424,34 @@ export const FLAG2 = {
   URG_OUT: 1 << 20,
   URG_IN: 1 << 21,
 } as const;
+
+/** Bits of PATH, above the peer's MSS. Those of ECN are in half-open blocks too. */
+export const PATH_FLAG = {
+  ANY: ~0xffff,
+  /** ECN feedback agreed on: none, RFC 3168's, or RFC 9768's. */
+  ECN: 3 << 16,
+  ECN_CLASSIC: 1 << 16,
+  ECN_ACCURATE: 2 << 16,
+  /** IP-ECN codepoint of data sent the first time; 0: Not-ECT, 1: ECT(1), 2: ECT(0). */
+  ECT: 3 << 18,
+  ECT1: 1 << 18,
+  ECT0: 2 << 18,
+  /** Classic: ECE is set until CWR comes; CWR is due on the next new data. */
+  ECE: 1 << 20,
+  CWR: 1 << 21,
+  /** AccECN: the low three bits of r.cep. */
+  ACE: 7 << 22,
+  /** The path MTU is being searched, or may rise; see plpmtud.ts. */
+  MTU: 1 << 25,
+  /** IP-ECN field of the last segment received. */
+  LAST_ECN: 3 << 26,
+  /** AccECN: the next segment with room carries the option. */
+  OPTION: 1 << 28,
+  /** AccECN: CE marks that no ACK has told yet, up to 3. */
+  MARKS: 3 << 29,
+  /** AccECN: a pure ACK with the handshake encoding is due (RFC 9768 3.2.2.1). */
+  HANDSHAKE: 1 << 31,
+} as const;
+
+/** A field of PATH is the value shifted by this much. */
+export const PATH_SHIFT = { ECT: 18, ACE: 22, LAST_ECN: 26, MARKS: 29 } as const;

@@ -4,21 +4,23 @@
  *
  *     our ISN      │ keyed hash: four-tuple, peer's ISN, slot, MSS │ slot │ MSS │
  *                  31                                              3      2    0
- *     our TSval    │ clock, never ahead of it │ - │ SACK │ window scale │
- *                  31                         5   4      3              0
+ *     our TSval    │ clock, never ahead of it │ ECN │ SACK │ window scale │
+ *                  31                         5     4      3              0
  *
  * The slot counts 65.5 s, and a cookie is good in its own and the next one. Window scale and SACK are agreed only
- * with a peer that offers timestamps, whose echo brings them back; bit 5 is where Linux keeps ECN.
+ * with a peer that offers timestamps, whose echo brings them back; so is classic ECN. AccECN tells itself by its flags
+ * (RFC 9768 5.1).
  */
-import { FLAG, TCB } from './block.ts';
+import { FLAG, PATH_FLAG, TCB } from './block.ts';
 import { HASH_SYN_COOKIE, hashTuple } from './handshake.ts';
 import type { Listener } from './listen.ts';
 import { receiveShift } from './receive-window.ts';
 import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 
-const { FLAGS, PEER_MSS, SND_UNA, SND_NXT, TS_OFFSET, TS_RECENT } = TCB;
+const { FLAGS, PATH, PEER_MSS, SND_UNA, SND_NXT, TS_OFFSET, TS_RECENT } = TCB;
 const { TS, SACK } = FLAG;
+const { ECN, ECN_CLASSIC, ECT0 } = PATH_FLAG;
 
 /** Eight that are common; a peer gets the largest that is no more than its own. The first is what `negotiate` floors. */
 const MSS_TABLE = [64, 536, 1220, 1360, 1400, 1440, 1460, 8940] as const;
@@ -31,6 +33,7 @@ const SLOT_MASK = 0xffff;
 
 const OPTIONS_MASK = 63;
 const OPTION_SACK = 16;
+const OPTION_ECN = 32;
 const SCALE_MASK = 15;
 const SCALE_NONE = 15;
 
@@ -48,19 +51,22 @@ function cookieHash(tcp: Tcp, t: number, peerIsn: number, slot: number, mss: num
 export function cookieMake(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   let mss = MSS_TABLE.length - 1;
-  while (mss > 0 && MSS_TABLE[mss] > m[t + PEER_MSS]) mss--;
+  while (mss > 0 && MSS_TABLE[mss] > (m[t + PEER_MSS] & 0xffff)) mss--;
   const slot = (tcp.nowMs >>> SLOT_SHIFT) & SLOT_MASK;
   const cookie = cookieHash(tcp, t, s.seq, slot, mss) | ((slot & 1) << 3) | mss;
   m[t + SND_UNA] = cookie;
   m[t + SND_NXT] = (cookie + 1) | 0;
   const flags = m[t + FLAGS];
+  const classic = (m[t + PATH] & ECN) === ECN_CLASSIC;
   if ((flags & TS) === 0) {
+    if (classic) m[t + PATH] &= ~ECN;
     m[t + FLAGS] = flags & ~(SACK | 0xff);
     return;
   }
   const scale = (flags & 0xff) !== 0 ? flags & SCALE_MASK : SCALE_NONE;
   const clock = (tcp.nowMs + m[t + TS_OFFSET]) | 0;
-  let tsVal = (clock & ~OPTIONS_MASK) | scale | ((flags & SACK) !== 0 ? OPTION_SACK : 0);
+  let tsVal =
+    (clock & ~OPTIONS_MASK) | scale | ((flags & SACK) !== 0 ? OPTION_SACK : 0) | (classic ? OPTION_ECN : 0);
   // Later segments carry the clock as it is, and timestamps may not go back.
   if (((tsVal - clock) | 0) > 0) tsVal = (tsVal - OPTIONS_MASK - 1) | 0;
   m[t + TS_OFFSET] = (tsVal - tcp.nowMs) | 0;
@@ -83,13 +89,14 @@ export function cookieMss(tcp: Tcp, t: number, s: Segment): number {
   return cookieHash(tcp, t, (s.seq - 1) | 0, slot, mss) === (cookie & HASH_MASK) ? MSS_TABLE[mss] : 0;
 }
 
-/** Sets what the echoed timestamp says was agreed: FLAGS (scales, timestamps, SACK), TS_RECENT. */
+/** Sets what the echoed timestamp says was agreed: FLAGS (scales, timestamps, SACK), TS_RECENT, classic ECN. */
 export function cookieNegotiated(tcp: Tcp, t: number, s: Segment, receiveBuffer: number): void {
   if (s.hasTimestamp === 0) return;
   const m = tcp.m;
   let flags = m[t + FLAGS] | TS;
   const options = s.tsEcr & OPTIONS_MASK;
   if ((options & OPTION_SACK) !== 0) flags |= SACK;
+  if ((options & OPTION_ECN) !== 0) m[t + PATH] |= ECN_CLASSIC | ECT0;
   if ((options & SCALE_MASK) !== SCALE_NONE)
     flags |= (options & SCALE_MASK) | (receiveShift(tcp, receiveBuffer) << 4);
   m[t + FLAGS] = flags;

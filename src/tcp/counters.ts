@@ -65,6 +65,8 @@ export class TcpCounters {
   fastOpenAcked = 0;
   fastOpenFailed = 0;
   fastOpenAvoided = 0;
+  /** Destinations forgotten to remember others. */
+  fastOpenEvicted = 0;
   /** TIME-WAIT left for a new connection: at the peer's SYN, and for a connect() of ours. */
   timeWaitReused = 0;
   timeWaitRecycled = 0;
@@ -103,4 +105,15 @@ export class TcpCounters {
   recordsExhausted = 0;
   icmpIgnored = 0;
   pathMtuReduced = 0;
+  /** Probes of larger MTUs: sent, arrived, lost; and falls to a small MTU since full segments vanished. */
+  mtuProbes = 0;
+  mtuProbesAcked = 0;
+  mtuProbesLost = 0;
+  mtuBlackHoles = 0;
+  /** Connections that agreed on ECN feedback, of either kind; those whose path was found to rewrite IP-ECN fields. */
+  ecnClassic = 0;
+  ecnAccurate = 0;
+  ecnMangled = 0;
+  /** Windows reduced because of marks. */
+  ecnReductions = 0;
 }

@@ -471,13 +471,14 @@ describe('the client', () => {
   });
 
   test('remembers 1024 destinations, the least recently used leaving', () => {
-    const { cache } = new TcpContext().engine.tcp.fastOpen;
+    const { counters, fastOpen } = new TcpContext().engine.tcp;
+    const { cache } = fastOpen;
     const first = cache.findOrAdd('first');
     for (let i = 0; i < 1022; i++) cache.findOrAdd(`${i}`);
     expect(cache.find('first')).toBe(first);
     cache.findOrAdd('x');
     cache.findOrAdd('y');
-    expect([cache.size, cache.evicted]).toEqual([1024, 1]);
+    expect([cache.size, counters.fastOpenEvicted]).toEqual([1024, 1]);
     expect(cache.find('first')).toBe(first);
     expect(cache.find('0')).toBeUndefined();
   });

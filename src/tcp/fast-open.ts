@@ -9,6 +9,7 @@ import type { Packet } from '../ip/packet.ts';
 import { OPTION_FAST_OPEN } from '../wire/tcp-options.ts';
 import { COLD, FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { coldOf, coldWord } from './cold.ts';
+import type { TcpCounters } from './counters.ts';
 import { HASH_FAST_OPEN, MSS_DEFAULT_4, MSS_DEFAULT_6 } from './handshake.ts';
 import { CLOSED_ABORTED, CLOSED_CLEAN, CLOSED_RESET } from './reasons.ts';
 import type { Segment } from './segment.ts';
@@ -47,13 +48,17 @@ export const FAST_OPEN_OLD = 3;
 
 /** What an engine remembers of Fast Open. */
 export class FastOpen {
-  readonly cache = new FastOpenCache();
+  readonly cache: FastOpenCache;
   /** The SYN-ACK being written carries `cookie`. */
   answering = false;
   readonly cookie = new Uint8Array(COOKIE_BYTES);
   /** Counts on where the clock wraps, so that no key ever comes again. */
   period = 0;
   slot = 0;
+
+  constructor(counters: TcpCounters) {
+    this.cache = new FastOpenCache(counters);
+  }
 }
 
 /** Connections of one listener that cookies opened and no ACK has confirmed (RFC 7413 5.1). */
@@ -157,8 +162,11 @@ const NO_COOKIE = new Uint8Array(0);
 /** Cookies by destination and our address, the least recently used leaving (RFC 7413 4.1.3). */
 export class FastOpenCache {
   readonly #paths = new Map<string, Path>();
-  /** Paths that had to leave. */
-  evicted = 0;
+  readonly #counters: TcpCounters;
+
+  constructor(counters: TcpCounters) {
+    this.#counters = counters;
+  }
 
   get size(): number {
     return this.#paths.size;
@@ -176,7 +184,7 @@ export class FastOpenCache {
     const known = this.find(key);
     if (known !== undefined) return known;
     if (this.#paths.size === PATHS_MAX) {
-      this.evicted++;
+      this.#counters.fastOpenEvicted++;
       this.#paths.delete(this.#paths.keys().next().value!);
     }
     const path = { cookie: NO_COOKIE, mss: 0, failures: 0, retryAt: 0 };

@@ -1,11 +1,12 @@
 /** What both kinds of open share: options, initial sequence numbers, and the first state of a full block (RFC 9293 3.5). */
 import { pathMtu } from '../ip/path-mtu.ts';
 import type { HalfSipHash } from '../wire/siphash.ts';
-import { FLAG, STATE, TCB } from './block.ts';
+import { FLAG, PATH_FLAG, STATE, TCB } from './block.ts';
 import { congestionOpened, congestionStart } from './congestion/control.ts';
 import { EVENT_OPEN, eventPush } from './events.ts';
 import { fastOpenConfirmed } from './fast-open.ts';
 import { LIST_DATA, listPush } from './lists.ts';
+import { mtuSearchOpen } from './plpmtud.ts';
 import { receiveStart } from './receive-window.ts';
 import type { Segment } from './segment.ts';
 import { sendStart } from './send.ts';
@@ -17,6 +18,7 @@ const {
   FLAGS,
   IFACE,
   PEER_MSS,
+  PATH,
   TS_OFFSET,
   SND_UNA,
   SND_NXT,
@@ -74,7 +76,8 @@ export function ownMss(tcp: Tcp, t: number): number {
 export function mssUpdate(tcp: Tcp, t: number): void {
   const m = tcp.m;
   const byPath = m[t + PMTU] - ((m[t + FLAGS] & V6) !== 0 ? 60 : 40);
-  const mss = m[t + PEER_MSS] < byPath ? m[t + PEER_MSS] : byPath;
+  const peerMss = m[t + PEER_MSS] & 0xffff;
+  const mss = peerMss < byPath ? peerMss : byPath;
   m[t + MSS] = (m[t + FLAGS] & TS) !== 0 ? mss - 12 : mss;
 }
 
@@ -93,7 +96,7 @@ export function negotiate(tcp: Tcp, t: number, s: Segment, shift: number): void 
   m[t + FLAGS] = flags;
   const fallback = (flags & V6) !== 0 ? MSS_DEFAULT_6 : MSS_DEFAULT_4;
   const mss = has && o.mss > 0 ? o.mss : fallback;
-  m[t + PEER_MSS] = mss < MSS_MIN ? MSS_MIN : mss;
+  m[t + PEER_MSS] = (m[t + PATH] & PATH_FLAG.ANY) | (mss < MSS_MIN ? MSS_MIN : mss);
 }
 
 /** Feeds a block's four-tuple to the engine's keyed hash. @param label What the hash is for: no two uses share one. */
@@ -170,10 +173,11 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
   m[t + SND_WL1] = s.seq;
   m[t + SND_WL2] = s.ack;
   m[t + FLAGS] &= ~RTX;
-  if (m[t + BACKOFF] > 0) synLost(m, t);
+  if (m[t + BACKOFF] > 0) synLost(tcp, t);
   m[t + BACKOFF] = 0;
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
   congestionOpened(tcp, t);
+  mtuSearchOpen(tcp, t);
   eventPush(tcp, t, EVENT_OPEN, 0, 0);
   if (m[t + SNDQ_LENGTH] > 0 || (m[t + FLAGS] & FIN_QUEUED) !== 0) {
     listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);
@@ -193,9 +197,10 @@ export function fastOpenEstablished(tcp: Tcp, t: number, s: Segment): void {
   m[t + MAX_WND] = m[t + SND_WND];
   m[t + SND_WL1] = s.seq;
   m[t + SND_WL2] = s.ack;
-  if (m[t + BACKOFF] > 0) synLost(m, t);
+  if (m[t + BACKOFF] > 0) synLost(tcp, t);
   m[t + BACKOFF] = 0;
   m[t + FLAGS] &= ~PROBE;
+  mtuSearchOpen(tcp, t);
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
   congestionOpened(tcp, t);
   if (m[t + SND_NXT] === m[t + SND_UNA]) m[t + FLAGS] &= ~RTX;

@@ -1,5 +1,5 @@
 /** What a connection is like at the moment; the fields are those of Linux's TCP_INFO by their RFC names. */
-import { COLD, FLAG, FLAG2, LOSS_FLAG, STATE, STATE_NAMES, TCB } from './block.ts';
+import { COLD, FLAG, FLAG2, LOSS_FLAG, PATH_FLAG, STATE, STATE_NAMES, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
 import { bytesPerSecond, paceRate } from './congestion/pacing.ts';
 import { LEVEL_NAMES, memoryLevel } from './memory.ts';
@@ -80,6 +80,16 @@ export interface TcpInfo {
   /** Last delivery rate sample, bytes/s, and whether the program is the limit; 0 and false unless the module wants it. */
   readonly deliveryRate: number;
   readonly appLimited: boolean;
+  /** ECN feedback agreed on; whether new data is sent ECN-capable. */
+  readonly ecn: 'none' | 'classic' | 'accurate';
+  readonly ecnCapable: boolean;
+  /** CE marks: segments received with one; AccECN: segments of ours that arrived with one, and their bytes. */
+  readonly ceReceived: number;
+  readonly ceDelivered: number;
+  readonly ceDeliveredBytes: number;
+  /** The largest path MTU not ruled out, and the one that a probe in flight tests; 0: nothing is searched. */
+  readonly mtuSearchHigh: number;
+  readonly mtuProbe: number;
 }
 
 export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
@@ -99,7 +109,7 @@ export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
     pacingRate: (m[t + TCB.FLAGS2] & FLAG2.PACED) === 0 ? 0 : bytesPerSecond(paceRate(tcp, t)),
     recovery: (flags & FLAG.RECOVERY) !== 0 ? 'fast' : (flags & FLAG.LOSS) !== 0 ? 'timeout' : 'none',
     mss: m[t + TCB.MSS],
-    peerMss: m[t + TCB.PEER_MSS],
+    peerMss: m[t + TCB.PEER_MSS] & 0xffff,
     pathMtu: m[t + TCB.PMTU],
     sndUna: m[t + TCB.SND_UNA] >>> 0,
     sndNxt: m[t + TCB.SND_NXT] >>> 0,
@@ -131,6 +141,7 @@ export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
     retransmitsInFlight: m[t + TCB.RXT_BYTES],
     sacked: m[t + TCB.SACKED_BYTES],
     ...lossInfo(tcp, t),
+    ...pathInfo(tcp, t),
   };
 }
 
@@ -166,5 +177,30 @@ function lossInfo(tcp: Tcp, t: number) {
     duplicatesReported: m[cold + COLD.DSACKS],
     deliveryRate: sampled && interval > 0 ? (m[cold + COLD.RATE_DELIVERED] / interval) * 1e6 : 0,
     appLimited: sampled && m[cold + COLD.APP_LIMITED] !== 0,
+  };
+}
+
+type PathInfo = Pick<
+  TcpInfo,
+  'ecn' | 'ecnCapable' | 'ceReceived' | 'ceDelivered' | 'ceDeliveredBytes' | 'mtuSearchHigh' | 'mtuProbe'
+>;
+
+function pathInfo(tcp: Tcp, t: number): PathInfo {
+  const m = tcp.m;
+  const path = m[t + TCB.PATH];
+  const mode = path & PATH_FLAG.ECN;
+  const accurate = mode === PATH_FLAG.ECN_ACCURATE;
+  // Others have no cold block, or nothing of the path in it.
+  const cold = (m[t + TCB.FLAGS2] & FLAG2.COLD_USED) !== 0 ? coldOf(tcp, t) : 0;
+  const of = (word: number, from: number) => (cold === 0 ? 0 : (m[cold + word] - from) >>> 0);
+  const search = (path & PATH_FLAG.MTU) !== 0 ? of(COLD.MTU_SEARCH, 0) : 0;
+  return {
+    ecn: mode === 0 ? 'none' : accurate ? 'accurate' : 'classic',
+    ecnCapable: (path & PATH_FLAG.ECT) !== 0,
+    ceReceived: mode === 0 ? 0 : of(COLD.R_CEP, accurate ? 5 : 0),
+    ceDelivered: accurate ? of(COLD.S_CEP, 5) : 0,
+    ceDeliveredBytes: accurate ? of(COLD.S_CEB, 0) : 0,
+    mtuSearchHigh: search >>> 16,
+    mtuProbe: search & 0xffff,
   };
 }

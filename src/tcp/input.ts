@@ -12,13 +12,15 @@ import {
 } from '../wire/tcp.ts';
 import { acceptAck } from './acks.ts';
 import { synReceivedAck, synSentInput } from './active-open.ts';
-import { FLAG, STATE, TCB } from './block.ts';
+import { FLAG, PATH_FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish, tcpReset } from './close.ts';
+import { ecnSynAckAgain } from './ecn.ts';
 import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
 import { listenerFind } from './listen.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
 import { cookieInput, listenInput, synReceivedInput } from './passive-open.ts';
+import { pathInput, pathInputDone } from './path.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
 import { receiveAdmit } from './receive.ts';
@@ -32,6 +34,7 @@ import { urgentInput } from './urgent.ts';
 const {
   STATE: ST,
   FLAGS,
+  PATH,
   RCV_NXT,
   RCV_ADV,
   TS_RECENT,
@@ -43,6 +46,7 @@ const {
   QUICK_ACKS,
 } = TCB;
 const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER, CHALLENGE_AT } = TCB;
+const PATH_ANY = PATH_FLAG.ANY;
 const { IRS } = TCB;
 const { TS, ACK_NOW, ACK_DELAYED, PROBE, MINI, DETACHED, FIN_RECEIVED } = FLAG;
 const {
@@ -164,6 +168,7 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       // The SYN that Fast Open answered, again: the answer was lost.
       if (m[t + ST] === SYN_RECEIVED && s.seq === m[t + IRS]) m[t + FLAGS] |= PROBE;
       challengeOrAck(tcp, t);
+      ecnSynAckAgain(tcp, t, s);
       if (m[t + ST] !== SYN_RECEIVED || (special & F_ACK) === 0) return;
       // The SYN-ACK of a simultaneous open: its SYN is old, its ACK is news.
       s.seq = (s.seq + 1) | 0;
@@ -182,7 +187,11 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
   m[t + RCV_AT] = tcp.nowMs;
 
   if (m[t + ST] === SYN_RECEIVED && !synReceivedAck(tcp, t, s)) return;
-  if (!acceptAck(tcp, t, s)) return;
+  const path = m[t + PATH] & PATH_ANY;
+  if (path !== 0) pathInput(tcp, t, s);
+  const accepted = acceptAck(tcp, t, s);
+  if (path !== 0) pathInputDone(tcp, t);
+  if (!accepted) return;
   // Only now (RFC 7323 5.3, R2 before R3): a stranger's guess must not shut out what the peer sends.
   if ((flags & TS) !== 0 && ((seq - m[t + LAST_ACK]) | 0) <= 0) m[t + TS_RECENT] = s.tsVal;
 

@@ -3,6 +3,7 @@
 import type { Packet } from '../ip/packet.ts';
 import { FLAG } from './block.ts';
 import type { CongestionChoice } from './congestion/control.ts';
+import type { EcnMode } from './ecn.ts';
 import { FastOpenPending } from './fast-open.ts';
 import type { Tcp } from './tcp.ts';
 
@@ -22,6 +23,7 @@ export interface ListenOptions {
   /** Index of the program's handlers. */
   readonly handlers: number;
   readonly noDelay: boolean;
+  readonly ecn: EcnMode;
   /** Bytes; 0: they tune themselves. */
   readonly receiveBuffer: number;
   readonly sendBuffer: number;

@@ -6,12 +6,14 @@ import type { Interface } from '../ip/interface.ts';
 import { txSlot } from '../ip/output.ts';
 import { queueCopy, queueCopySum } from '../memory/byte-queue.ts';
 import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_PSH as PSH, FLAG_SYN as SYN } from '../wire/tcp.ts';
-import { tcpSynOptionsWrite } from '../wire/tcp-options.ts';
-import { COLD, FLAG, FLAG2, LOSS_FLAG, STATE, TCB } from './block.ts';
+import { TCP_OPTIONS_BYTES_MAX, tcpSynOptionsWrite } from '../wire/tcp-options.ts';
+import { accEcnOptionBytes, accEcnOptionWrite, accEcnSynAckOption } from './accecn.ts';
+import { COLD, FLAG, FLAG2, LOSS_FLAG, PATH_FLAG, PATH_SHIFT, STATE, TCB } from './block.ts';
 import { blockRelease, tcpDestroy } from './close.ts';
 import { coldOf } from './cold.ts';
 import { congestionRestart } from './congestion/control.ts';
 import { paceAllowance, paceSpend, paceWait, UNPACED } from './congestion/pacing.ts';
+import { ecnFlags, ecnHandshakeFlags, ecnSynAckFlags, ecnSynFlags } from './ecn.ts';
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
 import { fastOpenData, fastOpenOption } from './fast-open.ts';
 import { ownMss } from './handshake.ts';
@@ -26,6 +28,8 @@ import {
   unresolvedDue,
 } from './lists.ts';
 import { nextHop } from './next-hop.ts';
+import { pathResent } from './path.ts';
+import { mtuProbeBytes, mtuProbeSent } from './plpmtud.ts';
 import { prrSent } from './prr.ts';
 import { rateAppLimited } from './rate.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
@@ -56,9 +60,14 @@ const {
 } = TCB;
 const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, RECORDS, RECOVER, LIMITED, TS_OFFSET } =
   TCB;
-const { FLAGS2, ISS, LISTENER, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
+const { PATH, FLAGS2, ISS, LISTENER, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } =
+  TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK, PTO } = FLAG;
 const { RECOVERY, LOSS, MINI, PROBE } = FLAG;
+const { ECN, ECN_ACCURATE, ECT, OPTION, HANDSHAKE, MTU, ANY } = PATH_FLAG;
+const ECT_SHIFT = PATH_SHIFT.ECT;
+/** The bit of ACE that stands where CWR does. */
+const ACE_CWR = 2 << PATH_SHIFT.ACE;
 const { PACED, FAST_OPEN, SAMPLED, TLP_DUE, REO } = FLAG2;
 /** A local copy: imported bindings aren't folded. */
 const NO_LIMIT = UNPACED;
@@ -68,6 +77,9 @@ const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE } = STATE;
 const [F_FIN, F_SYN, F_PSH, F_ACK] = [FIN, SYN, PSH, ACK];
 const { START, END } = RECORD;
 const HEADER = 20;
+const OPTIONS_MAX = TCP_OPTIONS_BYTES_MAX;
+/** AccECN's option with all its fields, padded. */
+const ACCECN_BYTES = 12;
 /** Bits of FLAGS that are set once window scaling is agreed: our own shift is never 0 with buffers past 64 KiB. */
 const SCALED = 0xff;
 
@@ -171,6 +183,7 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
   const at = segmentAt(tcp, iface, t, slot) + HEADER;
   // The first SYN offers all we can; an answer only what the peer offered.
   const scale = passive && (flags & SCALED) === 0 ? -1 : (flags >> 4) & 15;
+  const ecn = passive ? ecnSynAckFlags(m, t) : ecnSynFlags(m, t);
   let optionBytes = tcpSynOptionsWrite(
     tcp.view,
     at,
@@ -189,6 +202,9 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
     length = passive ? 0 : fastOpenData(tcp, t, optionBytes);
     if (length > 0) dataSum = queueCopySum(tcp.chunks, t + SNDQ, 0, length, at + optionBytes);
   }
+  if (passive && (m[t + PATH] & OPTION) !== 0 && optionBytes <= OPTIONS_MAX - ACCECN_BYTES) {
+    optionBytes += accEcnSynAckOption(tcp.view, at + optionBytes);
+  }
   const window = passive ? (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0 : m[t + RCV_BUF];
   emit(
     tcp,
@@ -197,11 +213,12 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
     slot,
     (flags & MINI) !== 0 ? m[t + SND_UNA] : m[t + ISS],
     passive ? m[t + RCV_NXT] : 0,
-    passive ? F_SYN | F_ACK : F_SYN,
+    passive ? F_SYN | F_ACK | ecn : F_SYN | ecn,
     window < 0xffff ? window : 0xffff,
     optionBytes,
     length,
     tcp.arena.kernels.sum(at, optionBytes) + dataSum,
+    0,
     0,
   );
   m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
@@ -220,6 +237,12 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
 /** States from ESTABLISHED on. */
 function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
+  if ((m[t + PATH] & HANDSHAKE) !== 0) {
+    // RFC 9768 3.2.2.1: a pure ACK, whatever there is to send.
+    const slot = txSlot(iface);
+    if (slot === 0) return NO_SLOT;
+    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
+  }
   tcp.allowance = (m[t + FLAGS2] & PACED) === 0 ? NO_LIMIT : paceAllowance(tcp, t);
   const recovering = (m[t + FLAGS] & (RECOVERY | LOSS)) !== 0;
   // F-RTO asks for new data first (RFC 5682 3.1 step 2b).
@@ -243,7 +266,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   if ((flags & ACK_NOW) !== 0) {
     const slot = txSlot(iface);
     if (slot === 0) return NO_SLOT;
-    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0);
+    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
   } else if ((flags & (ACK_DELAYED | DELACK)) === ACK_DELAYED) {
     m[t + DELACK_AT] = (tcp.nowMs + tcp.limits.delayedAck_ms) | 0;
     m[t + FLAGS] |= DELACK;
@@ -288,12 +311,30 @@ function sendNew(tcp: Tcp, iface: Interface, t: number): number {
       if (n < unsent && n > mss) n -= n % mss;
       // Urgent data doesn't wait to be more.
       if (n < mss && !(urgent && n === unsent) && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
+      let probe = 0;
+      if ((m[t + PATH] & (MTU | OPTION)) !== 0) {
+        if ((m[t + PATH] & MTU) !== 0)
+          probe = mtuProbeBytes(tcp, t, unsent, byWindow < byCwnd ? byWindow : byCwnd);
+        if (probe > 0) n = probe;
+        else if ((m[t + PATH] & OPTION) !== 0 && n > mss - ACCECN_BYTES) n = mss - ACCECN_BYTES;
+      }
       const slot = txSlot(iface);
       if (slot === 0 || iface.port.tx.available <= SLOTS_RESERVED) return NO_SLOT;
       const last = n === unsent;
       const fin = last && (m[t + FLAGS] & FIN_QUEUED) !== 0 ? F_FIN : 0;
       const seq = m[t + SND_NXT];
-      sendData(tcp, iface, t, slot, seq, outstanding, n, last ? F_PSH | fin : 0);
+      sendData(
+        tcp,
+        iface,
+        t,
+        slot,
+        seq,
+        outstanding,
+        n,
+        last ? F_PSH | fin : 0,
+        probe === 0 && n > mss ? mss : 0,
+      );
+      if (probe > 0) mtuProbeSent(tcp, t, seq, probe);
       m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
       tcp.counters.bytesOut += n;
       if (byPace !== NO_LIMIT) byPace = tcp.allowance = paceSpend(tcp, t, byPace, n);
@@ -306,7 +347,7 @@ function sendNew(tcp: Tcp, iface: Interface, t: number): number {
     if (unsent === 0 && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
       const slot = txSlot(iface);
       if (slot === 0) return NO_SLOT;
-      sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, F_FIN);
+      sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, F_FIN, 0);
       m[t + SND_NXT] = (m[t + SND_NXT] + 1) | 0;
       m[t + FLAGS] |= FIN_SENT;
     }
@@ -333,6 +374,8 @@ function newSent(tcp: Tcp, t: number, from: number): void {
 function superBytes(m: Int32Array, iface: Interface, t: number, mss: number): number {
   const most = iface.port.capabilities.segmentBytesMax;
   if (most === 0) return mss;
+  // Hosts that cut super-segments take ACE's middle bit for CWR, and leave it to the first (RFC 9768 3.3.4).
+  if ((m[t + PATH] & ECN) === ECN_ACCURATE && (m[t + PATH] & ACE_CWR) !== 0) return mss;
   const room = most - ((m[t + FLAGS] & V6) !== 0 ? iface.headroom6 : iface.headroom4) - 60;
   return room < mss ? mss : room - (room % mss);
 }
@@ -388,7 +431,8 @@ function resend(tcp: Tcp, iface: Interface, t: number, slot: number, seq: number
   const data = m[t + SNDQ_LENGTH] - position;
   const length = n < data ? n : data;
   const fin = n > data && (m[t + FLAGS] & FIN_SENT) !== 0 ? F_FIN : 0;
-  sendData(tcp, iface, t, slot, seq, position, length, fin | (length > 0 ? F_PSH : 0));
+  if ((m[t + PATH] & ANY) !== 0) pathResent(tcp, t, seq);
+  sendData(tcp, iface, t, slot, seq, position, length, fin | (length > 0 ? F_PSH : 0), 0);
   recordResent(tcp, t, seq, (seq + n) | 0);
   m[t + RETRANSMITS]++;
   tcp.counters.retransmits++;
@@ -407,7 +451,7 @@ function sendTailProbe(tcp: Tcp, iface: Interface, t: number): boolean {
   if (n > m[t + MSS]) n = m[t + MSS];
   if (n > window) n = window;
   if (n > 0) {
-    sendData(tcp, iface, t, slot, seq, outstanding, n, F_PSH);
+    sendData(tcp, iface, t, slot, seq, outstanding, n, F_PSH, 0);
     m[t + SND_NXT] = (seq + n) | 0;
     m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
     tcp.counters.bytesOut += n;
@@ -438,7 +482,7 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
     let n = queued < m[t + MSS] ? queued : m[t + MSS];
     if (n > m[t + SND_WND]) n = m[t + SND_WND];
     if (n < 1) n = 1;
-    sendData(tcp, iface, t, slot, una, 0, n, F_PSH);
+    sendData(tcp, iface, t, slot, una, 0, n, F_PSH, 0);
     const next = m[t + SND_NXT];
     const fresh = (una + n - next) | 0;
     if (next !== una) recordResent(tcp, t, una, fresh > 0 ? next : (una + n) | 0);
@@ -450,12 +494,15 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
     }
   } else if ((m[t + FLAGS] & PERSIST) === 0) {
     // RFC 9293 3.8.4: one below what the peer expects, so that it must answer.
-    sendData(tcp, iface, t, slot, (m[t + SND_UNA] - 1) | 0, 0, 0, 0);
+    sendData(tcp, iface, t, slot, (m[t + SND_UNA] - 1) | 0, 0, 0, 0, 0);
   }
   return true;
 }
 
-/** One segment with an ACK: `length` bytes from `position` of the send queue, which are `seq` on. */
+/**
+ * One segment with an ACK: `length` bytes from `position` of the send queue, which are `seq` on.
+ * @param split As `emit` takes it.
+ */
 function sendData(
   tcp: Tcp,
   iface: Interface,
@@ -465,6 +512,7 @@ function sendData(
   position: number,
   length: number,
   segmentFlags: number,
+  split: number,
 ): void {
   const m = tcp.m;
   const flags = m[t + FLAGS];
@@ -475,15 +523,38 @@ function sendData(
     optionBytes = 12;
     sum = writeTimestamps(tcp, t, at);
   }
+  const path = m[t + PATH] & ANY;
+  const handshake = length === 0 ? path & HANDSHAKE : 0;
   // SACK blocks ride on pure ACKs, where they cost no payload.
-  if (length === 0 && (flags & SACK) !== 0 && (m[t + OOO] !== 0 || m[t + DSACK_START] !== m[t + DSACK_END])) {
-    const sackBytes = writeSack(tcp, t, at + optionBytes, optionBytes > 0 ? 3 : 4);
+  if (
+    length === 0 &&
+    (flags & SACK) !== 0 &&
+    (m[t + OOO] !== 0 || m[t + DSACK_START] !== m[t + DSACK_END]) &&
+    handshake === 0
+  ) {
+    // Two must fit beside AccECN's option (RFC 9768 3.2.3.3).
+    const most = (optionBytes > 0 ? 3 : 4) - ((path & OPTION) !== 0 ? 1 : 0);
+    const sackBytes = writeSack(tcp, t, at + optionBytes, most);
     sum += tcp.arena.kernels.sum(at + optionBytes, sackBytes);
     optionBytes += sackBytes;
   }
-  let split = 0;
+  let tos = 0;
+  if ((path & ECN) !== 0) {
+    // RFC 3168 6.1.4 to 6.1.6: no ECT on pure ACKs, retransmissions and window probes.
+    const fresh = length > 0 && seq === m[t + SND_NXT] && (flags & PERSIST) === 0;
+    if (fresh) tos = (path & ECT) >>> ECT_SHIFT;
+    segmentFlags |= handshake !== 0 ? ecnHandshakeFlags(m, t) : ecnFlags(m, t, fresh);
+    if ((path & OPTION) !== 0 && split === 0 && (fresh || length === 0)) {
+      const room = length > 0 ? m[t + MSS] - length : OPTIONS_MAX - optionBytes;
+      const bytes = accEcnOptionBytes(tcp, t);
+      if (bytes <= room) {
+        accEcnOptionWrite(tcp, t, at + optionBytes, bytes, handshake !== 0);
+        sum += tcp.arena.kernels.sum(at + optionBytes, bytes);
+        optionBytes += bytes;
+      }
+    }
+  }
   if (length > 0) {
-    if (length > m[t + MSS]) split = m[t + MSS];
     if (iface.port.capabilities.txChecksum)
       queueCopy(tcp.chunks, t + SNDQ, position, length, at + optionBytes);
     else sum += queueCopySum(tcp.chunks, t + SNDQ, position, length, at + optionBytes);
@@ -502,6 +573,7 @@ function sendData(
     length,
     sum,
     split,
+    tos,
   );
   if (tcp.urgentSenders !== 0) urgentAnnounce(tcp, iface, t, slot, seq);
   m[t + LAST_ACK] = rcvNxt;

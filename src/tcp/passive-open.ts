@@ -6,10 +6,11 @@
 
 import { txSlot } from '../ip/output.ts';
 import { FLAG_ACK as ACK, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
-import { FLAG, FLAG2, STATE, TCB } from './block.ts';
+import { FLAG, FLAG2, PATH_FLAG, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
 import { congestionChoose } from './congestion/control.ts';
 import { cookieMake, cookieMss, cookieNegotiated, cookiesExpected } from './cookies.ts';
+import { ecnCookie, ecnHandshakeAck, ecnStart, ecnSyn, ecnSynAgain } from './ecn.ts';
 import { EVENT_OPEN, eventPush } from './events.ts';
 import {
   FAST_OPEN_ASKED,
@@ -37,6 +38,7 @@ const {
   STATE: ST,
   FLAGS,
   FLAGS2,
+  PATH,
   HANDLE,
   NEXT_OUT,
   HASH,
@@ -143,7 +145,9 @@ function synReceived(tcp: Tcp, t: number, s: Segment, listener: Listener, hash: 
   m[t + ST] = STATE.SYN_RECEIVED;
   m[t + IFACE] = p.iface;
   m[t + LISTENER] = listener.id + 1;
+  m[t + PATH] = 0;
   negotiate(tcp, t, s, receiveShift(tcp, listener.options.receiveBuffer));
+  ecnSyn(tcp, t, s, listener.options.ecn);
   initialSequence(tcp, t);
   windowStart(tcp, t, s.seq, listener);
   m[t + SND_WND] = s.window;
@@ -217,6 +221,7 @@ export function cookieInput(tcp: Tcp, s: Segment): number {
   cookieNegotiated(tcp, t, s, listener.options.receiveBuffer);
   tcp.counters.cookiesAccepted++;
   accepted(tcp, t, listener);
+  ecnCookie(tcp, t, s, listener.options.ecn);
   established(tcp, t, s, m[t + FLAGS] & 15);
   return t;
 }
@@ -267,6 +272,7 @@ function openAtOnce(tcp: Tcp, s: Segment, listener: Listener, tell: boolean): bo
   synReceived(tcp, t, s, listener, m[t + HASH]);
   m[t + LAST_ACK] = m[t + RCV_NXT];
   accepted(tcp, t, listener);
+  ecnStart(tcp, t);
   listener.fastOpen.opening++;
   tcp.counters.fastOpenPassive++;
   m[t + FLAGS2] |= FLAG2.FAST_OPEN;
@@ -351,6 +357,11 @@ function synAgain(tcp: Tcp, t: number, s: Segment, offset: number, window: numbe
     if (offset === -1) {
       // The peer's own: our SYN-ACK was lost. The next one echoes this timestamp (RFC 7323 4.3).
       if ((m[t + FLAGS] & TS) !== 0 && s.hasTimestamp === 1) m[t + TS_RECENT] = s.tsVal;
+      if (!ecnSynAgain(tcp, t, s)) {
+        resetFor(tcp, tcp.ip.packet, s);
+        halfOpenRemove(tcp, t);
+        return;
+      }
       listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
       return;
     }
@@ -393,6 +404,8 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
   blockRelease(tcp, t);
   listener.halfOpen--;
   accepted(tcp, full, listener);
+  ecnStart(tcp, full);
+  ecnHandshakeAck(tcp, full, s, (m[full + PATH] & PATH_FLAG.OPTION) === 0);
   established(tcp, full, s, m[full + FLAGS] & 15);
   // Timestamps measure the handshake whatever was lost (RFC 7323 4); but data instead of the last ACK means that
   // this ACK was lost, and its echo is as old as the peer's program was idle.
@@ -400,6 +413,6 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
     const ms = (tcp.nowMs + m[full + TS_OFFSET] - s.tsEcr) | 0;
     if (ms > 0 && ms < 120_000) rttSample(m, full, ms * 1000);
   }
-  if (lost) synLost(m, full);
+  if (lost) synLost(tcp, full);
   return full;
 }

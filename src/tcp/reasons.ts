@@ -10,6 +10,10 @@ export const CLOSED_TIMEOUT = 3;
 export const CLOSED_UNREACHABLE = 4;
 /** Our own abort(), or a handler threw. */
 export const CLOSED_ABORTED = 5;
+/** ICMP said that there is no way to the peer's network. */
+export const CLOSED_NET_UNREACHABLE = 6;
+/** ICMP said that our packets are wrong. */
+export const CLOSED_PROTOCOL = 7;
 /** By reason. */
 export const CLOSED_CODES = [
   '',
@@ -18,4 +22,6 @@ export const CLOSED_CODES = [
   'ETIMEDOUT',
   'EHOSTUNREACH',
   'ECONNABORTED',
+  'ENETUNREACH',
+  'EPROTO',
 ] as const;

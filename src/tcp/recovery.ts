@@ -14,6 +14,7 @@ import { COLD, FLAG, FLAG2, LOSS_FLAG, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
 import { congestionLoss, congestionTimeout, congestionUndo } from './congestion/control.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
+import { lossIsCongestion } from './path.ts';
 import { prrAck, prrSent, prrStart } from './prr.ts';
 import { rackDetect, rackNews, rackRecovered, rackTimeout } from './rack.ts';
 import { rateReport } from './rate.ts';
@@ -229,8 +230,10 @@ function newRenoDetect(tcp: Tcp, t: number, acked: number): void {
 function enterRecovery(tcp: Tcp, t: number, delivered: number): void {
   const m = tcp.m;
   tcp.counters.fastRecoveries++;
-  undoStart(tcp, t);
-  congestionLoss(tcp, t);
+  if (lossIsCongestion(tcp, t)) {
+    undoStart(tcp, t);
+    congestionLoss(tcp, t);
+  } else m[coldOf(tcp, t) + LOSS_FLAGS] &= ~(UNDO | UNDO_SENT);
   m[t + RECOVER] = m[t + SND_NXT];
   m[t + FLAGS] |= RECOVERY;
   m[coldOf(tcp, t) + LOSS_FLAGS] |= ANYWAY;

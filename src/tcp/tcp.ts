@@ -14,6 +14,7 @@ import { AckSample, type CongestionControl } from './congestion/control.ts';
 import { cubic } from './congestion/cubic.ts';
 import { reno } from './congestion/reno.ts';
 import { TcpCounters } from './counters.ts';
+import type { EcnMode } from './ecn.ts';
 import { Events } from './events.ts';
 import { FastOpen } from './fast-open.ts';
 import type { Listener } from './listen.ts';
@@ -69,6 +70,13 @@ export interface TcpLimits {
   readonly congestion: string;
   /** Paces new connections whatever their congestion control; BBR always is. */
   readonly pacing: boolean;
+  /** Explicit Congestion Notification, where a listener or an open doesn't say; see ecn.ts. */
+  readonly ecn: EcnMode;
+  /**
+   * Probing for the path's MTU (RFC 4821): `auto` when full segments seem to vanish, `always` from a small start,
+   * `off`: by ICMP alone.
+   */
+  readonly mtuProbing: 'off' | 'auto' | 'always';
 }
 
 export const TCP_LIMITS_DEFAULT: TcpLimits = {
@@ -102,6 +110,8 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   ephemeralPortMax: 60_999,
   congestion: 'cubic',
   pacing: false,
+  ecn: 'passive',
+  mtuProbing: 'auto',
 };
 
 /**
@@ -142,7 +152,7 @@ export class Tcp {
   readonly sample = new AckSample();
   readonly news = new AckNews();
   readonly ports = new PortCounters();
-  readonly fastOpen = new FastOpen();
+  readonly fastOpen = new FastOpen(this.counters);
   /** null: no limit per source. */
   readonly sources: Sources | null;
   /** Keyed hash for ISNs, ports and cookies; its keys never leave. */
@@ -171,6 +181,10 @@ export class Tcp {
   /** The block whose program is being offered this much of its receive queue; 0: none. */
   offering = 0;
   offeredBytes = 0;
+  /** Word index of the descriptor of the frame that is being handled. */
+  frame = 0;
+  /** CWND that the segment being handled may not make grow, for the marks it told of; 0: it may. */
+  cwndHeld = 0;
   /** Connections with urgent data to announce. */
   urgentSenders = 0;
   /** Bytes that pacing lets the connection that is being served send. */

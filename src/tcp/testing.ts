@@ -25,7 +25,7 @@ const ADDRESS = {
   4: { engine: '10.0.0.1', peer: '10.0.0.2' },
   6: { engine: 'fd00::1', peer: 'fd00::2' },
 } as const;
-const FLAG_BITS: Record<string, number> = { F: 1, S: 2, R: 4, P: 8, '.': 16, U: 32, E: 64, W: 128 };
+const FLAG_BITS: Record<string, number> = { F: 1, S: 2, R: 4, P: 8, '.': 16, U: 32, E: 64, W: 128, e: 256 };
 
 /** A segment for the engine. What is left out is what a well-behaved peer would send next. */
 export interface Given {
@@ -44,6 +44,8 @@ export interface Given {
   /** TSval; the present unless told. null: no timestamps. */
   readonly ts?: number | null;
   readonly urgent?: number;
+  /** IP-ECN field: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE. */
+  readonly ecn?: number;
 }
 
 /** A segment that the engine sent. Numbers as in `Given`. */
@@ -58,6 +60,8 @@ export interface Sent {
   readonly length: number;
   readonly payload: Uint8Array;
   readonly options: TcpOptionValues;
+  /** IP-ECN field. */
+  readonly ecn: number;
   readonly checksumGood: boolean;
 }
 
@@ -269,12 +273,12 @@ export class TcpContext {
   }
 
   /** Wraps a segment of a peer's for the engine. */
-  wrap(segment: Parameters<typeof emitTcp>[0]): Uint8Array {
+  wrap(segment: Parameters<typeof emitTcp>[0], tos = 0): Uint8Array {
     const { engine: dst, peer: src } = ADDRESS[this.version];
     const payload = emitTcp(segment, { src, dst });
     return this.version === 4
-      ? emitIpv4Packet({ src, dst, protocol: PROTOCOL_TCP, payload })
-      : emitIpv6Packet({ src, dst, nextHeader: PROTOCOL_TCP, payload });
+      ? emitIpv4Packet({ src, dst, protocol: PROTOCOL_TCP, tos, payload })
+      : emitIpv6Packet({ src, dst, nextHeader: PROTOCOL_TCP, trafficClass: tos, payload });
   }
 
   #collect(): void {
@@ -282,7 +286,7 @@ export class TcpContext {
     while (port.rxSync() > 0) {
       const slot = port.rx.slot(port.rx.head);
       const at = port.rx.m[slot + DESC_AT];
-      const { tcp, checksumGood } = decodeFrame(
+      const { tcp, ipv4, ipv6, checksumGood } = decodeFrame(
         this.arena.u8.slice(at, at + port.rx.m[slot + DESC_LENGTH]),
         'ip',
       );
@@ -303,6 +307,7 @@ export class TcpContext {
         length: tcp.payload.length,
         payload: tcp.payload,
         options: tcp.options,
+        ecn: (ipv4?.tos ?? ipv6?.trafficClass ?? 0) & 3,
         checksumGood: checksumGood === true,
       });
     }
@@ -360,17 +365,20 @@ export class Peer {
     if (value !== null && this.#offersTs && (syn || this.#engineTs)) {
       options = { ...options, timestamps: { value: value >>> 0, echo: this.tsRecent >>> 0 } };
     }
-    const bytes = this.context.wrap({
-      srcPort: this.port,
-      dstPort: PORT,
-      seq: (this.iss + seq) | 0,
-      ack: flags.includes('.') ? (this.irs + ack) | 0 : 0,
-      flags: bits,
-      window,
-      urgent,
-      options,
-      payload: stream(seq + (syn ? 1 : 0), length),
-    });
+    const bytes = this.context.wrap(
+      {
+        srcPort: this.port,
+        dstPort: PORT,
+        seq: (this.iss + seq) | 0,
+        ack: flags.includes('.') ? (this.irs + ack) | 0 : 0,
+        flags: bits,
+        window,
+        urgent,
+        options,
+        payload: stream(seq + (syn ? 1 : 0), length),
+      },
+      given.ecn,
+    );
     if (given.seq === undefined) this.sndNxt = seq + length + (syn ? 1 : 0) + (flags.includes('F') ? 1 : 0);
     return bytes;
   }

@@ -6,8 +6,10 @@
 import { COLD, FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpReset } from './close.ts';
 import { coldWord } from './cold.ts';
+import { softError } from './icmp-errors.ts';
 import { LIST_ACK, LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { synReceivedTimeout } from './passive-open.ts';
+import { pathTimeout } from './path.ts';
 import { CLOSED_TIMEOUT } from './reasons.ts';
 import { firstSentAt } from './records.ts';
 import { reorderingTimeout, timeoutLoss } from './recovery.ts';
@@ -29,7 +31,7 @@ const {
   STALL_AT,
   USER_TIMEOUT,
 } = TCB;
-const { SND_UNA, SND_NXT, SND_WND, KEEP_IDLE, KEEP_PROBES, RCV_AT, SOFT_ERROR, HANDLE } = TCB;
+const { SND_UNA, SND_NXT, SND_WND, KEEP_IDLE, KEEP_PROBES, RCV_AT, HANDLE } = TCB;
 const { FLAGS2, MIN_RTT, RECORDS } = TCB;
 const { RTX, PERSIST, PTO, DELACK, KEEP, MINI, ACK_NOW, ACK_DELAYED, PROBE } = FLAG;
 const { REO } = FLAG2;
@@ -220,7 +222,7 @@ function openedTooLong(tcp: Tcp, t: number, state: number): boolean {
 
 function giveUp(tcp: Tcp, t: number): void {
   tcp.counters.userTimeouts++;
-  tcpDestroy(tcp, t, tcp.m[t + SOFT_ERROR] || CLOSED_TIMEOUT);
+  tcpDestroy(tcp, t, softError(tcp.m, t) || CLOSED_TIMEOUT);
 }
 
 function retransmissionTimeout(tcp: Tcp, t: number): void {
@@ -255,6 +257,7 @@ function retransmissionTimeout(tcp: Tcp, t: number): void {
   } else {
     // The next hop may have changed (RFC 9293 3.8.3's R1, RFC 1122 4.2.3.5).
     if (m[t + BACKOFF] >= 3) m[t + TCB.NEIGHBOUR] = 0;
+    pathTimeout(tcp, t);
     timeoutLoss(tcp, t);
   }
   rtxStart(tcp, t);

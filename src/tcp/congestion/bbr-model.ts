@@ -319,12 +319,15 @@ export function resetShortTermModel(m: Int32Array, c: number): void {
   m[c + INFLIGHT_SHORTTERM] = NO_BOUND;
 }
 
-/** Once a round that had losses, unless we are probing: slows down towards what was delivered (5.5.10.3). */
+/**
+ * Once a round that had losses, unless we are probing: slows down towards what was delivered (5.5.10.3). What ProbeRTT
+ * allowed is no measure here either: the round after it would cut the model to 0.7, and the next one again.
+ */
 export function adaptLowerBounds(m: Int32Array, t: number, c: number): void {
   if ((m[t + BITS] & LOSS_ROUND_START) === 0) return;
   const state = m[t + BITS] & STATES;
   const probing = state === STARTUP || state === PROBE_REFILL || state === PROBE_UP;
-  if (!probing && (m[t + BITS] & LOSS_IN_ROUND) !== 0) {
+  if (!probing && (m[t + BITS] & (LOSS_IN_ROUND | LIMITED)) === LOSS_IN_ROUND) {
     const bw = m[c + BW_SHORTTERM] === NO_BOUND ? maxBw(m, t) : m[c + BW_SHORTTERM];
     const inflight = m[c + INFLIGHT_SHORTTERM] === NO_BOUND ? m[t + CWND] : m[c + INFLIGHT_SHORTTERM];
     m[c + BW_SHORTTERM] = Math.max(m[c + BW_LATEST], BETA * bw);

@@ -90,6 +90,8 @@ export interface CongestionControl {
    * model the path: they set CWND here, and their `lost` returns what CWND should be in the meantime.
    */
   sampled?(tcp: Tcp, t: number, sample: AckSample): void;
+  /** Made for L4S (RFC 9331): data is sent as ECT(1) where AccECN is agreed. */
+  readonly l4s?: boolean;
 }
 
 /** What a program asks of a connection; zeros: nothing. */

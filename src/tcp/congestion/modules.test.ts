@@ -41,10 +41,10 @@ describe('1 Gbit/s, 100 ms', () => {
     expect(share(path, flow, 10_000)).toBeGreaterThan(0.95);
   });
 
-  test('bbr gets more than 85 % of it through 1 % random loss, where cubic gets next to nothing', () => {
+  test('bbr gets more than 90 % of it through 1 % random loss, where cubic gets next to nothing', () => {
     const path = new Path({ mbps: 1000, rtt_ms: 100, loss: 0.01, seed: 7 });
     const flow = path.add('bbr');
-    expect(share(path, flow, 30_000)).toBeGreaterThan(0.85);
+    expect(share(path, flow, 30_000)).toBeGreaterThan(0.9);
     const other = new Path({ mbps: 1000, rtt_ms: 100, loss: 0.01, seed: 7 });
     expect(share(other, other.add('cubic'), 30_000)).toBeLessThan(0.05);
   });

@@ -7,6 +7,7 @@ import type { Port } from '../../device/port.ts';
 import { Engine, type EngineOptions } from '../../engine/engine.ts';
 import type { Conn } from '../../engine/handlers.ts';
 import { Arena } from '../../memory/arena.ts';
+import { Prng } from '../../memory/prng.ts';
 import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH } from '../../memory/ring.ts';
 import type { TcpInfo } from '../info.ts';
 import type { TcpLimits } from '../tcp.ts';
@@ -14,12 +15,17 @@ import type { TcpLimits } from '../tcp.ts';
 export const NEAR = '10.0.0.1';
 export const FAR = '10.0.0.2';
 export const WIRE_PORT = 7;
+/** Frames that are longer have data. */
+const HEADERS_MAX = 120;
 
 export interface WireOptions {
   readonly mbps: number;
   readonly rtt_ms: number;
   /** In bandwidth-delay products; 2 unless told. */
   readonly queue?: number;
+  /** Probability that a segment with data is lost beyond what the queue drops. */
+  readonly loss?: number;
+  readonly seed?: number;
   readonly mtu?: number;
   readonly step_us?: number;
   readonly limits?: Partial<TcpLimits>;
@@ -84,6 +90,8 @@ export class Wire {
   readonly bytesPerMs: number;
   readonly queueMax: number;
   readonly #rtt_ms: number;
+  readonly #loss: number;
+  readonly #prng: Prng;
   readonly #step_ms: number;
   readonly #near: Port;
   readonly #far: Port;
@@ -93,7 +101,9 @@ export class Wire {
   conn: Conn = 0;
 
   constructor(options: WireOptions) {
-    const { mbps, rtt_ms, queue = 2, mtu = 1500, step_us = 100 } = options;
+    const { mbps, rtt_ms, queue = 2, mtu = 1500, step_us = 100, loss = 0, seed = 1 } = options;
+    this.#loss = loss;
+    this.#prng = new Prng(seed);
     this.bytesPerMs = mbps * 125;
     this.#rtt_ms = rtt_ms;
     this.#step_ms = step_us / 1000;
@@ -188,7 +198,8 @@ export class Wire {
       const length = m[slot + DESC_LENGTH];
       burst += length;
       const queued = Math.max(0, this.#freeAt - this.now) * this.bytesPerMs;
-      if (queued + length > this.queueMax) this.drops++;
+      const lost = this.#loss > 0 && length > HEADERS_MAX && this.#prng.bool(this.#loss);
+      if (lost || queued + length > this.queueMax) this.drops++;
       else {
         this.#freeAt = Math.max(this.#freeAt, this.now) + length / this.bytesPerMs;
         this.queuePeak = Math.max(this.queuePeak, queued);
