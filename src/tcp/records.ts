@@ -291,15 +291,6 @@ function lostPlace(m: Int32Array, ring: number, seq: number): number {
   return m[ring + R_PREV];
 }
 
-/** All that counts as lost is to be sent again from the beginning. */
-export function recordsInOrder(m: Int32Array, t: number): void {
-  const h = m[t + RECORDS];
-  const ring = h + LOST_RING;
-  m[ring + R_NEXT] = ring;
-  m[ring + R_PREV] = ring;
-  for (let r = m[h]; r !== 0; r = m[r]) if ((m[r + STATE] & S_LOST) !== 0) ringAppend(m, ring, r);
-}
-
 /** The first `length` bytes of what is outstanding are lost, unless they are SACKed, and go before all others. */
 export function recordFirstLost(tcp: Tcp, t: number, length: number): void {
   const m = tcp.m;

@@ -101,6 +101,19 @@ describe('a real timeout', () => {
   });
 });
 
+test('a timeout in fast recovery is not asked whether it was spurious (RFC 5682 2.1)', () => {
+  const f = new Flow({ rtt_ms: 100 });
+  f.write(10);
+  f.pass(100);
+  f.ack(0, [[1, 4]]);
+  f.pass(f.info.rto_ms + 1);
+  expect(f.info.recovery).toBe('timeout');
+  f.take();
+  f.ack(6);
+  expect(f.counters.frtoSpurious).toBe(0);
+  expect(f.info.recovery).toBe('timeout');
+});
+
 describe('a spurious fast retransmit', () => {
   function overtaken(options: ConstructorParameters<typeof Flow>[0] = {}): Flow & { cwnd: number } {
     const f = new Flow({ rtt_ms: 100, ...options });
@@ -141,6 +154,8 @@ describe('a spurious fast retransmit', () => {
     f.ack(4, [], (f.tsVal.get(0) as number) - 100);
     expect(f.counters.undos).toBe(1);
     expect(f.info.cwnd).toBeGreaterThanOrEqual(f.cwnd);
+    // RACK waits longer from now on, as after a D-SACK.
+    expect(f.info.reorderingWindow_ms).toBeCloseTo(50, 0);
   });
 
   test('what counted as lost and was not sent again yet is in flight after all', () => {
