@@ -88,12 +88,13 @@ export function negotiate(tcp: Tcp, t: number, s: Segment, shift: number): void 
   const o = tcp.options;
   const has = s.hasOptions === 1;
   let flags = m[t + FLAGS] & ~(TS | SACK | 0xff);
-  if (s.hasTimestamp === 1) {
+  const { limits } = tcp;
+  if (s.hasTimestamp === 1 && limits.timestamps) {
     flags |= TS;
     m[t + TS_RECENT] = s.tsVal;
   }
-  if (has && o.sackPermitted === 1) flags |= SACK;
-  if (has && o.windowScale >= 0) flags |= o.windowScale | (shift << 4);
+  if (has && o.sackPermitted === 1 && limits.sack) flags |= SACK;
+  if (has && o.windowScale >= 0 && limits.windowScale) flags |= o.windowScale | (shift << 4);
   m[t + FLAGS] = flags;
   const fallback = (flags & V6) !== 0 ? MSS_DEFAULT_6 : MSS_DEFAULT_4;
   const mss = has && o.mss > 0 ? o.mss : fallback;
@@ -177,8 +178,8 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
   if (m[t + BACKOFF] > 0) synLost(tcp, t);
   m[t + BACKOFF] = 0;
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
-  congestionOpened(tcp, t);
   mtuSearchOpen(tcp, t);
+  congestionOpened(tcp, t);
   eventPush(tcp, t, EVENT_OPEN, 0, 0);
   if (m[t + SNDQ_LENGTH] > 0 || (m[t + FLAGS] & FIN_QUEUED) !== 0) {
     listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);

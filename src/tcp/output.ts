@@ -186,15 +186,16 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
   const passive = state === SYN_RECEIVED;
   const at = segmentAt(tcp, iface, t, slot) + HEADER;
   // The first SYN offers all we can; an answer only what the peer offered.
-  const scale = passive && (flags & SCALED) === 0 ? -1 : (flags >> 4) & 15;
+  const { limits } = tcp;
+  const scale = (passive && (flags & SCALED) === 0) || !limits.windowScale ? -1 : (flags >> 4) & 15;
   const ecn = passive ? ecnSynAckFlags(m, t) : ecnSynFlags(m, t);
   let optionBytes = tcpSynOptionsWrite(
     tcp.view,
     at,
     ownMss(tcp, t),
     scale,
-    !passive || (flags & SACK) !== 0,
-    !passive || (flags & TS) !== 0,
+    passive ? (flags & SACK) !== 0 : limits.sack,
+    passive ? (flags & TS) !== 0 : limits.timestamps,
     (tcp.nowMs + m[t + TS_OFFSET]) | 0,
     passive ? m[t + TS_RECENT] : 0,
   );

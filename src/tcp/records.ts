@@ -189,7 +189,8 @@ export function recordAcked(tcp: Tcp, t: number, news: AckNews, ack: number): vo
           const rtt = (tcp.nowUs - m[r + SENT]) | 0;
           if (rtt > news.rttOldest) news.rttOldest = rtt;
         }
-        arrived(tcp, t, news, r, end, length, news.hasEcho);
+        // The echo is of what came in at SND.UNA (RFC 7323 4.3, case A): of the first record, not of those behind it.
+        arrived(tcp, t, news, r, end, length, news.hasEcho && m[r + START] === news.una);
       } else if ((m[t + FLAGS2] & SAMPLED) !== 0) rateDelivered(tcp, t, news, 0, end, length);
       news.acked += length;
       leaveFlight(m, t, r, length);
@@ -237,8 +238,7 @@ function arrived(
     if (((end - m[t + RACK_FACK]) | 0) < 0) news.reordered = true;
     if (((end - m[t + RECOVER]) | 0) <= 0) news.original += length;
   } else {
-    // RFC 8985 6.2 step 2: was it the original that arrived? The echo tells that of what is acknowledged; with a gap
-    // below, it is of what came before the gap.
+    // RFC 8985 6.2 step 2: was it the original that arrived?
     const sentTs = (tcp.nowMs + m[t + TS_OFFSET] - ((rtt / 1000) | 0) - 1) | 0;
     const early = echoTells && ((news.echo - sentTs) | 0) < 0;
     if (early) news.early = true;
