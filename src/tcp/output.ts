@@ -141,6 +141,7 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
       return DONE;
     }
     // Three questions in a row are lost on a bad link, too: the attempt goes on for as long as its SYN may.
+    // (A mini block has no such word.)
     if (hop < 0 && (m[t + FLAGS] & MINI) === 0) softErrorNote(m, t, CLOSED_UNREACHABLE);
     // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
     return UNRESOLVED;
