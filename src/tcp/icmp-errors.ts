@@ -10,6 +10,7 @@ import { ICMPV6_PARAMETER_PROBLEM, ICMPV6_UNREACHABLE } from '../wire/icmpv6.ts'
 import { COLD, FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
 import { coldOf } from './cold.ts';
+import { EVENT_REPORT, eventPush } from './events.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
 import { mtuLower, mtuProbeRefused, searchEnd } from './plpmtud.ts';
@@ -92,12 +93,19 @@ export function tcpIcmpError(tcp: Tcp, e: IcmpError): void {
   }
   const reason = reasonOf(e);
   if ((reason & HARD) !== 0 && m[t + TCB.STATE] === STATE.SYN_SENT) tcpDestroy(tcp, t, reason & ~HARD);
-  else softErrorNote(m, t, reason & ~HARD);
+  else softErrorSet(tcp, t, reason & ~HARD);
 }
 
-/** Why the connection ends if nothing gets through any more. */
-export function softErrorNote(m: Int32Array, t: number, reason: number): void {
-  m[t + SOFT_ERROR] = reason | (m[t + SND_UNA] << 8);
+/**
+ * Notes why nothing gets through just now, and tells the program when that is news (RFC 9293 3.9.2.2, SHLD-25); forgotten
+ * once anything is acknowledged.
+ */
+export function softErrorSet(tcp: Tcp, t: number, reason: number): void {
+  const m = tcp.m;
+  const word = reason | (m[t + SND_UNA] << 8);
+  if (m[t + SOFT_ERROR] === word) return;
+  m[t + SOFT_ERROR] = word;
+  eventPush(tcp, t, EVENT_REPORT, reason, 0);
 }
 
 /** @returns CLOSED_* of the last error heard, or 0 when there is none or data has got through since. */

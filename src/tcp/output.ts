@@ -17,7 +17,7 @@ import { ecnFlags, ecnHandshakeFlags, ecnSynAckFlags, ecnSynFlags } from './ecn.
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
 import { fastOpenData, fastOpenOption } from './fast-open.ts';
 import { ownMss } from './handshake.ts';
-import { softErrorNote } from './icmp-errors.ts';
+import { softErrorSet } from './icmp-errors.ts';
 import {
   LIST_CONTROL,
   LIST_DATA,
@@ -142,7 +142,7 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
     }
     // Three questions in a row are lost on a bad link, too: the attempt goes on for as long as its SYN may.
     // (A mini block has no such word.)
-    if (hop < 0 && (m[t + FLAGS] & MINI) === 0) softErrorNote(m, t, CLOSED_UNREACHABLE);
+    if (hop < 0 && (m[t + FLAGS] & MINI) === 0) softErrorSet(tcp, t, CLOSED_UNREACHABLE);
     // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
     return UNRESOLVED;
   }
