@@ -4,6 +4,7 @@
  * `nextDeadline` is over, or when it asks by `onWork`.
  */
 import type { Port } from '../device/port.ts';
+import type { AddressChange } from '../ip/addresses.ts';
 import { ipInput } from '../ip/input.ts';
 import type { Interface } from '../ip/interface.ts';
 import { type InterfaceOptions, Ip, ipTimers } from '../ip/ip.ts';
@@ -25,6 +26,7 @@ import { EVENT_RESUME, EVENT_WRITABLE, eventPush } from '../tcp/events.ts';
 import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { type TcpInfo, tcpInfo } from '../tcp/info.ts';
 import { tcpInput } from '../tcp/input.ts';
+import { tcpAddressGone, tcpMtuChanged } from '../tcp/interface-changes.ts';
 import { listenerAdd, listenerRemove } from '../tcp/listen.ts';
 import { LIST_UNRESOLVED, OutputLists, unresolvedDelay } from '../tcp/lists.ts';
 import { LEVEL_HIGH, LEVEL_NAMES, memoryLevel } from '../tcp/memory.ts';
@@ -71,6 +73,8 @@ export interface EngineOptions {
   readonly limits?: Partial<Limits>;
   /** Unpredictable words: keys of the hashes that strangers must not know. */
   readonly secret: Int32Array;
+  /** Four words that autoconfigured addresses are made of; the same give the same (RFC 7217). Random unless told. */
+  readonly addressSecret?: Int32Array;
   /** The clock's present reading, ms. */
   readonly now: number;
   /**
@@ -181,6 +185,8 @@ export class Engine {
   staleHandles = 0;
   /** Called when a call from outside a breath gave the engine something to do. */
   onWork: () => void = () => {};
+  /** An address is ours from now on, or no longer, or was to be and is somebody else's. */
+  onAddress: (change: AddressChange) => void = () => {};
   /** A handler threw; its connection is aborted already. 0: a datagram socket's, which stays. */
   onHandlerError: (error: unknown, conn: Conn) => void = () => {};
   readonly #handlers = new HandlerSets();
@@ -194,7 +200,12 @@ export class Engine {
     const limits = { ...LIMITS_DEFAULT, ...options.limits };
     this.arena = arena;
     this.#clock = options.clock ?? null;
-    this.ip = new Ip(arena, { seed: secret[2] ^ secret[3], now_ms: nowMs, limits });
+    this.ip = new Ip(arena, {
+      seed: secret[2] ^ secret[3],
+      now_ms: nowMs,
+      limits,
+      ...(options.addressSecret === undefined ? {} : { addressSecret: options.addressSecret }),
+    });
     const own = options.congestionControls ?? [];
     checkCongestion(own, limits.congestion);
     this.tcp = new Tcp(arena, this.ip, limits, secret, nowMs, own);
@@ -205,6 +216,10 @@ export class Engine {
       () => this.#readClock(),
     );
     this.datagrams.onHandlerError = (error) => this.onHandlerError(error, 0);
+    this.ip.onAddress = (change) => {
+      if (change.kind === 'removed') tcpAddressGone(this.tcp, change.address);
+      this.onAddress(change);
+    };
     this.ip.onError = (error) => {
       tcpIcmpError(this.tcp, error);
       udpIcmpError(this.udp, error);
@@ -221,6 +236,41 @@ export class Engine {
     const iface = this.ip.addInterface(port, options);
     this.tcp.lists[iface.index] = new OutputLists();
     return iface;
+  }
+
+  /**
+   * Gives an interface one more address.
+   * @param address CIDR. @throws IpConfigError, AddressError
+   */
+  addAddress(iface: Interface, address: string): void {
+    this.#readClock();
+    this.ip.addAddress(iface, address);
+    this.#work();
+  }
+
+  /**
+   * Takes an address from an interface. Its connections end at once with CLOSED_NO_ADDRESS, and routes go that lead
+   * nowhere without it; sockets that are bound to it stay, and can't send.
+   * @returns false when the interface doesn't have it
+   */
+  removeAddress(iface: Interface, address: string): boolean {
+    this.#readClock();
+    const had = this.ip.removeAddress(iface, address);
+    this.#work();
+    return had;
+  }
+
+  /** The link carries something, or nothing. Connections wait while it is down, as long as their timeouts let them. */
+  setLink(iface: Interface, up: boolean): void {
+    this.#readClock();
+    this.ip.setLink(iface, up);
+    this.#work();
+  }
+
+  /** @param mtu Bytes, at most the port's. Connections send no larger segments from now on. @throws IpConfigError */
+  setMtu(iface: Interface, mtu: number): void {
+    this.ip.setMtu(iface, mtu);
+    tcpMtuChanged(this.tcp, iface);
   }
 
   /**
@@ -606,8 +656,10 @@ export class Engine {
     const { tcp, ip } = this;
     if (tcp.events.count > 0) return 0;
     let next = this.datagrams.delay_ms;
-    for (const lists of tcp.lists) {
-      if ((lists.head[0] | lists.head[1] | lists.head[2]) !== 0) next = 1;
+    for (const [i, lists] of tcp.lists.entries()) {
+      // What a link that is down holds up waits for it.
+      if ((lists.head[0] | lists.head[1] | lists.head[2]) !== 0 && ip.interfaces[i].up)
+        next = Math.min(next, 1);
       if (lists.head[LIST_UNRESOLVED] !== 0) next = Math.min(next, unresolvedDelay(lists, tcp.nowMs));
     }
     const wheel = tcp.wheel.nextDeadline();

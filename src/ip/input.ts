@@ -67,6 +67,10 @@ export function ipInput(ip: Ip, iface: Interface, at: number, length: number, fl
   p.foreign = 0;
   p.linkCast = 0;
   p.fragmented = 0;
+  if (!iface.up) {
+    iface.counters.linkDown++;
+    return 0;
+  }
   if (!iface.ether) {
     if (length > 0) {
       const version = view.getUint8(at) >> 4;

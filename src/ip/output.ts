@@ -37,10 +37,15 @@ const PACKET_BYTES_MAX = 65_535;
 export const TTL_DEFAULT = 64;
 const TTL = TTL_DEFAULT;
 
+/** What a packet starts with when nobody says otherwise. */
+export function ttlDefault(iface: Interface, version: number): number {
+  return version === 4 ? TTL : iface.hopLimit;
+}
+
 /** Word index of a free tx descriptor, or 0. It stays free until `txCommit`. */
 export function txSlot(iface: Interface): number {
   const ring = iface.port.tx;
-  return ((ring.tail - ring.head) | 0) > 0 ? ring.slot(ring.head) : 0;
+  return ((ring.tail - ring.head) | 0) > 0 && iface.up ? ring.slot(ring.head) : 0;
 }
 
 /** Hands the slot that `txSlot` gave to the device, which sees it at its next sync. */
@@ -98,7 +103,7 @@ export function ipWriteHeader6(
     writeEther(ip, iface, neighbour, at, TYPE_6);
     header = at + ETHER_BYTES;
   }
-  ipv6Write(ip.view, header, l4Length, protocol, m, src, dst, trafficClass << 20, TTL);
+  ipv6Write(ip.view, header, l4Length, protocol, m, src, dst, trafficClass << 20, iface.hopLimit);
 }
 
 function writeEther(ip: Ip, iface: Interface, neighbour: number, at: number, type: number): void {

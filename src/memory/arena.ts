@@ -63,7 +63,7 @@ export class Arena {
   }
 
   /**
-   * Takes `bytes` zeroed bytes for good and returns their offset.
+   * Takes `bytes` zeroed bytes, for good unless all is `reset`, and returns their offset.
    * @param align Power of two; a cache line (64) unless told.
    * @throws ArenaFullError when they don't fit, naming what was carved so far.
    */

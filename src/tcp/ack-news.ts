@@ -17,6 +17,8 @@ export class AckNews {
   rttNewest = -1;
   /** RFC 8985's rtt of the newest part that counts for RACK, us; -1: none. */
   rackRtt = -1;
+  /** Some that was sent again is acknowledged with an echo from before that: an earlier sending of it arrived (RFC 3522). */
+  early = false;
   /** TSecr, and whether there is one. */
   echo = 0;
   hasEcho = false;

@@ -23,6 +23,7 @@ import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowLookup, keyFromPacket, packetHash } from './lookup.ts';
 import { ephemeralPorts, timeWaitReusable } from './ports.ts';
 import { CLOSED_REFUSED } from './reasons.ts';
+import { reassemblyAdd } from './reassembly.ts';
 import { receiveFirst, receiveShift } from './receive-window.ts';
 import { resetFor } from './reply.ts';
 import type { Segment } from './segment.ts';
@@ -192,6 +193,8 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
     m[t + SND_WND] = s.window;
     m[t + FLAGS] |= PROBE;
     timerBy(tcp, t, m[t + RTX_AT]);
+    // "If there are other controls or text in the segment, queue them": told once the connection stands.
+    if (s.length > 0) reassemblyAdd(tcp, t, m[t + RCV_NXT], s.dataAt, s.length);
     listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
     return;
   }

@@ -15,8 +15,12 @@ export class TcpCounters {
   /** Timestamps were agreed and the segment has none (RFC 7323 3.2). */
   missingTimestamp = 0;
   land = 0;
+  /** SYN with FIN, where the option says that they are dropped. */
+  synFinDropped = 0;
   /** Segments for no connection and no listener. */
   noConnection = 0;
+  /** Neither SYN nor ACK, for a listener (RFC 9293 3.10.7.2). */
+  listenIgnored = 0;
   resetsIn = 0;
   resetsOut = 0;
   /** Outside the window; PAWS (RFC 7323 5.3). */

@@ -211,6 +211,11 @@ export function fastOpenStart(tcp: Tcp, t: number): void {
   tcp.m[t + FLAGS2] |= FAST_OPEN;
 }
 
+/** Whether an active open's SYN can take data along. */
+export function fastOpenCookie(tcp: Tcp, t: number): boolean {
+  return offers(tcp, t) && (tcp.fastOpen.cache.find(pathKey(tcp, t))?.cookie.length ?? 0) > 0;
+}
+
 /** Writes a SYN's or SYN-ACK's Fast Open option, if it has one, after `used` bytes of others. @returns its bytes. */
 export function fastOpenOption(tcp: Tcp, t: number, at: number): number {
   if (tcp.fastOpen.answering) return optionWrite(tcp, at, tcp.fastOpen.cookie);

@@ -87,12 +87,13 @@ export function negotiate(tcp: Tcp, t: number, s: Segment, shift: number): void 
   const o = tcp.options;
   const has = s.hasOptions === 1;
   let flags = m[t + FLAGS] & ~(TS | SACK | 0xff);
-  if (s.hasTimestamp === 1) {
+  const { limits } = tcp;
+  if (s.hasTimestamp === 1 && limits.timestamps) {
     flags |= TS;
     m[t + TS_RECENT] = s.tsVal;
   }
-  if (has && o.sackPermitted === 1) flags |= SACK;
-  if (has && o.windowScale >= 0) flags |= o.windowScale | (shift << 4);
+  if (has && o.sackPermitted === 1 && limits.sack) flags |= SACK;
+  if (has && o.windowScale >= 0 && limits.windowScale) flags |= o.windowScale | (shift << 4);
   m[t + FLAGS] = flags;
   const fallback = (flags & V6) !== 0 ? MSS_DEFAULT_6 : MSS_DEFAULT_4;
   const mss = has && o.mss > 0 ? o.mss : fallback;
@@ -212,6 +213,6 @@ export function fastOpenEstablished(tcp: Tcp, t: number, s: Segment): void {
  * Our SYN or SYN-ACK had to be sent again: without an RTT to go by, 3 s pass until the first retransmission (RFC 6298
  * 5.7), which is what this RTTVAR makes of it.
  */
-export function synLost(m: Int32Array, t: number): void {
-  if (m[t + SRTT] === 0) m[t + RTTVAR] = RTTVAR_SYN_LOST;
+export function synLost(tcp: Tcp, t: number): void {
+  if (tcp.m[t + SRTT] === 0) tcp.m[t + RTTVAR] = RTTVAR_SYN_LOST;
 }

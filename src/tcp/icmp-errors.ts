@@ -92,7 +92,12 @@ export function tcpIcmpError(tcp: Tcp, e: IcmpError): void {
   }
   const reason = reasonOf(e);
   if ((reason & HARD) !== 0 && m[t + TCB.STATE] === STATE.SYN_SENT) tcpDestroy(tcp, t, reason & ~HARD);
-  else m[t + SOFT_ERROR] = (reason & ~HARD) | (m[t + SND_UNA] << 8);
+  else softErrorSet(m, t, reason & ~HARD);
+}
+
+/** Notes why nothing gets through just now; forgotten once anything is acknowledged. */
+export function softErrorSet(m: Int32Array, t: number, reason: number): void {
+  m[t + SOFT_ERROR] = reason | (m[t + SND_UNA] << 8);
 }
 
 /** @returns CLOSED_* of the last error heard, or 0 when there is none or data has got through since. */

@@ -25,10 +25,16 @@ import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
 import { receiveAdmit } from './receive.ts';
 import { receiveRtt } from './receive-window.ts';
-import { challengeMini, resetFor, sendBareAck } from './reply.ts';
+import { challengeMini, resetFor, sendBareAck, sendFinAck, sendReset } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
-import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
+import {
+  TIME_WAIT_ACK,
+  TIME_WAIT_DROP,
+  TIME_WAIT_RESET,
+  timeWaitRemove,
+  timeWaitSegment,
+} from './time-wait.ts';
 import { urgentInput } from './urgent.ts';
 
 const {
@@ -86,10 +92,11 @@ export function tcpInput(tcp: Tcp): void {
   }
   const t = flowLookup(tcp, p, s.ports, packetHash(tcp, p, s.ports));
   if (t !== 0 && (tcp.m[t + FLAGS] & MINI) === 0) {
-    if (tcp.m[t + ST] === SYN_SENT) synSentInput(tcp, t, s);
-    else synchronizedInput(tcp, t, s);
+    if (tcp.m[t + ST] !== SYN_SENT) synchronizedInput(tcp, t, s);
+    else if (!synFinDropped(tcp, s)) synSentInput(tcp, t, s);
     return;
   }
+  if (synFinDropped(tcp, s)) return;
   if (p.src3 === p.dst3 && p.src0 === p.dst0 && p.src1 === p.dst1 && p.src2 === p.dst2) {
     tcp.counters.land++;
     return;
@@ -105,7 +112,10 @@ export function tcpInput(tcp: Tcp): void {
   if (tcp.m[t + ST] === TIME_WAIT) {
     const verdict = timeWaitSegment(tcp, t, s);
     if (verdict === TIME_WAIT_ACK) challengeMini(tcp, t);
-    else if (verdict !== TIME_WAIT_DROP) {
+    else if (verdict === TIME_WAIT_RESET) {
+      sendReset(tcp, t);
+      timeWaitRemove(tcp, t);
+    } else if (verdict !== TIME_WAIT_DROP) {
       tcp.reusing = 1;
       unknownInput(tcp, s);
       tcp.reusing = 0;
@@ -114,6 +124,13 @@ export function tcpInput(tcp: Tcp): void {
   }
   const full = synReceivedInput(tcp, t, s);
   if (full !== 0) synchronizedInput(tcp, full, s);
+}
+
+/** RFC 9293 opens connections by SYN with FIN; some would rather not. */
+function synFinDropped(tcp: Tcp, s: Segment): boolean {
+  if ((s.flags & (F_SYN | F_FIN)) !== (F_SYN | F_FIN) || !tcp.limits.dropSynFin) return false;
+  tcp.counters.synFinDropped++;
+  return true;
 }
 
 function checksumMatches(tcp: Tcp, at: number, length: number, pseudoSum: number): boolean {
@@ -126,6 +143,12 @@ function checksumMatches(tcp: Tcp, at: number, length: number, pseudoSum: number
 function unknownInput(tcp: Tcp, s: Segment): void {
   const special = s.flags & (F_SYN | F_ACK | F_RST);
   if (special === F_SYN && listenInput(tcp, s)) return;
+  // RFC 9293 3.10.7.2: a listener takes SYNs, answers ACKs by RST, and drops the rest.
+  const ignored = special === 0 || (special === (F_SYN | F_ACK) && tcp.limits.bsdAnswers);
+  if (ignored && listenerFind(tcp, tcp.ip.packet, s.ports & 0xffff) !== null) {
+    tcp.counters.listenIgnored++;
+    return;
+  }
   if (special === F_ACK) {
     const t = cookieInput(tcp, s);
     if (t > 0) synchronizedInput(tcp, t, s);
@@ -162,6 +185,12 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       return;
     }
     if ((special & F_SYN) !== 0) {
+      if (synFinDropped(tcp, s)) return;
+      if (tcp.limits.blindSyn && synInWindow(tcp, t, s)) {
+        // RFC 793 3.9: "If the SYN is in the window it is an error, send a reset".
+        tcpReset(tcp, t, CLOSED_RESET);
+        return;
+      }
       // RFC 5961 4: a SYN never resets; the peer's own RST in answer to the ACK does. Simultaneous open's SYN
       // that was answered already comes here too, and an ACK is what it needs.
       tcp.counters.outOfWindow++;
@@ -186,7 +215,15 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
   if (((tcp.nowMs - m[t + RCV_AT]) | 0) > SILENT_MS) m[t + QUICK_ACKS] = QUICK_ACKS_AFTER_IDLE;
   m[t + RCV_AT] = tcp.nowMs;
 
-  if (m[t + ST] === SYN_RECEIVED && !synReceivedAck(tcp, t, s)) return;
+  if (m[t + ST] === SYN_RECEIVED) {
+    if (!synReceivedAck(tcp, t, s)) return;
+    if (m[t + OOO] !== 0) {
+      // What the peer's SYN carried in a simultaneous open.
+      eventPush(tcp, t, E_REASSEMBLE, m[t + RCV_NXT], 0);
+      m[t + FLAGS] |= ACK_DELAYED;
+      listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
+    }
+  }
   const path = m[t + PATH] & PATH_ANY;
   if (path !== 0) pathInput(tcp, t, s);
   const accepted = acceptAck(tcp, t, s);
@@ -208,9 +245,9 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
   const window = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
   const fin = (s.flags & F_FIN) !== 0 ? 1 : 0;
   const end = offset + s.length + fin;
-  if (end < 0 || offset > window || (end === 0 && s.length + fin > 0)) {
+  if (end < 0 || offset > window) {
     tcp.counters.outOfWindow++;
-    if (end <= 0 && s.length > 0) {
+    if (end < 0 && s.length > 0) {
       tcp.counters.duplicate++;
       // Duplicates that follow each other in a batch are one report.
       if (m[t + DSACK_START] === m[t + DSACK_END] || m[t + DSACK_END] !== s.seq) m[t + DSACK_START] = s.seq;
@@ -221,14 +258,18 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
     return false;
   }
   if (offset < 0) {
-    // Part of it is new.
+    // Part of it is new; or nothing is but what it acknowledges, which counts as in all other stacks: what a peer
+    // sends again, FIN above all, carries its latest ACK.
     tcp.counters.duplicate++;
-    m[t + DSACK_START] = s.seq;
-    m[t + DSACK_END] = m[t + RCV_NXT];
+    if (s.length > 0) {
+      m[t + DSACK_START] = s.seq;
+      m[t + DSACK_END] = end <= 0 ? (s.seq + s.length) | 0 : m[t + RCV_NXT];
+    }
     s.seq = m[t + RCV_NXT];
     s.dataAt -= offset;
     s.length += offset;
     if (s.length < 0) s.length = 0;
+    if (end <= 0) s.flags &= ~F_FIN;
     ackNow(tcp, t);
   }
   const room = (m[t + RCV_ADV] - s.seq) | 0;
@@ -241,18 +282,26 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
   return true;
 }
 
+function synInWindow(tcp: Tcp, t: number, s: Segment): boolean {
+  const m = tcp.m;
+  if (m[t + ST] < ESTABLISHED) return false;
+  return ((s.seq - m[t + RCV_NXT]) | 0) >= 0 && ((s.seq - m[t + RCV_ADV]) | 0) < 0;
+}
+
 /** RFC 9293 3.10.7.4 with RFC 5961 3. */
 function resetInput(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   tcp.counters.resetsIn++;
-  if (s.seq === m[t + RCV_NXT]) {
+  const offset = (s.seq - m[t + RCV_NXT]) | 0;
+  const within = offset > 0 && ((s.seq - m[t + RCV_ADV]) | 0) < 0;
+  if (offset === 0 || (within && tcp.limits.blindReset)) {
     const refused = m[t + ST] === SYN_RECEIVED && m[t + LISTENER] === 0;
     tcpDestroy(tcp, t, refused ? CLOSED_REFUSED : CLOSED_RESET);
     return;
   }
-  const offset = (s.seq - m[t + RCV_NXT]) | 0;
-  if (offset > 0 && ((s.seq - m[t + RCV_ADV]) | 0) < 0) challengeOrAck(tcp, t);
-  else tcp.counters.outOfWindow++;
+  if (!within) tcp.counters.outOfWindow++;
+  else if (m[t + ST] !== SYN_RECEIVED) challengeOrAck(tcp, t);
+  else if (mayChallenge(tcp, t)) sendBareAck(tcp, t);
 }
 
 export function ackNow(tcp: Tcp, t: number): void {
@@ -262,14 +311,18 @@ export function ackNow(tcp: Tcp, t: number): void {
 
 /** An ACK for something suspicious, rarely enough that two ends can't make each other talk. */
 function challengeOrAck(tcp: Tcp, t: number): void {
+  if (mayChallenge(tcp, t)) ackNow(tcp, t);
+}
+
+function mayChallenge(tcp: Tcp, t: number): boolean {
   const m = tcp.m;
   if (((tcp.nowMs - m[t + CHALLENGE_AT]) | 0) < CHALLENGE_INTERVAL) {
     tcp.counters.challengeAcksLimited++;
-    return;
+    return false;
   }
   tcp.counters.challengeAcks++;
   m[t + CHALLENGE_AT] = tcp.nowMs;
-  ackNow(tcp, t);
+  return true;
 }
 
 /** New data within the window. */
@@ -361,10 +414,14 @@ export function finReceived(tcp: Tcp, t: number): void {
       return;
     case FIN_WAIT_1:
       m[t + ST] = CLOSING;
+      if (tcp.limits.bsdAnswers) {
+        m[t + FLAGS] &= ~ACK_NOW;
+        sendFinAck(tcp, t, true);
+      }
       return;
     case FIN_WAIT_2:
       // Its ACK can't wait for the output list: the block goes.
-      sendBareAck(tcp, t);
+      sendFinAck(tcp, t, false);
       tcpFinish(tcp, t, true);
       return;
     default:

@@ -17,6 +17,7 @@ import { ecnFlags, ecnHandshakeFlags, ecnSynAckFlags, ecnSynFlags } from './ecn.
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
 import { fastOpenData, fastOpenOption } from './fast-open.ts';
 import { ownMss } from './handshake.ts';
+import { softErrorSet } from './icmp-errors.ts';
 import {
   LIST_CONTROL,
   LIST_DATA,
@@ -27,7 +28,7 @@ import {
   type OutputLists,
   unresolvedDue,
 } from './lists.ts';
-import { nextHop } from './next-hop.ts';
+import { HOP_NO_ROUTE, nextHop } from './next-hop.ts';
 import { pathResent } from './path.ts';
 import { mtuProbeBytes, mtuProbeSent } from './plpmtud.ts';
 import { prrSent } from './prr.ts';
@@ -60,8 +61,8 @@ const {
 } = TCB;
 const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, RECORDS, RECOVER, LIMITED, TS_OFFSET } =
   TCB;
-const { PATH, FLAGS2, ISS, LISTENER, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } =
-  TCB;
+const { PATH, FLAGS2, ISS, LISTENER, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT } = TCB;
+const { RETRANSMITS, TS_RECENT } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK, PTO } = FLAG;
 const { RECOVERY, LOSS, MINI, PROBE } = FLAG;
 const { ECN, ECN_ACCURATE, ECT, OPTION, HANDSHAKE, MTU, ANY } = PATH_FLAG;
@@ -135,10 +136,12 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
   if (state === SYN_SENT && (m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
   const hop = nextHop(tcp, t);
   if (hop <= 0) {
-    if (hop < 0 && state === SYN_SENT) {
+    if (hop === HOP_NO_ROUTE && state === SYN_SENT) {
       tcpDestroy(tcp, t, CLOSED_UNREACHABLE);
       return DONE;
     }
+    // Three questions in a row are lost on a bad link, too: the attempt goes on for as long as its SYN may.
+    if (hop < 0) softErrorSet(m, t, CLOSED_UNREACHABLE);
     // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
     return UNRESOLVED;
   }
@@ -182,15 +185,16 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
   const passive = state === SYN_RECEIVED;
   const at = segmentAt(tcp, iface, t, slot) + HEADER;
   // The first SYN offers all we can; an answer only what the peer offered.
-  const scale = passive && (flags & SCALED) === 0 ? -1 : (flags >> 4) & 15;
+  const { limits } = tcp;
+  const scale = (passive && (flags & SCALED) === 0) || !limits.windowScale ? -1 : (flags >> 4) & 15;
   const ecn = passive ? ecnSynAckFlags(m, t) : ecnSynFlags(m, t);
   let optionBytes = tcpSynOptionsWrite(
     tcp.view,
     at,
     ownMss(tcp, t),
     scale,
-    !passive || (flags & SACK) !== 0,
-    !passive || (flags & TS) !== 0,
+    passive ? (flags & SACK) !== 0 : limits.sack,
+    passive ? (flags & TS) !== 0 : limits.timestamps,
     (tcp.nowMs + m[t + TS_OFFSET]) | 0,
     passive ? m[t + TS_RECENT] : 0,
   );
@@ -449,8 +453,7 @@ function sendTailProbe(tcp: Tcp, iface: Interface, t: number): boolean {
   const window = m[t + SND_WND] - outstanding;
   let n = m[t + SNDQ_LENGTH] - outstanding;
   if (n > m[t + MSS]) n = m[t + MSS];
-  if (n > window) n = window;
-  if (n > 0) {
+  if (n > 0 && n <= window) {
     sendData(tcp, iface, t, slot, seq, outstanding, n, F_PSH, 0);
     m[t + SND_NXT] = (seq + n) | 0;
     m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;

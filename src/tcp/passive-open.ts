@@ -303,7 +303,7 @@ export function synReceivedTimeout(tcp: Tcp, t: number): void {
   listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
 }
 
-function halfOpenRemove(tcp: Tcp, t: number): void {
+export function halfOpenRemove(tcp: Tcp, t: number): void {
   const m = tcp.m;
   tcp.listeners[m[t + LISTENER] - 1].halfOpen--;
   tcp.sources?.remove(t, SOURCE_HALF_OPEN);
@@ -323,7 +323,7 @@ export function synReceivedInput(tcp: Tcp, t: number, s: Segment): number {
   if ((s.flags & RST) !== 0) {
     tcp.counters.resetsIn++;
     // RFC 5961 3: exactly, or it is answered with a SYN-ACK's worth of truth.
-    if (offset === 0) halfOpenRemove(tcp, t);
+    if (offset === 0 || (tcp.limits.blindReset && offset > 0 && offset < window)) halfOpenRemove(tcp, t);
     else if (offset > 0 && offset < window) challengeMini(tcp, t);
     return 0;
   }

@@ -34,12 +34,18 @@ export function rackNews(tcp: Tcp, t: number, news: AckNews): void {
   if ((m[cold + LOSS_FLAGS] & DSACK_ROUND) !== 0 && ((m[t + SND_UNA] - m[cold + ROUND_END]) | 0) >= 0)
     m[cold + LOSS_FLAGS] &= ~DSACK_ROUND;
   // A duplicate that we sent to probe the tail says nothing of reordering.
-  if (news.dsack && !news.dsackProbe && (m[cold + LOSS_FLAGS] & DSACK_ROUND) === 0) {
-    m[cold + LOSS_FLAGS] |= DSACK_ROUND;
-    m[cold + ROUND_END] = m[t + SND_NXT];
-    m[cold + REO_MULT]++;
-    m[cold + REO_PERSIST] = PERSIST;
-  }
+  if (news.dsack && !news.dsackProbe) rackWiden(tcp, t);
+}
+
+/** Something was sent again in vain: RACK waits longer, by one step for each round trip in which that happens. */
+export function rackWiden(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  const cold = coldOf(tcp, t);
+  if ((m[cold + LOSS_FLAGS] & DSACK_ROUND) !== 0) return;
+  m[cold + LOSS_FLAGS] |= DSACK_ROUND;
+  m[cold + ROUND_END] = m[t + SND_NXT];
+  m[cold + REO_MULT]++;
+  m[cold + REO_PERSIST] = PERSIST;
 }
 
 /** A recovery is over: the window that D-SACKs have widened is kept for a while (6.2 step 4). */

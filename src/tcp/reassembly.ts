@@ -59,11 +59,11 @@ export function reassemblyAdd(tcp: Tcp, t: number, seq: number, at: number, leng
     if (before !== 0) {
       const known = (m[(before >> 2) + SEQ] + m[(before >> 2) + LENGTH] - from) | 0;
       if (known > 0) {
-        // Here already: tell the peer (RFC 2883 4.2).
+        // Here already: tell the peer.
         touched = before;
-        m[t + DSACK_START] = from;
-        from = known < ((end - from) | 0) ? (from + known) | 0 : end;
-        m[t + DSACK_END] = from;
+        const here = known < ((end - from) | 0) ? known : (end - from) | 0;
+        duplicate(tcp, t, from, here);
+        from = (from + here) | 0;
         if (from === end) break;
       }
     }
@@ -94,6 +94,14 @@ export function reassemblyAdd(tcp: Tcp, t: number, seq: number, at: number, leng
   }
   if (touched !== 0) recall(tcp, t, touched);
   return whole;
+}
+
+/** Had been here before: the next ACK reports the first of it since the last ACK (RFC 2883 4). */
+function duplicate(tcp: Tcp, t: number, start: number, length: number): void {
+  const m = tcp.m;
+  if (m[t + DSACK_START] !== m[t + DSACK_END]) return;
+  m[t + DSACK_START] = start;
+  m[t + DSACK_END] = (start + length) | 0;
 }
 
 function dropped(tcp: Tcp): boolean {
@@ -296,6 +304,7 @@ export function reassemblyJoin(tcp: Tcp, t: number): boolean {
       m[link] = next;
     }
     forget(tcp, t, run, next);
+    if (skip > 0) duplicate(tcp, t, (m[t + RCV_NXT] - skip) | 0, skip < bytes ? skip : bytes);
     if (skip < bytes) {
       queueAdopt(tcp.chunks, t + RCVQ, run, skip, bytes - skip);
       m[t + RCV_NXT] = (m[t + RCV_NXT] + bytes - skip) | 0;

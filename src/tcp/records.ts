@@ -37,6 +37,8 @@ const WORDS = RECORD_WORDS;
 const TAIL = 8;
 const LOST_RING = 2;
 const LOST_STEPS = 16;
+/** us: of two equal RTTs one may be measured shorter by that. */
+const CLOCK_STEP = 1000;
 
 /** For each level, where `seek` found the last record that starts before a sequence number; the head if none does. */
 const before = new Int32Array(LEVELS);
@@ -142,7 +144,7 @@ export function recordSacked(tcp: Tcp, t: number, news: AckNews, from: number, t
     if ((m[r + STATE] & S_SACKED) === 0) {
       if (((m[r + END] - to) | 0) > 0 && split(tcp, h, r, to) === 0) break;
       const length = (m[r + END] - m[r + START]) | 0;
-      arrived(tcp, t, news, r, m[r + END], length);
+      arrived(tcp, t, news, r, m[r + END], length, false);
       news.sacked += length;
       r = setSacked(tcp, t, h, r, length);
     }
@@ -187,7 +189,7 @@ export function recordAcked(tcp: Tcp, t: number, news: AckNews, ack: number): vo
           const rtt = (tcp.nowUs - m[r + SENT]) | 0;
           if (rtt > news.rttOldest) news.rttOldest = rtt;
         }
-        arrived(tcp, t, news, r, end, length);
+        arrived(tcp, t, news, r, end, length, news.hasEcho);
       } else if ((m[t + FLAGS2] & SAMPLED) !== 0) rateDelivered(tcp, t, news, 0, end, length);
       news.acked += length;
       leaveFlight(m, t, r, length);
@@ -212,8 +214,19 @@ function leaveFlight(m: Int32Array, t: number, r: number, length: number): void 
   else if ((state & S_RXT) !== 0) m[t + RXT_BYTES] -= length;
 }
 
-/** What the arrival of a record's bytes up to `end` means for RTT, RACK, F-RTO and the delivery rate. */
-function arrived(tcp: Tcp, t: number, news: AckNews, r: number, end: number, length: number): void {
+/**
+ * What the arrival of a record's bytes up to `end` means for RTT, RACK, F-RTO and the delivery rate. `echoTells`: it is
+ * what the ACK's TSecr is of.
+ */
+function arrived(
+  tcp: Tcp,
+  t: number,
+  news: AckNews,
+  r: number,
+  end: number,
+  length: number,
+  echoTells: boolean,
+): void {
   const m = tcp.m;
   const sent = m[r + SENT];
   const rtt = (tcp.nowUs - sent) | 0;
@@ -224,9 +237,12 @@ function arrived(tcp: Tcp, t: number, news: AckNews, r: number, end: number, len
     if (((end - m[t + RACK_FACK]) | 0) < 0) news.reordered = true;
     if (((end - m[t + RECOVER]) | 0) <= 0) news.original += length;
   } else {
-    // RFC 8985 6.2 step 2: an ACK of the original, not of what was sent last.
+    // RFC 8985 6.2 step 2: was it the original that arrived? The echo tells that of what is acknowledged; with a gap
+    // below, it is of what came before the gap.
     const sentTs = (tcp.nowMs + m[t + TS_OFFSET] - ((rtt / 1000) | 0) - 1) | 0;
-    fits = !(news.hasEcho && ((news.echo - sentTs) | 0) < 0) && rtt >= m[t + MIN_RTT];
+    const early = echoTells && ((news.echo - sentTs) | 0) < 0;
+    if (early) news.early = true;
+    fits = !early && rtt + CLOCK_STEP >= m[t + MIN_RTT];
   }
   if (fits) {
     if (news.rackRtt < 0 || rtt < news.rackRtt) news.rackRtt = rtt;

@@ -16,7 +16,7 @@ import { congestionLoss, congestionTimeout, congestionUndo } from './congestion/
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { lossIsCongestion } from './path.ts';
 import { prrAck, prrSent, prrStart } from './prr.ts';
-import { rackDetect, rackNews, rackRecovered, rackTimeout } from './rack.ts';
+import { rackDetect, rackNews, rackRecovered, rackTimeout, rackWiden, reorderingWindow } from './rack.ts';
 import { rateReport } from './rate.ts';
 import {
   firstIsSacked,
@@ -57,6 +57,7 @@ export function newsStart(tcp: Tcp, t: number, s: Segment): void {
   n.rttOldest = -1;
   n.rttNewest = -1;
   n.rackRtt = -1;
+  n.early = false;
   n.echo = s.tsEcr;
   n.hasEcho = s.hasTimestamp === 1;
   n.dsack = false;
@@ -84,11 +85,13 @@ export function recoveryAck(tcp: Tcp, t: number, acked: number, duplicate: boole
     rackNews(tcp, t, news);
   }
   if ((m[t + FLAGS2] & TLP) !== 0) probeAnswered(tcp, t, news, acked === 0 && news.sacked === 0);
-  progress(tcp, t, news, acked, duplicate);
+  const undone = progress(tcp, t, news, acked, duplicate);
 
   const lostBefore = m[t + LOST_BYTES];
   let patience = 0;
-  if (sack) patience = rackDetect(tcp, t);
+  // What was late this time gets another reordering window, or it would be lost again at once.
+  if (undone) patience = sack && m[t + RECORDS] !== 0 ? reorderingWindow(tcp, t) : 0;
+  else if (sack) patience = rackDetect(tcp, t);
   else newRenoDetect(tcp, t, acked);
   const entering = m[t + LOST_BYTES] > 0 && (m[t + FLAGS] & (RECOVERY | LOSS)) === 0;
   if (entering) enterRecovery(tcp, t, delivered);
@@ -143,23 +146,26 @@ function countDuplicates(tcp: Tcp, t: number, acked: number, duplicate: boolean,
     tcp.counters.limitedTransmits++;
 }
 
-/** What this ACK says of the recovery under way: without cause, over, or F-RTO's next step. */
-function progress(tcp: Tcp, t: number, news: AckNews, acked: number, duplicate: boolean): void {
+/**
+ * What this ACK says of the recovery under way: without cause, over, or F-RTO's next step.
+ * @returns whether it was without cause.
+ */
+function progress(tcp: Tcp, t: number, news: AckNews, acked: number, duplicate: boolean): boolean {
   const m = tcp.m;
   const flags = m[t + FLAGS];
   const cold = coldOf(tcp, t);
-  if (withoutCause(m, cold, news, acked)) {
+  if (withoutCause(m, t, cold, news)) {
     undo(tcp, t);
-    return;
+    return true;
   }
-  if ((flags & (RECOVERY | LOSS)) === 0) return;
+  if ((flags & (RECOVERY | LOSS)) === 0) return false;
   const over = ((m[t + SND_UNA] - m[t + RECOVER]) | 0) >= 0;
   if ((flags & LOSS) !== 0 && (m[cold + LOSS_FLAGS] & FRTO) !== 0) {
     if (news.original > 0) {
       // RFC 5682 3.1 step 3b: what was sent once arrives after the timeout, so nothing had been lost.
       tcp.counters.frtoSpurious++;
       undo(tcp, t);
-      return;
+      return true;
     }
     if (duplicate || (acked > 0 && (m[cold + LOSS_FLAGS] & FRTO_NEW) !== 0)) {
       // Step 3a, or 2a: real.
@@ -172,16 +178,19 @@ function progress(tcp: Tcp, t: number, news: AckNews, acked: number, duplicate: 
     }
   }
   if (over && ((m[t + SND_UNA] - m[t + RECOVER]) | 0) >= 0) leave(tcp, t);
+  return false;
 }
 
 /**
  * Was the last reduction without cause? All that was sent again since was reported as duplicate (RFC 3708), or
- * acknowledged with an echo from before it was (RFC 3522).
+ * acknowledged with an echo from before any of it was (RFC 3522); or what seemed lost came before any of it was sent again.
  */
-function withoutCause(m: Int32Array, cold: number, news: AckNews, acked: number): boolean {
-  if ((m[cold + LOSS_FLAGS] & (UNDO | UNDO_SENT)) !== (UNDO | UNDO_SENT)) return false;
+function withoutCause(m: Int32Array, t: number, cold: number, news: AckNews): boolean {
+  if ((m[cold + LOSS_FLAGS] & UNDO) === 0) return false;
+  if ((m[cold + LOSS_FLAGS] & UNDO_SENT) === 0)
+    return (m[t + FLAGS] & (SACK | RECOVERY)) === (SACK | RECOVERY) && m[t + LOST_BYTES] === 0;
   if (m[cold + UNDO_RXT] <= 0) return true;
-  return acked > 0 && news.hasEcho && ((news.echo - m[cold + UNDO_TS]) | 0) < 0;
+  return news.early && ((news.echo - m[cold + UNDO_TS]) | 0) < 0;
 }
 
 function undo(tcp: Tcp, t: number): void {
@@ -192,7 +201,10 @@ function undo(tcp: Tcp, t: number): void {
   recordsFound(tcp, t);
   congestionUndo(tcp, t);
   // Fast recovery begins without a loss only when order was lost instead.
-  if ((m[t + FLAGS] & LOSS) === 0) m[cold + LOSS_FLAGS] |= REORDERING;
+  if ((m[t + FLAGS] & LOSS) === 0) {
+    m[cold + LOSS_FLAGS] |= REORDERING;
+    rackWiden(tcp, t);
+  }
   m[cold + LOSS_FLAGS] &= ~(UNDO | UNDO_SENT | FRTO | FRTO_NEW | ANYWAY);
   m[t + FLAGS] &= ~(RECOVERY | LOSS);
   if ((m[t + FLAGS] & SACK) === 0) m[t + DUPACKS] = 0;

@@ -10,6 +10,7 @@ import { ecnFlags } from './ecn.ts';
 import { emit, segmentAt, TIMESTAMP_BYTES, writeTimestamps } from './emit.ts';
 import { keyFromPacket } from './lookup.ts';
 import { nextHop } from './next-hop.ts';
+import { windowToTell } from './receive-window.ts';
 import type { Segment } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 
@@ -36,6 +37,16 @@ function reply(tcp: Tcp, t: number, seq: number, ack: number, flags: number, win
 /** RST of a connection that we have ended. */
 export function sendReset(tcp: Tcp, t: number): void {
   reply(tcp, t, tcp.m[t + SND_NXT], tcp.m[t + RCV_NXT], RST | ACK, 0);
+}
+
+/**
+ * The ACK of the peer's FIN, at once; `fin`: with our own again, which has crossed it.
+ * @param t A full block: its window is told as any ACK tells it.
+ */
+export function sendFinAck(tcp: Tcp, t: number, fin: boolean): void {
+  const m = tcp.m;
+  const seq = fin ? (m[t + SND_NXT] - 1) | 0 : m[t + SND_NXT];
+  reply(tcp, t, seq, m[t + RCV_NXT], fin ? FIN | ACK : ACK, windowToTell(tcp, t));
 }
 
 /** An ACK with a block's current state, full or mini. */

@@ -70,6 +70,17 @@ export interface TcpLimits {
   readonly congestion: string;
   /** Paces new connections whatever their congestion control; BBR always is. */
   readonly pacing: boolean;
+  /** Offered on SYNs, and agreed to: timestamps, window scaling (RFC 7323), selective acknowledgements (RFC 2018). */
+  readonly timestamps: boolean;
+  readonly windowScale: boolean;
+  readonly sack: boolean;
+  /** RFC 793's word on RST and on SYN anywhere in the window, instead of RFC 5961's: for tests of old peers. */
+  readonly blindReset: boolean;
+  readonly blindSyn: boolean;
+  /** As the BSDs have it: a FIN that crosses ours is answered by our FIN again, a SYN-ACK for a listener not at all. */
+  readonly bsdAnswers: boolean;
+  /** SYN with FIN is dropped, as some firewalls do. RFC 9293 opens a connection by it. */
+  readonly dropSynFin: boolean;
   /** Explicit Congestion Notification, where a listener or an open doesn't say; see ecn.ts. */
   readonly ecn: EcnMode;
   /**
@@ -110,6 +121,13 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   ephemeralPortMax: 60_999,
   congestion: 'cubic',
   pacing: false,
+  timestamps: true,
+  windowScale: true,
+  sack: true,
+  blindReset: false,
+  blindSyn: false,
+  bsdAnswers: false,
+  dropSynFin: false,
   ecn: 'passive',
   mtuProbing: 'auto',
 };
