@@ -47,7 +47,7 @@ const MUTANTS: readonly Mutant[] = [
     name: 'no persist timer for a window that is shut',
     file: 'tcp/output.ts',
     from: '      persistStart(tcp, t);',
-    to: '',
+    to: '      m[t + FLAGS] |= 0;',
   },
   {
     name: 'the window shrinks with the buffer',
