@@ -3,10 +3,11 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { z } from 'zod';
 import type { Port } from '../device/port.ts';
 import type { Conn } from '../engine/handlers.ts';
+import { LIMITS_DEFAULT, type Limits } from '../engine/limits.ts';
+import { BUFFER_BYTES } from '../ip/reassembly.ts';
 import { ARENA_BYTES_MAX } from '../memory/arena.ts';
 import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS } from '../tcp/block.ts';
 import { BLOCKS_MAX } from '../tcp/block-pool.ts';
-import { TCP_LIMITS_DEFAULT, type TcpLimits } from '../tcp/tcp.ts';
 import { type Cidr, formatCidr, ipv4Mask, parseCidr } from '../wire/address.ts';
 import { StackOptionsError } from './errors.ts';
 import type { Idle } from './run.ts';
@@ -28,7 +29,7 @@ export interface StackOptions {
   readonly mtu?: number | undefined;
   /** Leave checksums and segmentation to the TUN or TAP device, when it can; true unless told. */
   readonly offload?: boolean | undefined;
-  readonly limits?: Partial<TcpLimits> | undefined;
+  readonly limits?: Partial<Limits> | undefined;
   /** What to do with nothing to do: `adaptive` unless told. `poll` takes a whole core. */
   readonly idle?: Idle | undefined;
   /** Puts a middleware (a capture, faults) between device and engine. */
@@ -56,7 +57,7 @@ export interface Settings {
   readonly hostAddresses: string[];
   readonly mtu: number | undefined;
   readonly offload: boolean;
-  readonly limits: TcpLimits;
+  readonly limits: Limits;
   readonly idle: Idle;
 }
 
@@ -99,6 +100,7 @@ const limits = z
     ephemeralPortMin: port,
     ephemeralPortMax: port,
     congestion: z.enum(['cubic', 'reno']),
+    reassemblyBuffers: count.max(1024),
   })
   .partial();
 
@@ -145,7 +147,7 @@ export function settle(given: StackOptions): Settings {
     offload = true,
     idle = 'adaptive',
   } = result.data;
-  const limits = { ...TCP_LIMITS_DEFAULT, ...defined(result.data.limits ?? {}) };
+  const limits = { ...LIMITS_DEFAULT, ...defined(result.data.limits ?? {}) };
   if (limits.ephemeralPortMin > limits.ephemeralPortMax) {
     throw new StackOptionsError(
       'limits.ephemeralPortMin',
@@ -216,15 +218,16 @@ const HEADROOM_BYTES = 4 << 20;
  * @param deviceBytes What the device carves.
  * @throws StackOptionsError past 2 GiB
  */
-export function arenaBytes(limits: TcpLimits, deviceBytes: number): number {
+export function arenaBytes(limits: Limits, deviceBytes: number): number {
   const flows = 2 * 2 ** Math.ceil(Math.log2(limits.connections + limits.miniBlocks));
   const parts = {
     connections: limits.connections * (BLOCK_WORDS + COLD_WORDS + 1) * 4,
     miniBlocks: (limits.miniBlocks + 1) * (MINI_WORDS + 1) * 4,
     chunks: limits.chunks * CHUNK_BYTES,
+    reassemblyBuffers: limits.reassemblyBuffers * BUFFER_BYTES,
   };
   const rest = flows * 8 + deviceBytes + HEADROOM_BYTES;
-  const bytes = parts.connections + parts.miniBlocks + parts.chunks + rest;
+  const bytes = Object.values(parts).reduce((sum, part) => sum + part, rest);
   if (bytes <= ARENA_BYTES_MAX) return bytes;
   const sizes = Object.entries(parts).sort((a, b) => b[1] - a[1]);
   const each = sizes.map(([name, size]) => `${name} ${mib(size)}`);

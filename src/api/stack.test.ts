@@ -6,9 +6,10 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createCable } from '../device/cable.ts';
 import { capture } from '../device/capture.ts';
+import { LIMITS_DEFAULT } from '../engine/limits.ts';
 import { Arena } from '../memory/arena.ts';
 import { CLOSED_ABORTED, CLOSED_CODES } from '../tcp/reasons.ts';
-import { TCP_LIMITS_DEFAULT } from '../tcp/tcp.ts';
+
 import { connect, createServer } from './net.ts';
 import { arenaBytes, hostAddressesFor, type StackOptions } from './options.ts';
 import { Stack } from './stack.ts';
@@ -52,11 +53,11 @@ describe('options', () => {
   });
 
   it('past 2 GiB of arena names the limit to lower', () => {
-    expect(arenaBytes(TCP_LIMITS_DEFAULT, 1 << 20)).toBeLessThan(200 << 20);
-    expect(() => arenaBytes({ ...TCP_LIMITS_DEFAULT, chunks: 1_100_000 }, 0)).toThrow(
+    expect(arenaBytes(LIMITS_DEFAULT, 1 << 20)).toBeLessThan(200 << 20);
+    expect(() => arenaBytes({ ...LIMITS_DEFAULT, chunks: 1_100_000 }, 0)).toThrow(
       expect.objectContaining({ code: 'ERR_MILLRACE_OPTIONS', field: 'limits.chunks' }),
     );
-    expect(() => arenaBytes({ ...TCP_LIMITS_DEFAULT, connections: 2_000_000, chunks: 600_000 }, 0)).toThrow(
+    expect(() => arenaBytes({ ...LIMITS_DEFAULT, connections: 2_000_000, chunks: 600_000 }, 0)).toThrow(
       /connections/,
     );
   });
@@ -67,7 +68,7 @@ describe('options', () => {
         fc.integer({ min: 1, max: 50_000 }),
         fc.integer({ min: 1, max: 5000 }),
         async (connections, chunks) => {
-          const limits = { ...TCP_LIMITS_DEFAULT, connections, miniBlocks: connections, chunks };
+          const limits = { ...LIMITS_DEFAULT, connections, miniBlocks: connections, chunks };
           const [port] = createCable(new Arena(arenaBytes(limits, 1 << 20)), 'x', { slots: 64 });
           const stack = await Stack.open({ device: port, addresses: ['10.0.0.1/24'], limits });
           await stack.close();

@@ -10,11 +10,12 @@ import type { Prng } from '../memory/prng.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH, FRAME_CHECKSUM_FILL } from '../memory/ring.ts';
 import { FLAG, STATE_NAMES, TCB } from '../tcp/block.ts';
 import { ETHERTYPE_IPV4, emitEthernet } from '../wire/ethernet.ts';
-import { type FrameWorld, generateFrame, pick } from '../wire/generate.ts';
+import { type FrameWorld, generateFrame, pick, randomBytes } from '../wire/generate.ts';
 import { emitIcmp } from '../wire/icmp.ts';
 import { emitIpv4Packet } from '../wire/ipv4.ts';
+import { HEADER_DESTINATION, HEADER_FRAGMENT, HEADER_HOP_BY_HOP, HEADER_ROUTING } from '../wire/ipv6.ts';
 import { mutateFrame, repairChecksums } from '../wire/mutate.ts';
-import { viewOf } from '../wire/plain.ts';
+import { concat, viewOf } from '../wire/plain.ts';
 import { Engine } from './engine.ts';
 import type { Conn, Handlers } from './handlers.ts';
 import { A4, A6, auditEngine, B4, B6, liveStates } from './testing.ts';
@@ -22,6 +23,13 @@ import { A4, A6, auditEngine, B4, B6, liveStates } from './testing.ts';
 const MACS = ['02:6d:72:00:00:01', '02:6d:72:00:00:02'];
 const LISTENING = [7, 9];
 const MTU = 1500;
+const EXTENSION_HEADERS = [
+  HEADER_DESTINATION,
+  HEADER_DESTINATION,
+  HEADER_HOP_BY_HOP,
+  HEADER_ROUTING,
+  HEADER_FRAGMENT,
+];
 /** By then every timer has ended what it guards, ms. */
 const SETTLE_MS = 400_000;
 /** More than this when all connections are being aborted is two engines that never stop answering each other. */
@@ -153,7 +161,7 @@ export class Attack {
     this.met = met;
     this.link = prng.bool(0.7) ? 'ether' : 'ip';
     const offload = prng.bool(0.25);
-    this.arena = new Arena((offload ? 12 : 4) << 20);
+    this.arena = new Arena((offload ? 16 : 8) << 20);
     this.world = {
       link: this.link,
       macs: [...MACS, 'ff:ff:ff:ff:ff:ff'],
@@ -180,6 +188,7 @@ export class Attack {
       sendBuffer: 30_000,
       timeWait_ms: 3000,
       synRetries: 3,
+      reassemblyBuffers: 6,
     };
     const engine = (address4: string, address6: string, i: number): [Engine, Port] => {
       const ends = createCable(this.arena, `cable ${i}`, {
@@ -260,12 +269,73 @@ export class Attack {
     const view = viewOf(frame);
     this.alter(frame, view, l4, to);
     if (kind === 3 && v4) view.setUint16(ip + 6, prng.next());
+    if (kind === 6 && !v4) return this.chain(frame, ip);
     if (kind === 4) frame.copyWithin(ip + (v4 ? 12 : 8), ip + (v4 ? 16 : 24), l4);
     if (kind === 5)
       for (let i = l4 + 20; i < Math.min(frame.length, l4 + 40); i++)
         frame[i] = pick(prng, [0, 1, 2, 3, 4, 5, 8, 10, 34, 255]);
     repairChecksums(frame, this.link);
     return frame;
+  }
+
+  /** Puts extension headers between an IPv6 header and what it carries; the checksum stays good, the chain may not be. */
+  chain(frame: Uint8Array, ip: number): Uint8Array {
+    const { prng } = this;
+    repairChecksums(frame, this.link);
+    const headers: Uint8Array[] = [];
+    let next = frame[ip + 6];
+    for (let i = 1 + prng.below(prng.bool(0.1) ? 12 : 3); i > 0; i--) {
+      const kind = pick(prng, EXTENSION_HEADERS);
+      const header = new Uint8Array(kind === HEADER_FRAGMENT ? 8 : 8 * (1 + prng.below(3)));
+      if (prng.bool(0.3)) header.set(randomBytes(prng, header.length));
+      // PadN over all of it.
+      else if (kind !== HEADER_FRAGMENT) header.set([0, 0, 1, header.length - 4]);
+      header[0] = next;
+      if (kind !== HEADER_FRAGMENT) header[1] = prng.bool(0.95) ? (header.length >> 3) - 1 : prng.below(256);
+      headers.unshift(header);
+      next = kind;
+    }
+    const chained = concat(frame.subarray(0, ip + 40), ...headers, frame.subarray(ip + 40));
+    chained[ip + 6] = next;
+    viewOf(chained).setUint16(ip + 4, chained.length - ip - 40);
+    return chained;
+  }
+
+  /** An IPv4 or IPv6 packet in pieces, in any order, with some that are missing, twice there or wrong. */
+  fragments(frame: Uint8Array): Uint8Array[] {
+    const { prng } = this;
+    const ip = this.link === 'ether' ? 14 : 0;
+    const v4 = frame[ip] >> 4 === 4;
+    const header = ip + (v4 ? 20 : 40);
+    if (frame.length <= header) return [frame];
+    const id = prng.below(4);
+    const size = 8 * (1 + prng.below(40));
+    const pieces: Uint8Array[] = [];
+    for (let at = header; at < frame.length && pieces.length < 40; at += size) {
+      const more = at + size < frame.length ? 1 : 0;
+      const offset = (at - header) >> 3;
+      const data = frame.subarray(at, at + size);
+      const extension = v4
+        ? new Uint8Array(0)
+        : Uint8Array.of(frame[ip + 6], 0, offset >> 5, (offset << 3) | more, 0, 0, 0, id);
+      const piece = concat(frame.subarray(0, header), extension, data);
+      const view = viewOf(piece);
+      if (v4) {
+        view.setUint16(ip + 2, piece.length - ip);
+        view.setUint16(ip + 4, id);
+        view.setUint16(ip + 6, (more << 13) | offset);
+      } else {
+        piece[ip + 6] = HEADER_FRAGMENT;
+        view.setUint16(ip + 4, piece.length - header);
+      }
+      repairChecksums(piece, this.link);
+      const luck = prng.below(40);
+      if (luck !== 0) pieces.push(piece);
+      if (luck === 1) pieces.push(piece);
+      if (luck === 2) pieces.push(this.spoil(piece));
+    }
+    if (prng.bool(0.2)) pieces.reverse();
+    return pieces;
   }
 
   /** Numbers near the right ones, and any flags. */
@@ -341,7 +411,8 @@ export class Attack {
     const what = prng.below(16);
     const to = prng.bool() ? 1 : 0;
     if (what < 9) for (let i = 1 + (prng.next() & 3); i > 0; i--) this.give(to, this.forge(to));
-    else if (what < 11) this.programs[to].turn();
+    else if (what === 9) for (const piece of this.fragments(this.forge(to))) this.give(to, piece);
+    else if (what < 12) this.programs[to].turn();
     else {
       const pause = prng.below(50);
       this.breathe(pause === 0 ? 1500 : pause < 5 ? 50 : pause < 20 ? 1 : 0.1);
@@ -406,10 +477,15 @@ export class Attack {
       c.badSource +
       c.notForUs +
       c.linkBroadcast +
-      c.castTcp +
-      c.ttlZero;
+      c.castTcp;
+    // Fragments of what became whole are counted by what it was.
     const refused =
-      c.fragments + c.sourceRoutes + c.extensionHeaders + c.unknownEtherType + c.unknownProtocol;
+      c.fragments -
+      c.reassembled +
+      c.sourceRoutes +
+      c.extensionHeaders +
+      c.unknownEtherType +
+      c.unknownProtocol;
     // ARP, ICMP and UDP make up the rest.
     const counted = dropped + refused + this.engines[i].tcp.counters.segmentsIn;
     if (counted > this.given[i]) throw new Error(`${this.given[i]} frames were given, ${counted} counted`);

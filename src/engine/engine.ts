@@ -21,13 +21,14 @@ import { listenerAdd, listenerRemove } from '../tcp/listen.ts';
 import { LIST_UNRESOLVED, OutputLists, unresolvedDelay } from '../tcp/lists.ts';
 import { tcpOutput } from '../tcp/output.ts';
 import { tcpSend, tcpSendBytes } from '../tcp/send.ts';
-import { TCP_LIMITS_DEFAULT, Tcp, type TcpLimits } from '../tcp/tcp.ts';
+import { Tcp } from '../tcp/tcp.ts';
 import { timeWaitExpire } from '../tcp/time-wait.ts';
 import { keepStart, timerExpired } from '../tcp/timers.ts';
 import { formatIpv4, formatIpv6, parseIp } from '../wire/address.ts';
 import { dispatchEvents, HandlerSets } from './dispatch.ts';
 import { EngineError } from './errors.ts';
 import type { Conn, Handlers } from './handlers.ts';
+import { LIMITS_DEFAULT, type Limits } from './limits.ts';
 import { Touch } from './touch.ts';
 
 const AT = DESC_AT;
@@ -46,7 +47,7 @@ const TIMERS = 1024;
 
 export interface EngineOptions {
   readonly arena: Arena;
-  readonly limits?: Partial<TcpLimits>;
+  readonly limits?: Partial<Limits>;
   /** Unpredictable words: keys of the hashes that strangers must not know. */
   readonly secret: Int32Array;
   /** The clock's present reading, ms. */
@@ -103,10 +104,10 @@ export class Engine {
   constructor(options: EngineOptions) {
     const { arena, secret, now } = options;
     const nowMs = Math.floor(now) | 0;
-    const limits = { ...TCP_LIMITS_DEFAULT, ...options.limits };
+    const limits = { ...LIMITS_DEFAULT, ...options.limits };
     this.arena = arena;
     this.#clock = options.clock ?? null;
-    this.ip = new Ip(arena, { seed: secret[2] ^ secret[3], now_ms: nowMs });
+    this.ip = new Ip(arena, { seed: secret[2] ^ secret[3], now_ms: nowMs, limits });
     this.tcp = new Tcp(arena, this.ip, limits, secret, nowMs);
     this.ip.onError = (error) => tcpIcmpError(this.tcp, error);
   }
@@ -360,6 +361,7 @@ export class Engine {
     const sentBefore = tcp.counters.segmentsOut;
 
     let work = 0;
+    if (ip.reassembly.held > 0) ip.reassembly.release();
     for (let i = 0; i < ip.interfaces.length; i++) work += this.#input(ip.interfaces[i]);
     this.#timers();
     if (tcp.starved.length > 0) this.#feedStarved();

@@ -5,6 +5,7 @@ import { emitIpv6Packet } from '../wire/ipv6.ts';
 import { type InterfaceCounters, IpCounters } from './counters.ts';
 import { pathMtuUpdate } from './path-mtu.ts';
 import { routeLookup4 } from './routes.ts';
+import { ipSend, SEND_FAILED } from './send.ts';
 import {
   advertFrame,
   arpFrame,
@@ -38,6 +39,16 @@ function edited(packet: Uint8Array, edit: (bytes: Uint8Array) => void): Uint8Arr
   const copy = packet.slice();
   edit(copy);
   return copy;
+}
+
+/** A piece of a TCP segment of the peer's. */
+function piece4(fragmentOffset: number, moreFragments = true, piece = payload, id = 7): Uint8Array {
+  return ether4(emitIpv4Packet({ ...tcp, id, fragmentOffset, moreFragments, payload: piece }));
+}
+
+function piece6(offset: number, more = true, piece = payload): Uint8Array {
+  const header = [6, 0, offset >> 8, (offset & 0xf8) | (more ? 1 : 0), 0, 0, 0, 7];
+  return ether6(emitIpv6Packet({ ...tcp6, nextHeader: 44, payload: Uint8Array.of(...header, ...piece) }));
 }
 
 /**
@@ -94,14 +105,45 @@ const reach: { [K in keyof InterfaceCounters]: Uint8Array[] | ((host: Host) => v
     ...['10.0.0.255', '255.255.255.255', '224.0.0.1'].map((dst) => ether4(emitIpv4Packet({ ...tcp, dst }))),
     ...['ff01::1', 'ff02::1', 'ff02::1:ff00:1'].map((dst) => ether6(emitIpv6Packet({ ...tcp6, dst }))),
   ],
-  ttlZero: [ether4(emitIpv4Packet({ ...tcp, ttl: 0 }))],
-  fragments: [
-    ether4(emitIpv4Packet({ ...tcp, moreFragments: true })),
-    ether4(emitIpv4Packet({ ...tcp, fragmentOffset: 8 })),
-    ether6(
-      emitIpv6Packet({ ...tcp6, nextHeader: 44, payload: Uint8Array.of(6, 0, 0, 1, 0, 0, 0, 1, ...payload) }),
-    ),
+  fragments: [piece4(0), piece4(8, false), piece6(0), piece6(8, false)],
+  reassembled: (host) => {
+    for (const frame of [piece4(0), piece4(24, false), piece6(24, false), piece6(0)]) host.receive(frame);
+  },
+  fragmentsBad: [
+    piece4(0, true, payload.subarray(0, 23)),
+    piece4(0, true, payload.subarray(0, 0)),
+    piece4(65_504, false),
+    piece6(0, true, payload.subarray(0, 23)),
+    piece6(8, false, payload.subarray(0, 0)),
+    piece6(65_520, false),
   ],
+  fragmentsHeaderless: [piece6(0, true, payload.subarray(0, 16))],
+  fragmentsDuplicate: (host) => {
+    for (let i = 0; i < 2; i++) host.receive(piece4(8));
+  },
+  fragmentsOverlapping: (host) => {
+    host.receive(piece6(0));
+    host.receive(piece6(16));
+  },
+  fragmentsExcess: (host) => {
+    for (let i = 0; i < 129; i++) host.receive(piece4(i * 24));
+  },
+  reassemblyTimeouts: (host) => {
+    host.receive(piece4(8));
+    host.receive(piece6(8));
+    host.pass(60_100);
+  },
+  reassemblyEvicted: (host) => {
+    for (let id = 0; id < 9; id++) host.receive(piece4(0, true, payload, id));
+  },
+  reassemblyFull: (host) => {
+    const frames = Array.from({ length: 33 }, (_, id) => [
+      piece4(0, true, payload, id),
+      piece4(24, false, payload, id),
+    ]);
+    for (const frame of frames.flat()) host.receive(frame, 0, false);
+  },
+  fragmentsOut: [icmp4({ ...echo, payload: new Uint8Array(1473) })],
   sourceRoutes: [
     ether4(emitIpv4Packet({ ...tcp, options: Uint8Array.of(131, 3, 4, 0) })),
     ether4(emitIpv4Packet({ ...tcp, options: Uint8Array.of(1, 137, 3, 4) })),
@@ -203,7 +245,10 @@ const reach: { [K in keyof InterfaceCounters]: Uint8Array[] | ((host: Host) => v
   txFull: (host) => {
     for (let i = 0; i < 65; i++) host.receive(icmp4(echo));
   },
-  txTooBig: [icmp4({ ...echo, payload: new Uint8Array(1473) })],
+  txTooBig: (host) => {
+    Object.assign(host.ip.out, { iface: 0, version: 4, dst0: words(PEER_4)[0], l4Length: 65_516 });
+    expect(ipSend(host.ip, host.ip.out)).toBe(SEND_FAILED);
+  },
   txUnresolved: [icmp4(echo, '10.0.0.77')],
 };
 

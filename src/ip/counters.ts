@@ -15,9 +15,6 @@ export class InterfaceCounters {
   linkBroadcast = 0;
   /** TCP to a broadcast or multicast address (RFC 9293 3.9.2.3). */
   castTcp = 0;
-  ttlZero = 0;
-  /** Fragments; there is no reassembly. */
-  fragments = 0;
   /** IPv4 source routes (RFC 7126 4.3) and IPv6 routing headers with segments left (RFC 5095). */
   sourceRoutes = 0;
   /** IPv6 extension headers that are malformed, misplaced, too many, too long, or that say to drop. */
@@ -25,6 +22,28 @@ export class InterfaceCounters {
   unknownEtherType = 0;
   /** Neither TCP, UDP nor ICMP; answered with an ICMP error. */
   unknownProtocol = 0;
+
+  // ── Fragments ──
+  /** Received for us. */
+  fragments = 0;
+  /** Datagrams put together again. */
+  reassembled = 0;
+  /** Lengths that no fragment has, or ECN codepoints that don't go together (RFC 3168 5.3). */
+  fragmentsBad = 0;
+  /** First fragments without all headers (RFC 7112). */
+  fragmentsHeaderless = 0;
+  fragmentsDuplicate = 0;
+  /** Fragments of datagrams with an overlap, all of which are dropped (RFC 5722). */
+  fragmentsOverlapping = 0;
+  /** Of datagrams in more pieces than anybody makes. */
+  fragmentsExcess = 0;
+  /** Datagrams that stayed incomplete; that had to go for newer ones. */
+  reassemblyTimeouts = 0;
+  reassemblyEvicted = 0;
+  /** Fragments for which there was no buffer: this breath's datagrams held all. */
+  reassemblyFull = 0;
+  /** Sent. */
+  fragmentsOut = 0;
 
   // ── ARP, neighbour discovery ──
   arpBad = 0;

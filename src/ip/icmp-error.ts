@@ -28,6 +28,8 @@ import {
   ipv4Src,
 } from '../wire/ipv4.ts';
 import {
+  FRAGMENT_BYTES,
+  fragmentOffset,
   HEADER_FRAGMENT,
   IPV6_DST,
   IPV6_HEADER_BYTES,
@@ -35,12 +37,14 @@ import {
   IPV6_SRC,
   ipv6CheckQuoted,
   ipv6NextHeader,
+  PROBLEM_NEXT_HEADER,
 } from '../wire/ipv6.ts';
 import { PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/protocols.ts';
 import { type Interface, interfaceHas4, interfaceHas6 } from './interface.ts';
 import type { Ip } from './ip.ts';
 import { TTL_DEFAULT } from './output.ts';
 import { type Packet, packetAnswer, packetPseudoSum } from './packet.ts';
+import { sourceSelect6 } from './routes.ts';
 import { ipSend, SENT } from './send.ts';
 
 /** RFC 9293 3.9.2.2: a transport SHOULD give up on a hard error, and MUST NOT on a soft one. */
@@ -85,15 +89,30 @@ export function icmpSendUnreachable(
   p: Packet,
   code: typeof UNREACHABLE_PROTOCOL | typeof UNREACHABLE_PORT,
 ): void {
-  if (p.version === 4) sendError(ip, p, ICMP_UNREACHABLE, code, 0);
-  else if (code === UNREACHABLE_PORT) sendError(ip, p, ICMPV6_UNREACHABLE, UNREACHABLE6_PORT, 0);
-  // RFC 8200 4: code 1, unrecognized Next Header, and where it was found.
-  else sendError(ip, p, ICMPV6_PARAMETER_PROBLEM, 1, nextHeaderOffset(ip.view, p.at, p.l4At));
+  if (p.version === 4) icmpSendError(ip, p, ICMP_UNREACHABLE, code, 0, false);
+  else if (code === UNREACHABLE_PORT) icmpSendError(ip, p, ICMPV6_UNREACHABLE, UNREACHABLE6_PORT, 0, false);
+  else {
+    // RFC 8200 4: unrecognized, and where it was named.
+    const pointer = nextHeaderOffset(ip.view, p.at, p.l4At);
+    icmpSendError(ip, p, ICMPV6_PARAMETER_PROBLEM, PROBLEM_NEXT_HEADER, pointer, false);
+  }
 }
 
-function sendError(ip: Ip, p: Packet, type: number, code: number, rest: number): void {
+/**
+ * Tells the sender of `p`, which was for us, what is wrong with it, unless it must not be told.
+ * @param p With ends, `at`, `l4At` and `l4Length`; the quotation ends where the upper layer does.
+ * @param toGroup Also when it went to a group (RFC 4443 2.4 (e.3), for option types that ask for it).
+ */
+export function icmpSendError(
+  ip: Ip,
+  p: Packet,
+  type: number,
+  code: number,
+  rest: number,
+  toGroup: boolean,
+): void {
   // What came in a link-layer broadcast is `cast` too, or input has dropped it.
-  if (p.cast !== 0 || isError(ip, p)) return;
+  if ((p.cast !== 0 && !toGroup) || isNobody(p) || isError(ip, p)) return;
   const { counters } = ip.interfaces[p.iface];
   if (!ip.icmpErrors.take(ip.now_ms)) {
     counters.icmpErrorsLimited++;
@@ -106,6 +125,10 @@ function sendError(ip: Ip, p: Packet, type: number, code: number, rest: number):
   const quoted = Math.min(p.l4At - p.at + p.l4Length, room);
   const { out, scratchAt: at } = ip;
   packetAnswer(out, p);
+  if (p.cast !== 0) {
+    const source = sourceSelect6(ip.interfaces[p.iface], p.src0, p.src1, p.src2, p.src3);
+    [out.src0, out.src1, out.src2, out.src3] = [source.a0, source.a1, source.a2, source.a3];
+  }
   out.protocol = v4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6;
   out.ttl = TTL_DEFAULT;
   out.tos = 0;
@@ -124,10 +147,15 @@ export function icmpSum(ip: Ip, out: Packet): void {
   ip.view.setUint16(out.l4At + ICMP_CHECKSUM, checksumFinish(sum), false);
 }
 
+/** RFC 4443 2.4 (e.6): no one host. IPv4's were dropped as bad sources. */
+function isNobody(p: Packet): boolean {
+  return p.version === 6 && ((p.src0 | p.src1 | p.src2 | p.src3) === 0 || p.src0 >>> 24 === 0xff);
+}
+
 /** RFC 1122 3.2.2, RFC 4443 2.4 (e.1): an error about an error would go on for ever. */
 function isError(ip: Ip, p: Packet): boolean {
   if (p.protocol !== PROTOCOL_ICMP && p.protocol !== PROTOCOL_ICMPV6) return false;
-  if (p.l4Length === 0) return true;
+  if (p.l4Length <= 0) return true;
   const type = icmpType(ip.view, p.l4At);
   return p.protocol === PROTOCOL_ICMP ? icmpIsError(type) : icmpv6IsError(type);
 }
@@ -182,12 +210,18 @@ function quote4(ip: Ip, at: number, length: number): number {
   return header;
 }
 
-/** We send no extension headers, so a quotation that has one isn't of ours. */
+/** Of extension headers we send only the fragment header; a later fragment holds no ports. */
 function quote6(ip: Ip, at: number, length: number): number {
   const { error, view } = ip;
   const header = ipv6CheckQuoted(view, at, length);
   if (header < 0) return -1;
   error.protocol = ipv6NextHeader(view, at);
+  let upper = header;
+  if (error.protocol === HEADER_FRAGMENT) {
+    if (length < header + FRAGMENT_BYTES || fragmentOffset(view, at + header) !== 0) return -1;
+    error.protocol = view.getUint8(at + header);
+    upper += FRAGMENT_BYTES;
+  }
   error.src0 = view.getInt32(at + IPV6_SRC, false);
   error.src1 = view.getInt32(at + IPV6_SRC + 4, false);
   error.src2 = view.getInt32(at + IPV6_SRC + 8, false);
@@ -196,7 +230,7 @@ function quote6(ip: Ip, at: number, length: number): number {
   error.dst1 = view.getInt32(at + IPV6_DST + 4, false);
   error.dst2 = view.getInt32(at + IPV6_DST + 8, false);
   error.dst3 = view.getInt32(at + IPV6_DST + 12, false);
-  return header;
+  return upper;
 }
 
 /** Whether the quoted source is ours, on whichever interface: routes may be asymmetric. */

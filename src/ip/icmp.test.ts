@@ -147,6 +147,41 @@ describe('errors that we send', () => {
     expect(read(host.take()[0]).message).toMatchObject({ kind: 'parameter problem', code: 1, pointer: 48 });
   });
 
+  test('say what is wrong with IPv6 extension headers, to whom RFC 8200 says', () => {
+    const OPTIONS = [1, 4, 0, 0, 0, 0];
+    const told = (nextHeader: number, bytes: number[], dst = OUR_6, src = PEER_6) => {
+      const host = knowing();
+      const payload = Uint8Array.of(...bytes, ...new Uint8Array(8));
+      const frame = ether6(emitIpv6Packet({ src, dst, nextHeader, payload }));
+      expect(host.receive(frame)).toBe(0);
+      expect(host.counters.extensionHeaders + host.counters.sourceRoutes).toBe(1);
+      return host.take().map((bytes) => {
+        const { message, ...packet } = read(bytes);
+        if (message.kind !== 'parameter problem') throw new Error(message.kind);
+        expect([packet.src, packet.dst]).toEqual([OUR_6, PEER_6]);
+        expect(message.payload).toEqual(frame.subarray(14));
+        return [message.code, message.pointer];
+      });
+    };
+    const option = (type: number, dst?: string) => told(60, [17, 0, 0, 0, type, 2, 0, 0], dst);
+    expect([option(0x5f), option(0x9f), option(0xdf)]).toEqual([[], [[2, 44]], [[2, 44]]]);
+    const all = 'ff02::1';
+    expect([option(0x5f, all), option(0x9f, all), option(0xdf, all)]).toEqual([[], [[2, 44]], []]);
+    expect(told(43, [17, 0, 0, 1, 0, 0, 0, 0])).toEqual([[0, 42]]);
+    expect(told(60, [43, 0, ...OPTIONS, 17, 0, 4, 9, 0, 0, 0, 0])).toEqual([[0, 50]]);
+    expect(told(60, [0, 0, ...OPTIONS, 17, 0, ...OPTIONS])).toEqual([[1, 40]]);
+    expect(told(60, [17, 9, ...OPTIONS])).toEqual([]);
+    expect(told(59, [])).toEqual([]);
+    // AH and ESP are unknown here.
+    for (const protocol of [50, 51]) {
+      const host = knowing();
+      host.receive(
+        ether6(emitIpv6Packet({ src: PEER_6, dst: OUR_6, nextHeader: protocol, payload: new Uint8Array(8) })),
+      );
+      expect(read(host.take()[0]).message).toMatchObject({ kind: 'parameter problem', code: 1, pointer: 6 });
+    }
+  });
+
   test('are never about groups, broadcast or errors', () => {
     const host = knowing();
     const payload = new Uint8Array(8);

@@ -54,7 +54,7 @@ test('an IPv4 packet for us goes up, described', () => {
       protocol,
       body,
       byte,
-      fc.integer({ min: 1, max: 255 }),
+      byte,
       options,
       padding,
       (kind, protocol, body, tos, ttl, options, padding) => {

@@ -6,20 +6,23 @@ import { FRAME_CHECKSUM_GOOD } from '../memory/ring.ts';
 import { fold } from '../wire/checksum.ts';
 import { ETHER_HEADER_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { UNREACHABLE_PROTOCOL } from '../wire/icmp.ts';
+import { ICMPV6_PARAMETER_PROBLEM } from '../wire/icmpv6.ts';
 import { IPV4_IHL, IPV4_VERSION, ipv4Check, ipv4ChecksumGood } from '../wire/ipv4.ts';
 import {
   HEADER_FRAGMENT,
   HEADER_NONE,
   IPV6_HEADER_BYTES,
+  IPV6_NEXT_HEADER,
   IPV6_ROUTING,
-  ipv6Upper,
-  upperOffset,
-  upperProtocol,
+  ipv6Walk,
+  PROBLEM_CUT,
+  PROBLEM_SILENT,
 } from '../wire/ipv6.ts';
 import { PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/protocols.ts';
 import { arpInput } from './arp.ts';
+import { fragmentInput4, fragmentInput6 } from './fragments.ts';
 import { icmpInput } from './icmp.ts';
-import { icmpSendUnreachable } from './icmp-error.ts';
+import { icmpSendError, icmpSendUnreachable } from './icmp-error.ts';
 import { icmpv6Input } from './icmpv6.ts';
 import { type Interface, interfaceHas6 } from './interface.ts';
 import type { Ip } from './ip.ts';
@@ -39,6 +42,8 @@ const V6_BYTES = IPV6_HEADER_BYTES;
 
 /** All extension headers together, bytes; longer chains are an attack on whoever parses them (RFC 8504 5.3). */
 const EXTENSION_BYTES_MAX = 256;
+/** What a length field can say. */
+const PACKET_BYTES_MAX = 65_535;
 
 /**
  * Takes a received frame [at, at + length), which stays the caller's. ARP, ICMP and neighbour discovery are
@@ -52,6 +57,7 @@ export function ipInput(ip: Ip, iface: Interface, at: number, length: number, fl
   p.checksumGood = flags & CHECKSUM_GOOD;
   p.cast = 0;
   p.linkCast = 0;
+  p.fragmented = 0;
   if (!iface.ether) {
     if (length > 0) {
       const version = view.getUint8(at) >> 4;
@@ -139,15 +145,6 @@ function input4(ip: Ip, iface: Interface, at: number, length: number): number {
     counters.linkBroadcast++;
     return 0;
   }
-  if (w2 >>> 24 === 0) {
-    counters.ttlZero++;
-    return 0;
-  }
-  // MF and the offset: here reassembly would take it, and go on with the whole when that was the last.
-  if ((w1 & 0x3fff) !== 0) {
-    counters.fragments++;
-    return 0;
-  }
   const protocol = (w2 >>> 16) & 0xff;
   p.version = 4;
   p.at = at;
@@ -164,6 +161,8 @@ function input4(ip: Ip, iface: Interface, at: number, length: number): number {
   p.dst3 = 0;
   p.ttl = w2 >>> 24;
   p.tos = (w0 >>> 16) & 0xff;
+  // MF and the offset.
+  if ((w1 & 0x3fff) !== 0) return whole(ip, iface, p, fragmentInput4(ip, iface, p, at, header, total));
   p.pseudoSum = ends + protocol + total - header;
   return dispatch(ip, iface, p, protocol, ICMP);
 }
@@ -203,26 +202,19 @@ function input6(ip: Ip, iface: Interface, at: number, length: number): number {
   let protocol = (w1 >>> 8) & 0xff;
   let offset = V6_BYTES;
   if (protocol !== TCP && protocol !== UDP && protocol !== ICMPV6) {
-    const upper = ipv6Upper(view, at, length);
-    if (upper < 0) {
-      if (upper === IPV6_ROUTING) counters.sourceRoutes++;
-      else counters.extensionHeaders++;
-      return 0;
-    }
-    protocol = upperProtocol(upper);
-    offset = upperOffset(upper);
+    const { chain } = ip;
+    const bad = ipv6Walk(chain, view, at, V6_BYTES + payload, V6_BYTES, protocol, IPV6_NEXT_HEADER);
+    if (bad < 0) return refuse6(ip, iface, p, bad, payload);
+    protocol = chain.protocol;
+    offset = chain.offset;
     if (offset > V6_BYTES + EXTENSION_BYTES_MAX || protocol === HEADER_NONE) {
       counters.extensionHeaders++;
       return 0;
     }
-    if (protocol === HEADER_FRAGMENT) {
-      counters.fragments++; // The place for reassembly, as for IPv4.
-      return 0;
-    }
+    if (protocol === HEADER_FRAGMENT) return fragment6(ip, iface, p, V6_BYTES + payload);
+    if (chain.fragmented) p.fragmented = 1;
   }
-  // Groups; unspecified, which only duplicate address detection may use; ::1; IPv4 in disguise (RFC 4291 2.5.5).
-  const disguised = (p.src0 | p.src1) === 0 && (p.src2 === 0 || p.src2 === 0xffff);
-  if (p.src0 >>> 24 === 0xff || (disguised && ((p.src2 | p.src3) !== 0 || protocol !== ICMPV6))) {
+  if (badSource6(p, protocol)) {
     counters.badSource++;
     return 0;
   }
@@ -231,6 +223,54 @@ function input6(ip: Ip, iface: Interface, at: number, length: number): number {
   p.protocol = protocol;
   p.pseudoSum = packetPseudoSum(p);
   return dispatch(ip, iface, p, protocol, ICMPV6);
+}
+
+/** A fragment was taken. @param at Where the whole datagram starts, if that was the last one, or 0. */
+function whole(ip: Ip, iface: Interface, p: Packet, at: number): number {
+  if (at === 0) return 0;
+  // No device has seen the whole.
+  p.checksumGood = 0;
+  p.fragmented = 1;
+  return p.version === 4
+    ? input4(ip, iface, at, PACKET_BYTES_MAX)
+    : input6(ip, iface, at, V6_BYTES + PACKET_BYTES_MAX);
+}
+
+/** At the fragment header that `ip.chain` tells. Fragments of fragments are nobody's business. */
+function fragment6(ip: Ip, iface: Interface, p: Packet, end: number): number {
+  const { offset, namedAt } = ip.chain;
+  if (p.fragmented !== 0) {
+    iface.counters.extensionHeaders++;
+    return 0;
+  }
+  if (badSource6(p, HEADER_FRAGMENT)) {
+    iface.counters.badSource++;
+    return 0;
+  }
+  return whole(ip, iface, p, fragmentInput6(ip, iface, p, offset, namedAt, end));
+}
+
+/** A chain of extension headers that `ip.chain` tells about. */
+function refuse6(ip: Ip, iface: Interface, p: Packet, bad: number, payload: number): number {
+  const { problem, pointer, problemToGroup } = ip.chain;
+  if (bad === IPV6_ROUTING) iface.counters.sourceRoutes++;
+  else iface.counters.extensionHeaders++;
+  if (problem === PROBLEM_SILENT || problem === PROBLEM_CUT) return 0;
+  // Nothing above IP was reached, so it can't be an ICMP error either.
+  p.protocol = HEADER_NONE;
+  p.l4At = p.at + V6_BYTES;
+  p.l4Length = payload;
+  icmpSendError(ip, p, ICMPV6_PARAMETER_PROBLEM, problem, pointer, problemToGroup);
+  return 0;
+}
+
+/**
+ * Groups; unspecified, which only duplicate address detection and membership reports may use; ::1; IPv4 in disguise
+ * (RFC 4291 2.5.5).
+ */
+function badSource6(p: Packet, protocol: number): boolean {
+  const disguised = (p.src0 | p.src1) === 0 && (p.src2 === 0 || p.src2 === 0xffff);
+  return p.src0 >>> 24 === 0xff || (disguised && ((p.src2 | p.src3) !== 0 || protocol !== ICMPV6));
 }
 
 /** The way up. @param icmp The version's own ICMP. */

@@ -6,15 +6,19 @@ import type { Port } from '../device/port.ts';
 import type { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
 import { formatCidr, parseCidr } from '../wire/address.ts';
+import { Ipv6Chain } from '../wire/ipv6.ts';
 import { NdpOptions } from '../wire/ndp.ts';
 import { IpCounters } from './counters.ts';
 import { PingReply } from './echo.ts';
 import { IpConfigError } from './errors.ts';
+import { FragmentIds } from './fragment-ids.ts';
+import { fragmentTimers } from './fragments.ts';
 import { IcmpError } from './icmp-error.ts';
 import { Address4, Address6, Interface, interfaceHas4, interfaceHas6 } from './interface.ts';
 import { neighbourTimers } from './neighbours.ts';
 import { Packet } from './packet.ts';
 import { PathMtuCache } from './path-mtu.ts';
+import { Reassembly } from './reassembly.ts';
 import { Path, Routes } from './routes.ts';
 import { TokenBucket } from './token-bucket.ts';
 
@@ -36,7 +40,15 @@ export interface IpOptions {
   /** Of what must differ between hosts (hash keys, jitter, link-local addresses of links without MACs). */
   seed: number;
   now_ms?: number;
+  limits?: Partial<IpLimits>;
 }
+
+export interface IpLimits {
+  /** Datagrams being put together again at once, of 64 KiB each; one source may have a quarter of them. */
+  readonly reassemblyBuffers: number;
+}
+
+export const IP_LIMITS_DEFAULT: IpLimits = { reassemblyBuffers: 32 };
 
 export interface InterfaceOptions {
   /** As CIDR, with the network's prefix: `10.0.0.2/24`, `fd00::2/64`. */
@@ -71,6 +83,10 @@ export class Ip {
   /** Two IPv6 addresses, for the functions of wire/ that take them as words. */
   readonly words = new Int32Array(8);
   readonly ndpOptions = new NdpOptions();
+  /** Of the IPv6 packet in `packet`. */
+  readonly chain = new Ipv6Chain();
+  readonly reassembly: Reassembly;
+  readonly fragmentIds: FragmentIds;
   readonly error = new IcmpError();
   readonly pingReply = new PingReply();
   readonly scratchAt: number;
@@ -87,9 +103,14 @@ export class Ip {
     this.arena = arena;
     this.view = arena.view;
     this.random = new Prng(options.seed);
+    this.fragmentIds = new FragmentIds(this.random);
     this.now_ms = options.now_ms ?? 0;
     this.icmpErrors = new TokenBucket(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_BURST, this.now_ms);
     this.scratchAt = arena.carve('ip scratch', SCRATCH_BYTES);
+    this.reassembly = new Reassembly(
+      arena,
+      options.limits?.reassemblyBuffers ?? IP_LIMITS_DEFAULT.reassemblyBuffers,
+    );
     this.controlAt = arena.carve('ip control scratch', CONTROL_BYTES);
   }
 
@@ -232,5 +253,6 @@ export function ipTimers(ip: Ip, now_ms: number): number {
   ip.disarmTimer();
   for (const iface of ip.interfaces) ip.armTimer(neighbourTimers(ip, iface));
   ip.armTimer(ip.pathMtus.expire(now_ms));
+  ip.armTimer(fragmentTimers(ip));
   return ip.timerDelay_ms;
 }

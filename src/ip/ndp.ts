@@ -31,8 +31,10 @@ export function ndpInput(ip: Ip, iface: Interface): void {
     return;
   }
   const body = ndpCheck(view, p.l4At, p.l4Length);
+  // RFC 6980 5: in fragments it would pass filters by.
   if (
     p.ttl !== NDP_HOPS ||
+    p.fragmented !== 0 ||
     body < 0 ||
     ndpOptionsParse(view, p.l4At + body, p.l4Length - body, options) < 0
   ) {

@@ -6,8 +6,14 @@
  */
 import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
 import { ETHER_HEADER_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, etherWrite } from '../wire/ethernet.ts';
-import { IPV4_DF, IPV4_HEADER_BYTES, ipv4Write } from '../wire/ipv4.ts';
-import { IPV6_HEADER_BYTES, ipv6Write } from '../wire/ipv6.ts';
+import { IPV4_DF, IPV4_HEADER_BYTES, IPV4_MF, ipv4Write } from '../wire/ipv4.ts';
+import {
+  FRAGMENT_BYTES,
+  fragmentWrite,
+  HEADER_FRAGMENT,
+  IPV6_HEADER_BYTES,
+  ipv6Write,
+} from '../wire/ipv6.ts';
 import type { Interface } from './interface.ts';
 import type { Ip } from './ip.ts';
 import { neighbourMacHigh, neighbourMacLow } from './neighbour-cache.ts';
@@ -24,6 +30,8 @@ const V6_BYTES = IPV6_HEADER_BYTES;
 const TYPE_4 = ETHERTYPE_IPV4;
 const TYPE_6 = ETHERTYPE_IPV6;
 const DF = IPV4_DF;
+const MF = IPV4_MF;
+const PACKET_BYTES_MAX = 65_535;
 
 /** RFC 1122 3.2.1.7 and IANA's recommended default. */
 export const TTL_DEFAULT = 64;
@@ -125,23 +133,90 @@ export function ipTransmit(ip: Ip, iface: Interface, macHigh: number, macLow: nu
     return false;
   }
   const at = iface.port.tx.m[slot + AT];
-  const header = iface.ether ? at + ETHER_BYTES : at;
-  if (iface.ether)
-    etherWrite(ip.view, at, macHigh, macLow, iface.macHigh, iface.macLow, v4 ? TYPE_4 : TYPE_6);
-  if (v4) ipv4Write(ip.view, header, packetBytes, out.protocol, out.src0, out.dst0, out.tos, out.ttl, 0, DF);
-  else {
-    const w = ip.words;
-    w[0] = out.src0;
-    w[1] = out.src1;
-    w[2] = out.src2;
-    w[3] = out.src3;
-    w[4] = out.dst0;
-    w[5] = out.dst1;
-    w[6] = out.dst2;
-    w[7] = out.dst3;
-    ipv6Write(ip.view, header, out.l4Length, out.protocol, w, 0, 4, out.tos << 20, out.ttl);
-  }
+  writeHeaders(ip, iface, macHigh, macLow, out, at, out.l4Length, out.protocol, 0, DF);
   ip.arena.kernels.copy(at + headroom, out.l4At, out.l4Length);
   txCommit(iface, slot, headroom + out.l4Length, 0, 0);
   return true;
+}
+
+/**
+ * `ipTransmit` in fragments that fit `mtu` (RFC 791, RFC 8200 4.5): all of them, or none.
+ * @returns false when it was dropped and counted
+ */
+export function ipTransmitFragments(
+  ip: Ip,
+  iface: Interface,
+  macHigh: number,
+  macLow: number,
+  out: Packet,
+  mtu: number,
+): boolean {
+  const v4 = out.version === 4;
+  const before = v4 ? 0 : FRAGMENT_BYTES;
+  const headroom = (v4 ? iface.headroom4 : iface.headroom6) + before;
+  const header = before + (v4 ? V4_BYTES : V6_BYTES);
+  // All but the last carry whole units of 8 bytes.
+  const share = (Math.min(mtu - header, iface.port.frameBytes - headroom) >> 3) << 3;
+  const count = Math.ceil(out.l4Length / share);
+  const ring = iface.port.tx;
+  if (out.l4Length + header - before > PACKET_BYTES_MAX || count > ring.slots) {
+    iface.counters.txTooBig++;
+    return false;
+  }
+  if (count > ((ring.tail - ring.head) | 0)) {
+    iface.counters.txFull++;
+    return false;
+  }
+  const id = ip.fragmentIds.next(out);
+  for (let start = 0; start < out.l4Length; start += share) {
+    const slot = txSlot(iface);
+    const at = ring.m[slot + AT];
+    const length = Math.min(share, out.l4Length - start);
+    const more = start + length < out.l4Length;
+    if (v4) {
+      const fragment = (start >> 3) | (more ? MF : 0);
+      writeHeaders(ip, iface, macHigh, macLow, out, at, length, out.protocol, id & 0xffff, fragment);
+    } else {
+      writeHeaders(ip, iface, macHigh, macLow, out, at, before + length, HEADER_FRAGMENT, 0, 0);
+      fragmentWrite(ip.view, at + headroom - before, out.protocol, start | (more ? 1 : 0), id);
+    }
+    ip.arena.kernels.copy(at + headroom, out.l4At + start, length);
+    txCommit(iface, slot, headroom + length, 0, 0);
+    iface.counters.fragmentsOut++;
+  }
+  return true;
+}
+
+/** @param id @param fragment IPv4's fields. */
+function writeHeaders(
+  ip: Ip,
+  iface: Interface,
+  macHigh: number,
+  macLow: number,
+  out: Packet,
+  at: number,
+  payload: number,
+  protocol: number,
+  id: number,
+  fragment: number,
+): void {
+  const v4 = out.version === 4;
+  const header = iface.ether ? at + ETHER_BYTES : at;
+  if (iface.ether)
+    etherWrite(ip.view, at, macHigh, macLow, iface.macHigh, iface.macLow, v4 ? TYPE_4 : TYPE_6);
+  if (v4) {
+    const { src0, dst0, tos, ttl } = out;
+    ipv4Write(ip.view, header, V4_BYTES + payload, protocol, src0, dst0, tos, ttl, id, fragment);
+    return;
+  }
+  const w = ip.words;
+  w[0] = out.src0;
+  w[1] = out.src1;
+  w[2] = out.src2;
+  w[3] = out.src3;
+  w[4] = out.dst0;
+  w[5] = out.dst1;
+  w[6] = out.dst2;
+  w[7] = out.dst3;
+  ipv6Write(ip.view, header, payload, protocol, w, 0, 4, out.tos << 20, out.ttl);
 }

@@ -33,6 +33,8 @@ export class Packet {
   checksumGood = 0;
   /** 1 when the destination is a broadcast or multicast address, else 0. */
   cast = 0;
+  /** 1 when it came in fragments, be it one (RFC 6946). */
+  fragmented = 0;
   /** 1 when the frame came as a link-layer broadcast or multicast, else 0. */
   linkCast = 0;
 }

@@ -1,9 +1,12 @@
 /** Sending off the hot path: ICMP, and whatever sends a packet now and then. */
+import { IPV4_HEADER_BYTES } from '../wire/ipv4.ts';
+import { IPV6_HEADER_BYTES } from '../wire/ipv6.ts';
 import type { Ip } from './ip.ts';
 import { neighbourMacHigh, neighbourMacLow } from './neighbour-cache.ts';
 import { neighbourResolve } from './neighbours.ts';
-import { ipTransmit } from './output.ts';
+import { ipTransmit, ipTransmitFragments } from './output.ts';
 import type { Packet } from './packet.ts';
+import { pathMtu } from './path-mtu.ts';
 import { routeLookup4, routeLookup6 } from './routes.ts';
 
 /** It is in a tx slot. */
@@ -14,26 +17,31 @@ export const SEND_LATER = 0;
 export const SEND_FAILED = -1;
 
 /**
- * Routes `out.dst`, resolves the next hop, and copies [l4At, l4At + l4Length) behind new headers. The sources,
- * `protocol`, `ttl` and `tos` are the caller's, checksums within the upper layer too.
+ * Routes `out.dst`, resolves the next hop, and copies [l4At, l4At + l4Length) behind new headers, in fragments when
+ * the path takes no packet of that size. The sources, `protocol`, `ttl` and `tos` are the caller's, checksums within
+ * the upper layer too.
  * @returns SENT, SEND_LATER or SEND_FAILED; what isn't sent is counted
  */
 export function ipSend(ip: Ip, out: Packet): number {
+  const { version, dst0, dst1, dst2, dst3 } = out;
   const route =
-    out.version === 4
-      ? routeLookup4(ip, out.dst0, out.iface)
-      : routeLookup6(ip, out.dst0, out.dst1, out.dst2, out.dst3, out.iface);
+    version === 4 ? routeLookup4(ip, dst0, out.iface) : routeLookup6(ip, dst0, dst1, dst2, dst3, out.iface);
   if (route === null) return SEND_FAILED;
   const { iface } = route;
   const { path } = ip;
-  const ref = neighbourResolve(ip, iface, out.version, path.next0, path.next1, path.next2, path.next3);
+  const ref = neighbourResolve(ip, iface, version, path.next0, path.next1, path.next2, path.next3);
   if (ref <= 0) {
     iface.counters.txUnresolved++;
     return ref < 0 ? SEND_FAILED : SEND_LATER;
   }
   const tooBig = iface.counters.txTooBig;
-  const { neighbours } = iface;
-  if (ipTransmit(ip, iface, neighbourMacHigh(neighbours, ref), neighbourMacLow(neighbours, ref), out))
-    return SENT;
+  const high = neighbourMacHigh(iface.neighbours, ref);
+  const low = neighbourMacLow(iface.neighbours, ref);
+  const mtu = pathMtu(ip, iface, version, dst0, dst1, dst2, dst3);
+  const whole = out.l4Length + (version === 4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES) <= mtu;
+  const sent = whole
+    ? ipTransmit(ip, iface, high, low, out)
+    : ipTransmitFragments(ip, iface, high, low, out, mtu);
+  if (sent) return SENT;
   return iface.counters.txTooBig > tooBig ? SEND_FAILED : SEND_LATER;
 }

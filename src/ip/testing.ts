@@ -60,7 +60,7 @@ export function memoryPort(arena: Arena, link: Link, mac: string, slots = 64): P
 }
 
 export class Host {
-  readonly arena = new Arena(1 << 22);
+  readonly arena = new Arena(1 << 23);
   readonly ip: Ip;
   readonly iface: Interface;
   readonly #rxAt: number;
@@ -80,8 +80,9 @@ export class Host {
     return this.iface.counters;
   }
 
-  /** Hands a frame to the stack as the device would. @returns what `ipInput` does */
-  receive(frame: Uint8Array, flags = 0): number {
+  /** Hands a frame to the stack as the device would. @param breath Its own. @returns what `ipInput` does */
+  receive(frame: Uint8Array, flags = 0, breath = true): number {
+    if (breath) this.ip.reassembly.release();
     // Whatever lies behind the frame must not matter.
     this.arena.u8.fill(0xee, this.#rxAt + frame.length, this.#rxAt + frame.length + 64);
     this.arena.u8.set(frame, this.#rxAt);

@@ -7,11 +7,15 @@
  *     HEAD ──► ┌──────────┬────────┐   ┌─────────────────┐   ┌───────┬─────────┐ ◄── TAIL
  *              │ OFF gone │ bytes  │──►│      bytes      │──►│ bytes │  room   │
  *              └──────────┴────────┘   └─────────────────┘   └───────┴─────────┘
- *                          position 0   ▲ CURSOR, at position CURSOR_AT
+ *                 position 0 ▲          ▲ OTHER                ▲ CURSOR
  *
  * Every chunk but the last is full to its end, and the last holds at least one byte, so the end of the data in
- * it follows from OFF and LENGTH. The cursor is the chunk read last: TCP sends in order, so the next copy
- * starts there; one that starts before it (a retransmission) walks from the head.
+ * it follows from OFF and LENGTH. Each chunk knows where in the stream it begins (START), so cursors need no care as
+ * bytes are dropped.
+ *
+ * There are two cursors, the chunks that were read last: TCP sends in order, in recovery in two places by turns, what
+ * was lost and what is new, and each goes on from a cursor of its own. With 9 MB between the two places, copySum of
+ * 1,448 B takes 38 us with one cursor, and 0.2 us with two.
  */
 import { CHUNK_HEADER_BYTES, CHUNK_NEXT, type ChunkPool } from './chunks.ts';
 
@@ -22,8 +26,10 @@ const OFF = 1;
 const LENGTH = 2;
 const TAIL = 3;
 const CURSOR = 4;
-const CURSOR_AT = 5;
+const OTHER = 5;
 const NEXT = CHUNK_NEXT;
+/** Header word of a chunk: where its first byte of data lies in the stream, modulo 2^32, from any origin. */
+const START = 1;
 const HEADER_BYTES = CHUNK_HEADER_BYTES;
 
 export const QUEUE_WORDS = 6;
@@ -37,8 +43,11 @@ export const QUEUE_LENGTH = LENGTH;
 export const QUEUE_TAIL = TAIL;
 /** Chunk that was read last, or 0 when empty. */
 export const QUEUE_CURSOR = CURSOR;
-/** Position in the queue of the cursor chunk's first data byte; -OFF for the first chunk. */
-export const QUEUE_CURSOR_AT = CURSOR_AT;
+/** The one that was read before, at another place; 0 when empty. */
+export const QUEUE_OTHER = OTHER;
+
+/** Bytes. Past this a step ahead is to another place: the one that was left stays known instead of the older one. */
+const FAR = 1 << 20;
 
 /** Up to here a byte loop (1.4 ns a byte) beats TypedArray.set and its subarray (45 ns, hardly rising to 200 B). */
 const BYTE_LOOP_MAX = 32;
@@ -97,6 +106,8 @@ export function queueDrop(pool: ChunkPool, q: number, n: number): void {
     let head = m[q + HEAD];
     do {
       const next = m[(head >> 2) + NEXT];
+      if (m[q + CURSOR] === head) m[q + CURSOR] = next;
+      if (m[q + OTHER] === head) m[q + OTHER] = next;
       pool.give(head);
       head = next;
       off = (off - dataBytes) | 0;
@@ -105,9 +116,6 @@ export function queueDrop(pool: ChunkPool, q: number, n: number): void {
   }
   m[q + OFF] = off;
   m[q + LENGTH] = left;
-  m[q + CURSOR_AT] -= n;
-  // It was among the chunks given back.
-  if (m[q + CURSOR_AT] < -off) rewind(m, q);
 }
 
 /** Copies `length` bytes from `position` (0: the first in the queue), which must be there, to arena offset `to`. */
@@ -122,7 +130,7 @@ export function queueCopy(pool: ChunkPool, q: number, position: number, length: 
   pool.kernels.copy(to, from, done);
   while (done < length) {
     const piece = Math.min((length - done) | 0, pool.dataBytes);
-    pool.kernels.copy((to + done) | 0, nextChunk(pool, m, q), piece);
+    pool.kernels.copy((to + done) | 0, nextChunk(m, q), piece);
     done = (done + piece) | 0;
   }
 }
@@ -142,7 +150,7 @@ export function queueCopySum(
   let sum = pool.kernels.copySum(to, from, done);
   while (done < length) {
     const piece = Math.min((length - done) | 0, pool.dataBytes);
-    const part = pool.kernels.copySum((to + done) | 0, nextChunk(pool, m, q), piece);
+    const part = pool.kernels.copySum((to + done) | 0, nextChunk(m, q), piece);
     // After an odd number of bytes this piece's high bytes are the whole's low ones: RFC 1071 2(B).
     sum += (done & 1) === 0 ? part : ((part & 0xff) << 8) | (part >> 8);
     sum = (sum & 0xffff) + (sum >> 16);
@@ -174,7 +182,49 @@ export function queueClear(pool: ChunkPool, q: number): void {
   m[q + LENGTH] = 0;
   m[q + TAIL] = 0;
   m[q + CURSOR] = 0;
-  m[q + CURSOR_AT] = 0;
+  m[q + OTHER] = 0;
+}
+
+/**
+ * Appends `length` bytes that lie in a chunk from `offset` on, and the chunk with them: it becomes part of the queue
+ * or goes back to the pool. Takes no other, so it can't fail.
+ */
+export function queueAdopt(pool: ChunkPool, q: number, chunk: number, offset: number, length: number): void {
+  const m = pool.m;
+  const from = (chunk + HEADER_BYTES + offset) | 0;
+  const tail = m[q + TAIL];
+  if (tail === 0) {
+    m[(chunk >> 2) + NEXT] = 0;
+    m[(chunk >> 2) + START] = 0;
+    m[q + HEAD] = chunk;
+    m[q + OFF] = offset;
+    m[q + LENGTH] = length;
+    m[q + TAIL] = chunk;
+    m[q + CURSOR] = chunk;
+    m[q + OTHER] = chunk;
+    return;
+  }
+  const used = tailUsed(pool, q);
+  const piece = Math.min(length, (pool.dataBytes - used) | 0);
+  pool.kernels.copy((tail + HEADER_BYTES + used) | 0, from, piece);
+  m[q + LENGTH] += length;
+  if (piece === length) {
+    pool.give(chunk);
+    return;
+  }
+  // The rest moves to the start of its own chunk, so that the queue stays without gaps.
+  pool.u8.copyWithin(chunk + HEADER_BYTES, from + piece, from + length);
+  m[(chunk >> 2) + NEXT] = 0;
+  m[(chunk >> 2) + START] = (m[(tail >> 2) + START] + pool.dataBytes) | 0;
+  m[(tail >> 2) + NEXT] = chunk;
+  m[q + TAIL] = chunk;
+}
+
+/** Bytes up to the end of the data in the last chunk, those gone before the first one included: 1 to `dataBytes`. */
+function tailUsed(pool: ChunkPool, q: number): number {
+  const end = (pool.m[q + OFF] + pool.m[q + LENGTH]) | 0;
+  // Within one chunk the usual case needs no division. A chunk that is exactly full is `dataBytes`, not 0.
+  return end <= pool.dataBytes ? end : ((end - 1) % pool.dataBytes) + 1;
 }
 
 /**
@@ -186,9 +236,7 @@ function reserve(pool: ChunkPool, q: number): number {
   const dataBytes = pool.dataBytes;
   const tail = m[q + TAIL];
   if (tail !== 0) {
-    const end = (m[q + OFF] + m[q + LENGTH]) | 0;
-    // Within one chunk the usual case needs no division. A chunk that is exactly full is `dataBytes`, not 0.
-    const used = end <= dataBytes ? end : ((end - 1) % dataBytes) + 1;
+    const used = tailUsed(pool, q);
     if (used !== dataBytes) {
       pool.room = (dataBytes - used) | 0;
       return (tail + HEADER_BYTES + used) | 0;
@@ -197,9 +245,12 @@ function reserve(pool: ChunkPool, q: number): number {
   const chunk = pool.take();
   if (chunk === 0) return 0;
   if (tail === 0) {
+    m[(chunk >> 2) + START] = 0;
     m[q + HEAD] = chunk;
     m[q + CURSOR] = chunk;
+    m[q + OTHER] = chunk;
   } else {
+    m[(chunk >> 2) + START] = (m[(tail >> 2) + START] + dataBytes) | 0;
     m[(tail >> 2) + NEXT] = chunk;
   }
   m[q + TAIL] = chunk;
@@ -222,29 +273,48 @@ function seek(pool: ChunkPool, q: number, position: number, length: number): num
     return 0;
   }
   const dataBytes = pool.dataBytes;
-  let offset = (position - m[q + CURSOR_AT]) | 0;
-  if (offset < 0) {
-    rewind(m, q);
-    offset = (position + m[q + OFF]) | 0;
-  }
-  while (offset >= dataBytes) {
-    nextChunk(pool, m, q);
-    offset = (offset - dataBytes) | 0;
-  }
+  const target = (m[(m[q + HEAD] >> 2) + START] + m[q + OFF] + position) | 0;
+  let offset = (target - m[(m[q + CURSOR] >> 2) + START]) | 0;
+  if (offset < 0 || offset >= dataBytes) offset = moveCursor(pool, q, target, offset);
   pool.room = (dataBytes - offset) | 0;
   return (m[q + CURSOR] + HEADER_BYTES + offset) | 0;
 }
 
-/** Moves the cursor one chunk on. @returns arena offset of its first data byte. */
-function nextChunk(pool: ChunkPool, m: Int32Array, q: number): number {
-  const chunk = m[(m[q + CURSOR] >> 2) + NEXT];
+/**
+ * The cursor's chunk doesn't hold `target`, `offset` from where it begins: goes on from it or from the other cursor,
+ * whichever is nearer before it, or from the head. @returns how far into its chunk the target is.
+ */
+function moveCursor(pool: ChunkPool, q: number, target: number, offset: number): number {
+  const m = pool.m;
+  const dataBytes = pool.dataBytes;
+  const cursor = m[q + CURSOR];
+  const other = m[q + OTHER];
+  let chunk = cursor;
+  let left = offset;
+  const fromOther = (target - m[(other >> 2) + START]) | 0;
+  if (fromOther >= 0 && (left < 0 || fromOther < left)) {
+    m[q + OTHER] = cursor;
+    chunk = other;
+    left = fromOther;
+  } else if (left < 0) {
+    // Before both: the farther one stays, since new data is there.
+    if (fromOther > left) m[q + OTHER] = cursor;
+    chunk = m[q + HEAD];
+    left = (target - m[(chunk >> 2) + START]) | 0;
+  } else if (left > FAR) {
+    m[q + OTHER] = cursor;
+  }
+  while (left >= dataBytes) {
+    chunk = m[(chunk >> 2) + NEXT];
+    left = (left - dataBytes) | 0;
+  }
   m[q + CURSOR] = chunk;
-  m[q + CURSOR_AT] += pool.dataBytes;
-  return (chunk + HEADER_BYTES) | 0;
+  return left;
 }
 
-/** Moves the cursor to the first chunk. */
-function rewind(m: Int32Array, q: number): void {
-  m[q + CURSOR] = m[q + HEAD];
-  m[q + CURSOR_AT] = -m[q + OFF];
+/** Moves the cursor one chunk on. @returns arena offset of its first data byte. */
+function nextChunk(m: Int32Array, q: number): number {
+  const chunk = m[(m[q + CURSOR] >> 2) + NEXT];
+  m[q + CURSOR] = chunk;
+  return (chunk + HEADER_BYTES) | 0;
 }

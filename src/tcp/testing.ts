@@ -79,7 +79,7 @@ export interface ContextOptions {
 }
 
 export class TcpContext {
-  readonly arena = new Arena(16 << 20);
+  readonly arena = new Arena(24 << 20);
   readonly engine: Engine;
   readonly port: Port;
   readonly version: 4 | 6;

@@ -28,6 +28,9 @@ export const UNREACHABLE_PORT = 3;
 export const UNREACHABLE_FRAGMENTATION_NEEDED = 4;
 export const UNREACHABLE_PROHIBITED = 13;
 
+/** Code of ICMP_TIME_EXCEEDED, and of ICMPv6's. */
+export const TIME_EXCEEDED_REASSEMBLY = 1;
+
 export const ICMP_TRUNCATED = -1;
 export const ICMP_REJECTS = ['', 'truncated'] as const;
 

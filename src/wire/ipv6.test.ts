@@ -77,7 +77,7 @@ describe('extension headers', () => {
     expect(found(upper(HOP, DST, 0, ...PADDED, ROUTE, 0, ...PADDED, 17, 0, 0, 0, 0, 0, 0, 0))).toEqual([
       64, 17,
     ]);
-    expect(found(upper(DST, 6, 1, 1, 12, ...new Array(12).fill(0)))).toEqual([56, 6]);
+    expect(found(upper(DST, 6, 1, 0x1e, 8, ...new Array(8).fill(7), 1, 2, 0, 0))).toEqual([56, 6]);
     expect(found(upper(DST, 6, 0, 0, 0, 0, 0, 0, 0))).toEqual([48, 6]); // six Pad1
     expect(found(upper(DST, 6, 0, 0x1e, 3, 7, 7, 7, 0))).toEqual([48, 6]); // unknown, may be skipped
     expect(found(upper(ipv6.HEADER_NONE))).toEqual([40, ipv6.HEADER_NONE]);
@@ -104,7 +104,28 @@ describe('extension headers', () => {
     expect(upper(DST, 6, 0, 0x80, 4, 0, 0, 0, 0)).toBe(ipv6.IPV6_OPTION); // must not be skipped
     expect(upper(DST, 6, 0, 1, 5, 0, 0, 0, 0)).toBe(ipv6.IPV6_OPTION); // past its header
     expect(upper(DST, 6, 0, 1, 3, 0, 0, 0, 1)).toBe(ipv6.IPV6_OPTION); // no room for its length
-    const flood = new Array(17).fill([1, 0]).flat();
-    expect(upper(DST, 6, 4, ...flood, ...new Array(4).fill(0))).toBe(ipv6.IPV6_OPTION);
+    const options = (n: number) => new Array(n).fill([0x1e, 0]).flat();
+    expect(upper(DST, 6, 2, ...options(8), ...PADDED)).toBe((64 << 8) | 6);
+    expect(upper(DST, 6, 2, ...options(9), 1, 2, 0, 0)).toBe(ipv6.IPV6_OPTION);
+    expect(upper(DST, 6, 1, 0, 1, 4, 0, 0, 0, 0, 0x1e, 5, 0, 0, 0, 0, 0)).toBe((56 << 8) | 6);
+    expect(upper(DST, 6, 1, 0, 1, 5, 0, 0, 0, 0, 0, 0x1e, 4, 0, 0, 0, 0)).toBe(ipv6.IPV6_OPTION); // padded too much
+  });
+
+  test('say what is wrong with them, where, and to whom', () => {
+    const chain = new ipv6.Ipv6Chain();
+    const walk = (first: number, ...payload: number[]) => {
+      const bytes = Uint8Array.of(...new Array(40).fill(0), ...payload);
+      expect(ipv6.ipv6Walk(chain, viewOf(bytes), 0, bytes.length, 40, first, 6)).toBeLessThan(0);
+      return [chain.problem, chain.pointer, chain.problemToGroup];
+    };
+    const option = (type: number) => walk(DST, 6, 0, 0, 0, type, 2, 0, 0);
+    const silent = [ipv6.PROBLEM_SILENT, 0, false];
+    expect(option(0x41)).toEqual(silent);
+    expect(option(0x81)).toEqual([ipv6.PROBLEM_OPTION, 44, true]);
+    expect(option(0xc1)).toEqual([ipv6.PROBLEM_OPTION, 44, false]);
+    expect(walk(DST, HOP, 0, ...PADDED, 6, 0, ...PADDED)).toEqual([ipv6.PROBLEM_NEXT_HEADER, 40, false]);
+    expect(walk(HOP, ROUTE, 0, ...PADDED, 6, 0, 0, 1, 0, 0, 0, 0)).toEqual([ipv6.PROBLEM_FIELD, 50, false]);
+    expect(walk(DST, 6, 1, ...PADDED)).toEqual([ipv6.PROBLEM_CUT, 0, false]);
+    expect(walk(DST, 6, 0, 1, 5, 0, 0, 0, 0)).toEqual(silent);
   });
 });

@@ -27,8 +27,21 @@ export const FRAGMENT_BYTES = 8;
 
 /** More extension headers than this is an attack (RFC 8504 5.3). */
 const EXTENSIONS_MAX = 8;
-/** Options in one extension header, padding included (RFC 8504 5.3). */
-const OPTIONS_MAX = 16;
+/** Options in one extension header, padding left out, and bytes of padding in a row (RFC 8504 5.3). */
+const OPTIONS_MAX = 8;
+const PADDING_MAX = 7;
+
+/** Codes of a parameter problem (RFC 4443 3.4, RFC 7112 5), as `Ipv6Chain.problem`. */
+export const PROBLEM_FIELD = 0;
+export const PROBLEM_NEXT_HEADER = 1;
+export const PROBLEM_OPTION = 2;
+/** Only of a first fragment; a whole packet with such headers is dropped in silence. */
+export const PROBLEM_CUT = 3;
+/** There is nothing to be said. */
+export const PROBLEM_SILENT = -1;
+
+const OPTION_PAD1 = 0;
+const OPTION_PADN = 1;
 
 export const IPV6_TRUNCATED = -1;
 export const IPV6_VERSION = -2;
@@ -36,7 +49,7 @@ export const IPV6_VERSION = -2;
 export const IPV6_LENGTH = -3;
 /** An extension header past the payload, too many of them, or hop-by-hop not first. */
 export const IPV6_EXTENSION = -4;
-/** A routing header with segments left: we are no router, and type 0 is forbidden (RFC 5095). */
+/** A routing header with segments left: we are no router. */
 export const IPV6_ROUTING = -5;
 /** An option that runs past its header, or that must not be skipped and is unknown. */
 export const IPV6_OPTION = -6;
@@ -63,43 +76,96 @@ export function ipv6CheckQuoted(view: DataView, at: number, length: number): num
   return view.getUint8(at) >> 4 === 6 ? IPV6_HEADER_BYTES : IPV6_VERSION;
 }
 
+/** Where a chain of extension headers leads, or what is wrong with it. Offsets are from the start of the IPv6 header. */
+export class Ipv6Chain {
+  /** The first header that isn't stepped over, and where it starts. */
+  protocol = 0;
+  offset = 0;
+  /** The byte that named `protocol`. */
+  namedAt = 0;
+  /** An atomic fragment's header was stepped over. */
+  fragmented = false;
+  /** Of a rejected chain: one of PROBLEM_*, where it lies, and whether a group's members say so too (RFC 8200 4.2). */
+  problem = PROBLEM_SILENT;
+  pointer = 0;
+  problemToGroup = false;
+}
+
 /**
- * Finds the upper layer of a packet that a check above accepted with the same `length`, stepping over hop-by-hop and destination
- * options, spent routing headers and atomic fragments (RFC 6946). It stops at a real fragment and reports
- * HEADER_FRAGMENT; unknown headers are for the caller to know.
+ * Steps over hop-by-hop and destination options, spent routing headers and atomic fragments (RFC 6946). It stops at
+ * a real fragment, whose protocol is HEADER_FRAGMENT; unknown headers are for the caller to know.
+ * @param from Offset of the first header, which is `protocol` and was named by the byte at `namedAt`.
+ * @param end Offset of the packet's end.
+ * @returns 0 with `chain` telling where that is, or a reject code with `chain.problem`
+ */
+export function ipv6Walk(
+  chain: Ipv6Chain,
+  view: DataView,
+  at: number,
+  end: number,
+  from: number,
+  protocol: number,
+  namedAt: number,
+): number {
+  chain.offset = from;
+  chain.protocol = protocol;
+  chain.namedAt = namedAt;
+  chain.fragmented = false;
+  for (let i = 0; i <= EXTENSIONS_MAX; i++) {
+    const { protocol, offset } = chain;
+    if (
+      protocol !== HEADER_HOP_BY_HOP &&
+      protocol !== HEADER_ROUTING &&
+      protocol !== HEADER_FRAGMENT &&
+      protocol !== HEADER_DESTINATION
+    ) {
+      return 0;
+    }
+    if (end - offset < 8) return refuse(chain, IPV6_EXTENSION, PROBLEM_CUT, 0);
+    const header = at + offset;
+    let bytes = FRAGMENT_BYTES;
+    if (protocol === HEADER_FRAGMENT) {
+      if (fragmentOffset(view, header) !== 0 || fragmentMore(view, header)) return 0;
+      chain.fragmented = true;
+    } else {
+      bytes = (view.getUint8(header + 1) + 1) << 3;
+      if (bytes > end - offset) return refuse(chain, IPV6_EXTENSION, PROBLEM_CUT, 0);
+      if (protocol === HEADER_ROUTING) {
+        // RFC 8200 4.4: no type is known here, type 0 least of all (RFC 5095).
+        if (view.getUint8(header + 3) !== 0) return refuse(chain, IPV6_ROUTING, PROBLEM_FIELD, offset + 2);
+      } else {
+        // RFC 8200 4.3: anywhere but first its number is unknown.
+        if (protocol === HEADER_HOP_BY_HOP && offset !== IPV6_HEADER_BYTES)
+          return refuse(chain, IPV6_EXTENSION, PROBLEM_NEXT_HEADER, chain.namedAt);
+        if (!optionsSkippable(chain, view, at, offset + 2, offset + bytes)) return IPV6_OPTION;
+      }
+    }
+    chain.namedAt = offset;
+    chain.protocol = view.getUint8(header);
+    chain.offset = offset + bytes;
+  }
+  return refuse(chain, IPV6_EXTENSION, PROBLEM_SILENT, 0);
+}
+
+function refuse(chain: Ipv6Chain, code: number, problem: number, pointer: number): number {
+  chain.problem = problem;
+  chain.pointer = pointer;
+  chain.problemToGroup = false;
+  return code;
+}
+
+const upperChain = new Ipv6Chain();
+
+/**
+ * The upper layer of a packet that a check above accepted with the same `length`, found by `ipv6Walk`.
  * @returns `(offset << 8) | protocol` with the offset from `at`, to be taken apart by `upperOffset` and
  *   `upperProtocol`, or a reject code
  */
 export function ipv6Upper(view: DataView, at: number, length: number): number {
   const end = Math.min(length, IPV6_HEADER_BYTES + ipv6PayloadLength(view, at));
-  let offset = IPV6_HEADER_BYTES;
-  let protocol = view.getUint8(at + IPV6_NEXT_HEADER);
-  for (let i = 0; i <= EXTENSIONS_MAX; i++) {
-    const known =
-      protocol === HEADER_HOP_BY_HOP ||
-      protocol === HEADER_ROUTING ||
-      protocol === HEADER_FRAGMENT ||
-      protocol === HEADER_DESTINATION;
-    if (!known) return (offset << 8) | protocol;
-    if (end - offset < 8) return IPV6_EXTENSION;
-    const header = at + offset;
-    let bytes = FRAGMENT_BYTES;
-    if (protocol === HEADER_FRAGMENT) {
-      if (fragmentOffset(view, header) !== 0 || fragmentMore(view, header)) return (offset << 8) | protocol;
-    } else {
-      bytes = (view.getUint8(header + 1) + 1) << 3;
-      if (bytes > end - offset) return IPV6_EXTENSION;
-      if (protocol === HEADER_ROUTING) {
-        if (view.getUint8(header + 3) !== 0) return IPV6_ROUTING;
-      } else {
-        if (protocol === HEADER_HOP_BY_HOP && i !== 0) return IPV6_EXTENSION;
-        if (!optionsSkippable(view, header + 2, header + bytes)) return IPV6_OPTION;
-      }
-    }
-    protocol = view.getUint8(header);
-    offset += bytes;
-  }
-  return IPV6_EXTENSION;
+  const first = view.getUint8(at + IPV6_NEXT_HEADER);
+  const bad = ipv6Walk(upperChain, view, at, end, IPV6_HEADER_BYTES, first, IPV6_NEXT_HEADER);
+  return bad < 0 ? bad : (upperChain.offset << 8) | upperChain.protocol;
 }
 
 export function upperProtocol(upper: number): number {
@@ -111,19 +177,31 @@ export function upperOffset(upper: number): number {
   return upper >> 8;
 }
 
-/** RFC 8200 4.2: the top two bits of an unknown option's type say whether it may be skipped (00). */
-function optionsSkippable(view: DataView, from: number, end: number): boolean {
-  let at = from;
-  for (let i = 0; at < end; i++) {
-    const type = view.getUint8(at);
-    if (type === 0) {
-      at += 1; // Pad1
+/** RFC 8200 4.2: the top two bits of an unknown option's type say whether it may be skipped (00), and who is told. */
+function optionsSkippable(chain: Ipv6Chain, view: DataView, at: number, from: number, end: number): boolean {
+  let options = 0;
+  let padding = 0;
+  let offset = from;
+  refuse(chain, IPV6_OPTION, PROBLEM_SILENT, 0);
+  while (offset < end) {
+    const type = view.getUint8(at + offset);
+    const bytes = type === OPTION_PAD1 ? 1 : offset + 1 < end ? 2 + view.getUint8(at + offset + 1) : 0;
+    if (bytes === 0 || offset + bytes > end) return false;
+    if (type === OPTION_PAD1 || type === OPTION_PADN) {
+      padding += bytes;
+      if (padding > PADDING_MAX) return false;
     } else {
-      if (i >= OPTIONS_MAX || type > 0x3f || at + 1 >= end) return false;
-      at += 2 + view.getUint8(at + 1);
+      padding = 0;
+      if (++options > OPTIONS_MAX) return false;
+      if (type > 0x3f) {
+        if (type >= 0x80) refuse(chain, IPV6_OPTION, PROBLEM_OPTION, offset);
+        chain.problemToGroup = type >> 6 === 2;
+        return false;
+      }
     }
+    offset += bytes;
   }
-  return at === end;
+  return true;
 }
 
 /** Bytes. */
@@ -181,6 +259,18 @@ export function ipv6Equals(view: DataView, at: number, words: Int32Array, index:
     view.getInt32(at + 8, false) === words[index + 2] &&
     view.getInt32(at + 12, false) === words[index + 3]
   );
+}
+
+/** @param offsetMore The offset in bytes, a multiple of 8, plus 1 when more follow. */
+export function fragmentWrite(
+  view: DataView,
+  at: number,
+  nextHeader: number,
+  offsetMore: number,
+  id: number,
+): void {
+  view.setInt32(at, (nextHeader << 24) | offsetMore, false);
+  view.setInt32(at + FRAGMENT_ID, id, false);
 }
 
 /**
