@@ -6,9 +6,11 @@
  *     await using stack = await Stack.open({ device: 'tun:mr0', addresses: ['10.77.0.2/24'] });
  *     stack.net.createServer((socket) => socket.pipe(socket)).listen(7);
  *
- * `stack.net` has the names, events and errors of `node:net`; `stack.engine` is the batch API under it. In-memory
+ * `stack.net` and `stack.dgram` have the names, events and errors of `node:net` and `node:dgram`; `stack.engine` is the
+ * batch API under them. In-memory
  * devices (`createCable`) need no privileges: both ends, and so both stacks, share one `Arena`.
  */
+export type { StackDgram } from './api/dgram.ts';
 export { StackOptionsError } from './api/errors.ts';
 export type { StackNet } from './api/net.ts';
 export type { StackOptions } from './api/options.ts';
@@ -17,18 +19,36 @@ export { type CloseOptions, Stack, type StackCounters } from './api/stack.ts';
 export { type CableOptions, createCable } from './device/cable.ts';
 export { capture } from './device/capture.ts';
 export { type Capabilities, type Link, type Port, type PortCounters, PortError } from './device/port.ts';
-export type { ConnectOptions, Endpoint, Engine, ListenOptions } from './engine/engine.ts';
+export {
+  type BindOptions,
+  type DatagramHandlers,
+  type DatagramOptions,
+  type Datagrams,
+  Destination,
+  type Origin,
+  type Sock,
+} from './engine/datagrams.ts';
+export type { CongestionOptions, ConnectOptions, Endpoint, Engine, ListenOptions } from './engine/engine.ts';
 export { EngineError } from './engine/errors.ts';
 export type { Conn, Handlers } from './engine/handlers.ts';
+export { LIMITS_DEFAULT, type Limits } from './engine/limits.ts';
 export { ARENA_BYTES_MAX, Arena, ArenaFullError } from './memory/arena.ts';
+export { COLD, FLAG, TCB } from './tcp/block.ts';
+export { coldOf } from './tcp/cold.ts';
+export { AckSample, type CongestionControl } from './tcp/congestion/control.ts';
+export type { EcnMode } from './tcp/ecn.ts';
 export type { TcpInfo } from './tcp/info.ts';
 export {
   CLOSED_ABORTED,
   CLOSED_CLEAN,
   CLOSED_CODES,
+  CLOSED_NET_UNREACHABLE,
+  CLOSED_NO_ADDRESS,
+  CLOSED_PROTOCOL,
   CLOSED_REFUSED,
   CLOSED_RESET,
   CLOSED_TIMEOUT,
   CLOSED_UNREACHABLE,
 } from './tcp/reasons.ts';
-export { TCP_LIMITS_DEFAULT, type TcpLimits } from './tcp/tcp.ts';
+export { TCP_LIMITS_DEFAULT, type Tcp, type TcpLimits } from './tcp/tcp.ts';
+export { UDP_CODES } from './udp/reasons.ts';

@@ -3,7 +3,7 @@
  * the stack from `options.stack`, or else uses the one opened last. What differs:
  *
  * - no IPC: `path`, `fd` and handles are refused with ERR_INVALID_ARG_VALUE, and so is `onread`;
- * - a server for all addresses, `0.0.0.0` included, takes IPv4 and IPv6, and names an IPv4 peer as such (`10.0.0.1`, not `::ffff:10.0.0.1`);
+ * - a server for all addresses names an IPv4 peer as such (`10.0.0.1`, not `::ffff:10.0.0.1`);
  * - there is no loopback: a stack can't connect to itself.
  */
 import { isIP, isIPv4, isIPv6 } from 'node:net';
@@ -24,7 +24,7 @@ export {
   setDefaultAutoSelectFamilyAttemptTimeout,
 } from 'node:net';
 export type { DropInfo, ListenOptions, ServerOptions } from './server.ts';
-export type { ConnectOptions, SocketOptions } from './socket.ts';
+export type { ConnectOptions, KeepAliveOptions, SocketOptions } from './socket.ts';
 export { Server, Socket };
 
 export function createServer(options: ServerOptions, listener?: (socket: Socket) => void): Server;

@@ -6,8 +6,14 @@ import type { Conn } from '../engine/handlers.ts';
 import { LIMITS_DEFAULT, type Limits } from '../engine/limits.ts';
 import { BUFFER_BYTES } from '../ip/reassembly.ts';
 import { ARENA_BYTES_MAX } from '../memory/arena.ts';
+import { QUEUE_WORDS } from '../memory/byte-queue.ts';
 import { BLOCK_WORDS, COLD_WORDS, MINI_WORDS } from '../tcp/block.ts';
 import { BLOCKS_MAX } from '../tcp/block-pool.ts';
+import type { CongestionControl } from '../tcp/congestion/control.ts';
+import { ECN_MODES } from '../tcp/ecn.ts';
+import { RECORD_WORDS } from '../tcp/record-pool.ts';
+import { CONGESTION_CONTROLS } from '../tcp/tcp.ts';
+import { UDP_SOCKETS_MAX } from '../udp/udp.ts';
 import { type Cidr, formatCidr, ipv4Mask, parseCidr } from '../wire/address.ts';
 import { StackOptionsError } from './errors.ts';
 import type { Idle } from './run.ts';
@@ -15,11 +21,21 @@ import type { Idle } from './run.ts';
 export interface StackOptions {
   /** `tun:NAME` or `tap:NAME`, made here and gone with the stack; or a port, such as a cable's end, with its arena. */
   readonly device: `tun:${string}` | `tap:${string}` | Port;
-  /** Ours, as CIDR: `10.0.0.2/24`, `fd00::2/64`. */
+  /** Ours, as CIDR: `10.0.0.2/24`, `fd00::2/64`. May be none with `autoconfigure`. */
   readonly addresses: readonly string[];
   /** Default routers. */
   readonly gateway4?: string | undefined;
   readonly gateway6?: string | undefined;
+  /**
+   * Take part in what hosts and routers of the link arrange: ask before an address is used (ARP probes, duplicate
+   * address detection), announce it, and learn IPv6 addresses, routers and the rest from routers (SLAAC). Addresses
+   * are ours some seconds after the stack is open: `onAddress` tells. Off unless told.
+   */
+  readonly autoconfigure?: boolean | undefined;
+  /** Any text that others don't know: with the same one, autoconfigured addresses are the same each time (RFC 7217). */
+  readonly addressSecret?: string | undefined;
+  /** An address is ours from now on, or no longer, or was to be and is somebody else's. */
+  readonly onAddress?: ((kind: 'added' | 'removed' | 'duplicate', address: string) => void) | undefined;
   /**
    * The host's on its side of a TUN or TAP, as CIDR; unless told, the first other address of each network of ours
    * (10.0.0.1/24, fd00::1/64).
@@ -30,6 +46,8 @@ export interface StackOptions {
   /** Leave checksums and segmentation to the TUN or TAP device, when it can; true unless told. */
   readonly offload?: boolean | undefined;
   readonly limits?: Partial<Limits> | undefined;
+  /** Congestion control of the program's own, for `limits.congestion` and connections to name. */
+  readonly congestionControls?: readonly CongestionControl[] | undefined;
   /** What to do with nothing to do: `adaptive` unless told. `poll` takes a whole core. */
   readonly idle?: Idle | undefined;
   /** Puts a middleware (a capture, faults) between device and engine. */
@@ -58,6 +76,7 @@ export interface Settings {
   readonly mtu: number | undefined;
   readonly offload: boolean;
   readonly limits: Limits;
+  readonly congestionControls: readonly CongestionControl[];
   readonly idle: Idle;
 }
 
@@ -73,10 +92,18 @@ const time = z
   .int()
   .nonnegative()
   .max(2 ** 30);
-const buffer = z
+const bufferMax = z
   .int()
-  .min(2048, 'a buffer takes 2048 bytes or more')
+  .min(65_536, 'a buffer that tunes itself takes 65536 bytes or more')
   .max(2 ** 30);
+/** 0: it tunes itself. */
+const buffer = z.union([
+  z.literal(0),
+  z
+    .int()
+    .min(2048, 'a buffer takes 2048 bytes or more')
+    .max(2 ** 30),
+]);
 const port = z.int().min(1).max(65_535);
 const callback = z.custom<(...args: never[]) => unknown>(
   (value) => typeof value === 'function',
@@ -88,19 +115,36 @@ const limits = z
     connections: count.max(BLOCKS_MAX),
     miniBlocks: count.max(BLOCKS_MAX - 1),
     chunks: count,
+    records: count,
     receiveBuffer: buffer,
     sendBuffer: buffer,
+    receiveBufferMax: bufferMax,
+    sendBufferMax: bufferMax,
     rtoMin_ms: time,
     rtoMax_ms: time,
     delayedAck_ms: time,
     timeWait_ms: time,
     userTimeout_ms: time,
     synRetries: z.int().nonnegative().max(255),
+    synAckRetries: z.int().nonnegative().max(255),
+    synCookies: z.enum(['auto', 'always', 'never']),
+    connectionsPerSource: z.int().nonnegative(),
+    halfOpenPerSource: z.int().nonnegative(),
+    timeWaitReuse_ms: time,
+    halfClose_ms: time,
+    keepAliveInterval_ms: time.positive(),
+    keepAliveProbes: count,
     finWait2_ms: time,
     ephemeralPortMin: port,
     ephemeralPortMax: port,
-    congestion: z.enum(['cubic', 'reno']),
     reassemblyBuffers: count.max(1024),
+    congestion: z.string(),
+    pacing: z.boolean(),
+    udpSockets: count.max(UDP_SOCKETS_MAX),
+    udpChunks: count,
+    udpReceiveBuffer: buffer,
+    ecn: z.enum(ECN_MODES),
+    mtuProbing: z.enum(['off', 'auto', 'always']),
   })
   .partial();
 
@@ -109,13 +153,19 @@ const schema = z.strictObject({
     (value) => (typeof value === 'string' ? DEVICE.test(value) : isPort(value)),
     'takes tun:NAME, tap:NAME, or a port such as an end of createCable()',
   ),
-  addresses: z.array(cidr).min(1, 'a stack needs an address, such as 10.0.0.2/24'),
+  addresses: z.array(cidr),
+  autoconfigure: z.boolean().optional(),
+  addressSecret: z.string().min(1).optional(),
+  onAddress: callback.optional(),
   gateway4: z.string().refine(isIPv4, 'takes an IPv4 address').optional(),
   gateway6: z.string().refine(isIPv6, 'takes an IPv6 address').optional(),
   hostAddresses: z.array(cidr).optional(),
   mtu: z.int().min(576).max(65_535).optional(),
   offload: z.boolean().optional(),
   limits: limits.optional(),
+  congestionControls: z
+    .array(z.custom<CongestionControl>(isCongestionControl, 'takes congestion controls'))
+    .optional(),
   idle: z.enum(['adaptive', 'poll', 'event']).optional(),
   wrapPort: callback.optional(),
   onHandlerError: callback.optional(),
@@ -130,6 +180,12 @@ function isPort(value: unknown): boolean {
   );
 }
 
+function isCongestionControl(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const { name, acked, lost, timedOut } = value as Partial<CongestionControl>;
+  return typeof name === 'string' && [acked, lost, timedOut].every((part) => typeof part === 'function');
+}
+
 /** @throws StackOptionsError naming the field */
 export function settle(given: StackOptions): Settings {
   const result = schema.safeParse(given);
@@ -137,6 +193,8 @@ export function settle(given: StackOptions): Settings {
     const { path, message } = result.error.issues[0];
     throw new StackOptionsError(path.join('.') || 'options', message);
   }
+  if (result.data.addresses.length === 0 && !result.data.autoconfigure)
+    throw new StackOptionsError('addresses', 'a stack needs an address, such as 10.0.0.2/24');
   const {
     device,
     addresses,
@@ -146,6 +204,7 @@ export function settle(given: StackOptions): Settings {
     mtu,
     offload = true,
     idle = 'adaptive',
+    congestionControls = [],
   } = result.data;
   const limits = { ...LIMITS_DEFAULT, ...defined(result.data.limits ?? {}) };
   if (limits.ephemeralPortMin > limits.ephemeralPortMax) {
@@ -157,6 +216,12 @@ export function settle(given: StackOptions): Settings {
   if (limits.rtoMin_ms > limits.rtoMax_ms) {
     throw new StackOptionsError('limits.rtoMin_ms', `${limits.rtoMin_ms} is above rtoMax_ms`);
   }
+  const names = [...CONGESTION_CONTROLS, ...congestionControls].map((module) => module.name);
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice !== undefined)
+    throw new StackOptionsError('congestionControls', `there are two named '${twice}'`);
+  if (!names.includes(limits.congestion))
+    throw new StackOptionsError('limits.congestion', `'${limits.congestion}' is none of ${names.join(', ')}`);
   return {
     device: typeof device === 'string' ? kernelDevice(device) : device,
     addresses,
@@ -165,6 +230,7 @@ export function settle(given: StackOptions): Settings {
     mtu,
     offload,
     limits,
+    congestionControls,
     idle,
   };
 }
@@ -220,13 +286,19 @@ const HEADROOM_BYTES = 4 << 20;
  */
 export function arenaBytes(limits: Limits, deviceBytes: number): number {
   const flows = 2 * 2 ** Math.ceil(Math.log2(limits.connections + limits.miniBlocks));
+  const perSource = limits.connectionsPerSource > 0 || limits.halfOpenPerSource > 0;
+  // The source table, and an entry of five words for each source.
+  const sources = perSource ? flows * 8 + (limits.connections + limits.miniBlocks) * 20 : 0;
   const parts = {
-    connections: limits.connections * (BLOCK_WORDS + COLD_WORDS + 1) * 4,
+    connections: limits.connections * (BLOCK_WORDS + COLD_WORDS + 3) * 4,
     miniBlocks: (limits.miniBlocks + 1) * (MINI_WORDS + 1) * 4,
     chunks: limits.chunks * CHUNK_BYTES,
+    records: limits.records * RECORD_WORDS * 4,
     reassemblyBuffers: limits.reassemblyBuffers * BUFFER_BYTES,
+    udpChunks: limits.udpChunks * CHUNK_BYTES,
+    udpSockets: limits.udpSockets * QUEUE_WORDS * 4,
   };
-  const rest = flows * 8 + deviceBytes + HEADROOM_BYTES;
+  const rest = flows * 8 + sources + deviceBytes + HEADROOM_BYTES;
   const bytes = Object.values(parts).reduce((sum, part) => sum + part, rest);
   if (bytes <= ARENA_BYTES_MAX) return bytes;
   const sizes = Object.entries(parts).sort((a, b) => b[1] - a[1]);

@@ -35,15 +35,28 @@ export class Outgoing {
    * @returns the write's callback when all is taken, null when some waits, undefined when the engine takes no more
    */
   flush(engine: Engine, conn: Conn): Done | null | undefined {
+    const all = this.offer(engine, conn);
+    return all ? this.end() : all === undefined ? undefined : null;
+  }
+
+  /** What `flush` gives, but the write isn't over: should the connection not come about, another gets it anew. */
+  offer(engine: Engine, conn: Conn): boolean | undefined {
     for (; this.#at < this.#chunks.length; this.#at++, this.#from = 0) {
       const chunk = this.#chunks[this.#at];
       const taken = engine.write(conn, chunk, this.#from);
       if (taken < 0) return undefined;
       this.#bytesNow += taken;
       this.#from += taken;
-      if (this.#from < chunk.length) return null;
+      if (this.#from < chunk.length) return false;
     }
-    return this.end();
+    return true;
+  }
+
+  /** What was offered is lost. */
+  rewind(): void {
+    this.#bytesNow = 0;
+    this.#at = 0;
+    this.#from = 0;
   }
 
   /** The write is over, however it went. @returns its callback */

@@ -3,10 +3,18 @@ import { AsyncResource } from 'node:async_hooks';
 import { lookup } from 'node:dns';
 import { EventEmitter } from 'node:events';
 import { type AddressInfo, isIP } from 'node:net';
+import type { ListenOptions as EngineListenOptions } from '../engine/engine.ts';
 import type { Conn } from '../engine/handlers.ts';
 import { checkPort, normalizeArguments, refuseUnsupported } from './arguments.ts';
 import { codedError, systemError } from './errors.ts';
-import { acceptSocket, type Owner, rethrow, type Socket, type SocketOptions } from './socket.ts';
+import {
+  acceptSocket,
+  congestionOptions,
+  type Owner,
+  rethrow,
+  type Socket,
+  type SocketOptions,
+} from './socket.ts';
 import type { SocketTable } from './socket-table.ts';
 import { tableOf } from './stacks.ts';
 
@@ -18,8 +26,17 @@ export interface ServerOptions extends Omit<SocketOptions, 'signal'> {
 export interface ListenOptions {
   /** 0, or left out: one that is free. */
   readonly port?: number | undefined;
-  /** One of the stack's addresses or a name of one; all of them when left out, `::` or `0.0.0.0`. */
+  /** One of the stack's addresses or a name of one; all of them when left out or `::`, IPv4's for `0.0.0.0`. */
   readonly host?: string | undefined;
+  /** `::` doesn't take IPv4. */
+  readonly ipv6Only?: boolean | undefined;
+  /**
+   * Takes connections to other hosts' addresses too, as a proxy in the packets' way needs; a socket's `localAddress`
+   * and `localPort` are where its peer wanted to go. Port 0 is every port then.
+   */
+  readonly transparent?: boolean | undefined;
+  /** TCP Fast Open (RFC 7413), or how many connections may be in the middle of it. */
+  readonly fastOpen?: boolean | number | undefined;
   /** Half-open connections at most; 511 unless told. */
   readonly backlog?: number | undefined;
   /** Aborting closes the server. */
@@ -94,10 +111,10 @@ export class Server extends EventEmitter {
       options.port === undefined || options.port === null ? 0 : checkPort(options.port, 'options.port');
     this.#table = tableOf(this.#options);
     if (listener !== undefined) this.once('listening', listener as () => void);
-    const { host, backlog, signal } = options;
+    const { host, signal } = options;
     if (signal !== undefined) this.#closeOn(signal);
-    if (host === undefined || host === '' || isIP(host) !== 0) this.#listen(port, host, backlog);
-    else this.#resolve(host, port, backlog);
+    if (host === undefined || host === '' || isIP(host) !== 0) this.#listen(port, host, options);
+    else this.#resolve(host, port, options);
     return this;
   }
 
@@ -110,29 +127,34 @@ export class Server extends EventEmitter {
     }
   }
 
-  #resolve(host: string, port: number, backlog: number | undefined): void {
+  #resolve(host: string, port: number, options: ListenOptions): void {
     this.#resolving = true;
     lookup(host, (error, address) => {
       // Closed meanwhile.
       if (!this.#resolving) return;
       this.#resolving = false;
       if (error !== null) this.emit('error', error);
-      else this.#listen(port, address, backlog);
+      else this.#listen(port, address, options);
     });
   }
 
-  #listen(port: number, host: string | undefined, backlog: number | undefined): void {
+  #listen(port: number, host: string | undefined, given: ListenOptions): void {
     const table = this.#table!;
-    const any = host === undefined || host === '' || host === '::' || host === '0.0.0.0';
+    const { transparent = false } = given;
     const address = host === undefined || host === '' ? wildcard(table) : host;
     const options = {
-      ...(any ? {} : { address }),
-      backlog: backlog ?? BACKLOG,
+      ...addressOptions(address, given.ipv6Only === true),
+      transparent,
+      fastOpen: given.fastOpen ?? false,
+      backlog: given.backlog ?? BACKLOG,
       noDelay: this.#options.noDelay ?? false,
+      ...congestionOptions(this.#options),
     };
     try {
       this.#id =
-        port === 0 ? this.#listenAnywhere(table, options) : table.listen({ ...options, port }, this.#accept);
+        port === 0 && !transparent
+          ? this.#listenAnywhere(table, options)
+          : table.listen({ ...options, port }, this.#accept);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? 'EINVAL';
       process.nextTick(() =>
@@ -147,7 +169,7 @@ export class Server extends EventEmitter {
     process.nextTick(() => this.listening && this.emit('listening'));
   }
 
-  #listenAnywhere(table: SocketTable, options: { backlog: number; noDelay: boolean }): number {
+  #listenAnywhere(table: SocketTable, options: Omit<EngineListenOptions, 'port'>): number {
     const { ephemeralPortMin: low, ephemeralPortMax: high } = table.engine.tcp.limits;
     for (let tries = 1; ; tries++) {
       const port = low + Math.floor(Math.random() * (high - low + 1));
@@ -236,6 +258,13 @@ export class Server extends EventEmitter {
     this.#refed = false;
     return this;
   }
+}
+
+/** `::` takes IPv4 as well, unless it is told not to; `0.0.0.0` takes nothing else. */
+function addressOptions(address: string, ipv6Only: boolean): { address?: string; family?: 4 | 6 } {
+  if (address === '0.0.0.0') return { family: 4 };
+  if (address === '::') return ipv6Only ? { family: 6 } : {};
+  return { address };
 }
 
 /** What node:net calls "all addresses": IPv6's when there is any IPv6 worth the name. */

@@ -2,6 +2,7 @@
 import type { Engine, ListenOptions } from '../engine/engine.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import { STATE, TCB } from '../tcp/block.ts';
+import { DgramTable } from './dgram-table.ts';
 import type { Server } from './server.ts';
 import { type Socket, socketHandlers } from './socket.ts';
 
@@ -19,6 +20,8 @@ export class SocketTable {
   readonly handlers: Handlers;
   /** The arena, for copying out of. */
   readonly bytes: Buffer;
+  /** UDP's. */
+  readonly dgrams: DgramTable;
   /** Those that listen. */
   readonly servers = new Set<Server>();
   /** Called when `needed` may have changed. */
@@ -33,6 +36,7 @@ export class SocketTable {
     this.engine = engine;
     this.handlers = socketHandlers(this);
     this.bytes = Buffer.from(engine.arena.memory.buffer);
+    this.dgrams = new DgramTable(engine, this.bytes);
   }
 
   get(conn: Conn): Socket | undefined {
@@ -70,8 +74,8 @@ export class SocketTable {
     const t = tcp.blocks.find(conn);
     const listening = this.#listening[tcp.m[t + TCB.LISTENER] - 1];
     // The listener was closed in this very batch, and its number may have a new owner.
-    if (listening === undefined || listening.port !== (tcp.m[t + TCB.PORTS] & 0xffff))
-      this.engine.abort(conn);
+    const port = tcp.m[t + TCB.PORTS] & 0xffff;
+    if (listening === undefined || (listening.port !== port && listening.port !== 0)) this.engine.abort(conn);
     else listening.accept(conn);
   }
 

@@ -10,7 +10,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { AddressInfo } from 'node:net';
 import { Duplex, type DuplexOptions } from 'node:stream';
-import type { Endpoint } from '../engine/engine.ts';
+import type { CongestionOptions, Endpoint, Engine } from '../engine/engine.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import type { TcpInfo } from '../tcp/info.ts';
 import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
@@ -21,7 +21,7 @@ import { type Done, Outgoing } from './outgoing.ts';
 import type { SocketTable } from './socket-table.ts';
 import { type StackChoice, tableOf } from './stacks.ts';
 
-export interface SocketOptions extends StackChoice {
+export interface SocketOptions extends StackChoice, CongestionOptions {
   readonly allowHalfOpen?: boolean | undefined;
   readonly noDelay?: boolean | undefined;
   readonly keepAlive?: boolean | undefined;
@@ -35,11 +35,33 @@ export interface SocketOptions extends StackChoice {
 export interface ConnectOptions extends SocketOptions, DialOptions {
   /** As `setTimeout`'s, for `connect` and `createConnection`. */
   readonly timeout?: number | undefined;
+  /**
+   * TCP Fast Open (RFC 7413): what is written at once, before 'connect', goes with the SYN when the server has given a
+   * cookie earlier. The server may get it twice: only for requests that bear it.
+   */
+  readonly fastOpen?: boolean | undefined;
+}
+
+/** `setKeepAlive`'s arguments in one; ms. What is left out or 0 is as the stack's limits say. */
+export interface KeepAliveOptions {
+  readonly enable?: boolean | undefined;
+  readonly initialDelay?: number | undefined;
+  readonly interval?: number | undefined;
+  readonly count?: number | undefined;
 }
 
 /** What told the server that a connection of its is gone. */
 export interface Owner {
   gone(): void;
+}
+
+/** What of these an engine wants to know; the first that says anything counts. */
+export function congestionOptions(...given: readonly CongestionOptions[]): CongestionOptions {
+  return {
+    congestion: given.find((options) => options.congestion !== undefined)?.congestion,
+    pacing: given.find((options) => options.pacing !== undefined)?.pacing,
+    startWindow: given.find((options) => options.startWindow !== undefined)?.startWindow,
+  };
 }
 
 /** Keep-alive's first probe when nobody says otherwise, ms (RFC 9293 3.8.4: no less than two hours). */
@@ -60,7 +82,7 @@ export class Socket extends Duplex {
   timeout: number | undefined = undefined;
   /** Whose connection this is, for `node:http`, which sets it. */
   server: unknown = null;
-  readonly #options: SocketOptions;
+  #options: SocketOptions;
   /** The program's listeners run in the context where their socket was made (AsyncLocalStorage). */
   readonly #context = new AsyncResource('MILLRACESOCKET');
   #table: SocketTable | null = null;
@@ -75,6 +97,8 @@ export class Socket extends Duplex {
   #resetting = false;
   #noDelay: boolean;
   #keepIdle_ms: number;
+  #keepInterval_ms = 0;
+  #keepCount = 0;
   #idle: NodeJS.Timeout | null = null;
   #endpoint: Endpoint | null = null;
   #bytesRead = 0;
@@ -144,6 +168,7 @@ export class Socket extends Duplex {
     const port = checkPort(options.port, 'options.port');
     if (options.localPort !== undefined) checkPort(options.localPort, 'options.localPort');
     this.#table = tableOf({ stack: options.stack ?? this.#options.stack });
+    this.#table.engine.congestionChoice(congestionOptions(options, this.#options));
     if (this.#conn !== 0 || this.connecting)
       throw codedError('EISCONN', 'connect: this socket is connected already');
     this.#renew();
@@ -176,7 +201,7 @@ export class Socket extends Duplex {
   }
 
   #attempt(address: string, options: ConnectOptions): void {
-    const { port, localAddress, localPort } = options;
+    const { port, localAddress, localPort, fastOpen = false } = options;
     const table = this.#table!;
     const conn = table.engine.connect(
       {
@@ -185,10 +210,16 @@ export class Socket extends Duplex {
         ...(localAddress === undefined ? {} : { localAddress }),
         ...(localPort === undefined ? {} : { localPort }),
         noDelay: this.#noDelay,
+        fastOpen,
+        ...congestionOptions(options, this.#options),
       },
       table.handlers,
     );
     this.#adopt(conn);
+    if (!fastOpen || !this.#outgoing.waits) return;
+    // Of an attempt before, perhaps.
+    this.#outgoing.rewind();
+    this.#outgoing.offer(table.engine, conn);
   }
 
   #adopt(conn: Conn): void {
@@ -201,7 +232,7 @@ export class Socket extends Duplex {
   #configure(): void {
     const { engine } = this.#table!;
     if (this.#noDelay) engine.setNoDelay(this.#conn, true);
-    if (this.#keepIdle_ms > 0) engine.setKeepAlive(this.#conn, this.#keepIdle_ms);
+    if (this.#keepIdle_ms > 0) this.#applyKeepAlive(engine);
   }
 
   static #opened(socket: Socket): void {
@@ -366,11 +397,33 @@ export class Socket extends Duplex {
     return this;
   }
 
-  /** @param initialDelay ms of silence before the first probe; 0: two hours. */
-  setKeepAlive(on = false, initialDelay = 0): this {
-    this.#keepIdle_ms = on ? initialDelay || KEEP_IDLE_MS : 0;
-    if (this.#conn !== 0) this.#table!.engine.setKeepAlive(this.#conn, this.#keepIdle_ms);
+  /**
+   * Another congestion control takes over, with the window as it is; before there is a connection, the next one's.
+   * @throws EngineError ERR_CONGESTION
+   */
+  setCongestion(name: string): this {
+    if (this.#table !== null && this.#conn !== 0) this.#table.engine.setCongestion(this.#conn, name);
+    else this.#options = { ...this.#options, congestion: name };
     return this;
+  }
+
+  /**
+   * @param initialDelay ms of silence before the first probe; 0: two hours. @param interval ms between probes.
+   * @param count Probes without an answer that end the connection.
+   */
+  setKeepAlive(on: boolean | KeepAliveOptions = false, initialDelay = 0, interval = 0, count = 0): this {
+    if (typeof on === 'object') {
+      return this.setKeepAlive(on.enable ?? false, on.initialDelay, on.interval, on.count);
+    }
+    this.#keepIdle_ms = on ? initialDelay || KEEP_IDLE_MS : 0;
+    this.#keepInterval_ms = interval;
+    this.#keepCount = count;
+    if (this.#conn !== 0) this.#applyKeepAlive(this.#table!.engine);
+    return this;
+  }
+
+  #applyKeepAlive(engine: Engine): void {
+    engine.setKeepAlive(this.#conn, this.#keepIdle_ms, this.#keepInterval_ms, this.#keepCount);
   }
 
   /** 'timeout' is emitted after `ms` without traffic; 0: never. */

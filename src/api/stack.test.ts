@@ -8,6 +8,7 @@ import { createCable } from '../device/cable.ts';
 import { capture } from '../device/capture.ts';
 import { LIMITS_DEFAULT } from '../engine/limits.ts';
 import { Arena } from '../memory/arena.ts';
+import { reno } from '../tcp/congestion/reno.ts';
 import { CLOSED_ABORTED, CLOSED_CODES } from '../tcp/reasons.ts';
 
 import { connect, createServer } from './net.ts';
@@ -42,6 +43,8 @@ describe('options', () => {
     ['limits.connections', { limits: { connections: 0 } }, /0/],
     ['limits', { limits: { conections: 5 } }, /conections/],
     ['limits.congestion', { limits: { congestion: 'vegas' } }, /cubic/],
+    ['congestionControls.0', { congestionControls: [{ name: 'x' }] }, /congestion control/],
+    ['congestionControls', { congestionControls: [reno] }, /'reno'/],
     ['limits.rtoMin_ms', { limits: { rtoMin_ms: 500_000 } }, /rtoMax_ms/],
     ['idle', { idle: 'lazy' }, /adaptive/],
     ['options', { adresses: [] }, /adresses/],
@@ -62,13 +65,44 @@ describe('options', () => {
     );
   });
 
+  it('autoconfigure: nothing need be given, and the same secret gives the same', async () => {
+    const device = () => createCable(new Arena(128 << 20), 'auto')[0];
+    const limits = { connections: 64, miniBlocks: 64, chunks: 64 };
+    await expect(Stack.open({ device: device(), addresses: [] })).rejects.toThrow('a stack needs an address');
+    const found: string[] = [];
+    for (const addressSecret of ['one', 'one', 'other']) {
+      const told = Promise.withResolvers<string>();
+      await using stack = await Stack.open({
+        device: device(),
+        addresses: [],
+        limits,
+        autoconfigure: true,
+        addressSecret,
+        onAddress: (kind, address) => told.resolve(`${kind} ${address}`),
+      });
+      stack.ref();
+      expect(stack.addresses()).toEqual([]);
+      found.push(await told.promise);
+      expect([`added ${stack.addresses()[0]}`]).toEqual(found.slice(-1));
+    }
+    expect(found[0]).toMatch(/^added fe80::/);
+    expect([found[1] === found[0], found[2] === found[0]]).toEqual([true, false]);
+  });
+
   it('size the arena for what the engine carves', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.integer({ min: 1, max: 50_000 }),
         fc.integer({ min: 1, max: 5000 }),
-        async (connections, chunks) => {
-          const limits = { ...LIMITS_DEFAULT, connections, miniBlocks: connections, chunks };
+        fc.constantFrom(0, 5),
+        async (connections, chunks, connectionsPerSource) => {
+          const limits = {
+            ...LIMITS_DEFAULT,
+            connections,
+            miniBlocks: connections,
+            chunks,
+            connectionsPerSource,
+          };
           const [port] = createCable(new Arena(arenaBytes(limits, 1 << 20)), 'x', { slots: 64 });
           const stack = await Stack.open({ device: port, addresses: ['10.0.0.1/24'], limits });
           await stack.close();
@@ -274,6 +308,9 @@ it('shows what TCP knows of a connection', async () => {
   expect(socket.info()).toBe(null);
   await once(socket, 'connect');
   expect(socket.info()).toMatchObject({ state: 'ESTABLISHED', congestion: 'cubic', bytesSent: 0 });
+  socket.setCongestion('bbr');
+  expect(socket.info()).toMatchObject({ congestion: 'bbr' });
+  expect(() => socket.setCongestion('vegas')).toThrow(expect.objectContaining({ code: 'ERR_CONGESTION' }));
   socket.destroy();
   expect(socket.info()).toBe(null);
 });

@@ -1,15 +1,18 @@
-/** A stack on Node's main thread: a device, an engine on it, the loop that drives it, and `net` over it. */
-import { randomFillSync } from 'node:crypto';
+/** A stack on Node's main thread: a device, an engine on it, the loop that drives it, and `net` and `dgram` over it. */
+import { createHash, randomFillSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Port, PortCounters } from '../device/port.ts';
 import { openTun, tunArenaBytes } from '../device/tun.ts';
 import { Engine } from '../engine/engine.ts';
 import type { InterfaceCounters, IpCounters } from '../ip/counters.ts';
 import { IpConfigError } from '../ip/errors.ts';
+import { addressText } from '../ip/interface.ts';
 import { Arena } from '../memory/arena.ts';
 import { Poller } from '../os/poll.ts';
 import { raiseInliningBudget } from '../os/v8.ts';
 import type { TcpCounters } from '../tcp/counters.ts';
+import type { UdpCounters } from '../udp/counters.ts';
+import { bindDgram, type StackDgram } from './dgram.ts';
 import { StackOptionsError } from './errors.ts';
 import { bindNet, type StackNet } from './net.ts';
 import { arenaBytes, type Settings, type StackOptions, settle } from './options.ts';
@@ -26,6 +29,7 @@ export interface CloseOptions {
 /** Everything counted since the start, copied. */
 export interface StackCounters {
   readonly tcp: TcpCounters;
+  readonly udp: UdpCounters;
   readonly ip: IpCounters;
   readonly interface: InterfaceCounters;
   readonly port: PortCounters;
@@ -51,6 +55,8 @@ export class Stack implements SocketStack, AsyncDisposable {
   readonly engine: Engine;
   /** `millrace/net` on this stack. */
   readonly net: StackNet;
+  /** `millrace/dgram` on this stack. */
+  readonly dgram: StackDgram;
   /** For this package's own use. */
   readonly sockets: SocketTable;
   readonly #port: Port;
@@ -78,21 +84,30 @@ export class Stack implements SocketStack, AsyncDisposable {
   }
 
   /** Use `Stack.open`. */
-  private constructor(port: Port, settings: Settings, { onHandlerError, onDeviceError }: StackOptions) {
-    const { addresses, gateways, limits, mtu } = settings;
+  private constructor(port: Port, settings: Settings, options: StackOptions) {
+    const { onHandlerError, onDeviceError, onAddress, autoconfigure = false, addressSecret } = options;
+    const { addresses, gateways, limits, mtu, congestionControls } = settings;
     const { arena } = port;
     const secret = randomFillSync(new Int32Array(4));
     this.engine = new Engine({
       arena,
       limits,
+      congestionControls,
       secret,
       now: performance.now(),
       clock: () => performance.now(),
+      ...(addressSecret === undefined ? {} : { addressSecret: wordsOf(addressSecret) }),
     });
-    addInterface(this.engine, port, { addresses, ...gateways, ...(mtu === undefined ? {} : { mtu }) });
+    if (onAddress !== undefined) {
+      this.engine.onAddress = ({ kind, address }) =>
+        void process.nextTick(onAddress, kind, addressText(address));
+    }
+    const given = { addresses, ...gateways, autoconfigure, ...(mtu === undefined ? {} : { mtu }) };
+    addInterface(this.engine, port, given);
     this.engine.onHandlerError = onHandlerError ?? ((error) => void process.nextTick(rethrow, error));
     this.sockets = new SocketTable(this.engine);
     this.net = bindNet(this);
+    this.dgram = bindDgram(this);
     this.#port = port;
     const poller = port.fd >= 0 ? new Poller([port.fd]) : null;
     this.#onDeviceError = onDeviceError ?? ((error) => void process.nextTick(rethrow, error));
@@ -108,10 +123,17 @@ export class Stack implements SocketStack, AsyncDisposable {
     stackOpened(this);
   }
 
+  /** Those that are ours now. */
+  addresses(): string[] {
+    const { interfaces } = this.engine.ip;
+    return interfaces.flatMap(({ v4, v6 }) => [...v4, ...v6].map(addressText));
+  }
+
   counters(): StackCounters {
-    const { tcp, ip, staleHandles } = this.engine;
+    const { tcp, udp, ip, staleHandles } = this.engine;
     return {
       tcp: { ...tcp.counters },
+      udp: { ...udp.counters },
       ip: { ...ip.counters },
       interface: { ...ip.interfaces[0].counters },
       port: { ...this.#port.counters },
@@ -155,6 +177,7 @@ export class Stack implements SocketStack, AsyncDisposable {
     stackClosed(this);
     this.#closing ??= Promise.resolve();
     for (const server of this.sockets.servers) server.close();
+    for (const socket of this.sockets.dgrams.sockets) socket.close();
     for (const socket of this.sockets.sockets) socket.destroy(error as Error);
     this.unref();
     this.#port.close();
@@ -165,6 +188,7 @@ export class Stack implements SocketStack, AsyncDisposable {
     stackClosed(this);
     const { engine, sockets } = this;
     for (const server of sockets.servers) server.close();
+    for (const socket of sockets.dgrams.sockets) socket.close();
     for (const listener of engine.tcp.listeners) engine.unlisten(listener.id);
     for (const socket of sockets.sockets) {
       if (socket.connecting) socket.destroy();
@@ -189,6 +213,12 @@ function openDevice({ device, limits, mtu, offload, hostAddresses }: Settings): 
   if ('rxSync' in device) return device;
   const arena = new Arena(arenaBytes(limits, tunArenaBytes(offload, mtu ?? 1500)));
   return openTun(arena, { ...device, offload, hostAddresses, ...(mtu === undefined ? {} : { mtu }) });
+}
+
+/** Four words of a text. */
+function wordsOf(text: string): Int32Array {
+  const bytes = createHash('sha256').update(text).digest();
+  return Int32Array.from({ length: 4 }, (_, i) => bytes.readInt32BE(4 * i));
 }
 
 /** What IP refuses is a field of the options. */

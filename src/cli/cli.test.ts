@@ -96,5 +96,6 @@ test('doctor tells what this machine allows', async () => {
 test('--help names every command', async () => {
   const run = millrace('--help');
   expect((await run.exit).code).toBe(0);
-  for (const name of ['serve', 'services', 'connect', 'ping', 'doctor']) expect(run.stdout).toContain(name);
+  for (const name of ['serve', 'services', 'connect', 'ping', 'pkt', 'doctor'])
+    expect(run.stdout).toContain(name);
 });

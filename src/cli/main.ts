@@ -5,6 +5,7 @@ import { connectCommand } from './connect.ts';
 import { doctorCommand } from './doctor.ts';
 import { exitWithError } from './output.ts';
 import { pingCommand } from './ping.ts';
+import { pktCommand } from './pkt.ts';
 import { serveCommand } from './serve.ts';
 import { servicesCommand } from './services.ts';
 
@@ -15,6 +16,7 @@ const program = new Command('millrace')
   .addCommand(servicesCommand)
   .addCommand(connectCommand)
   .addCommand(pingCommand)
+  .addCommand(pktCommand)
   .addCommand(doctorCommand);
 
 process.on('uncaughtException', exitWithError);

@@ -1,7 +1,7 @@
 /** `millrace services`: echo, discard, chargen, daytime and a minimal HTTP responder, on the handlers API. */
 import { Command } from 'commander';
 import { responder } from '../serve/responder.ts';
-import { chargen, daytime, discard, echo } from '../serve/small-services.ts';
+import { chargen, daytime, daytimeDatagrams, discard, echo, echoDatagrams } from '../serve/small-services.ts';
 import { addressesOf, type DeviceOptions, interrupted, openDevice, withDevice } from './device.ts';
 import { say } from './output.ts';
 
@@ -15,7 +15,7 @@ export const servicesCommand = withDevice(
     'after',
     `
 The responder on 8080 speaks as much HTTP as load tools do: GET /N is answered with N bytes (N up to 16 MiB),
-keep-alive or close.`,
+keep-alive or close. Echo, discard and daytime are there over UDP, too.`,
   )
   .action(services);
 
@@ -33,6 +33,9 @@ async function services(options: DeviceOptions): Promise<void> {
     { name: 'http', port: 8080, handlers: responder(engine) },
   ];
   for (const { port, handlers } of list) engine.listen({ port, noDelay: true }, handlers);
+  engine.datagrams.bind({ port: 7 }, echoDatagrams(engine));
+  engine.datagrams.bind({ port: 9 }, {});
+  engine.datagrams.bind({ port: 13 }, daytimeDatagrams(engine));
   for (const address of addressesOf(options)) {
     console.log(`${address.split('/')[0]}: ${list.map((s) => `${s.name} ${s.port}`).join(', ')}`);
   }

@@ -3,14 +3,18 @@ import { describe, expect, test } from 'vitest';
 import { Arena } from '../memory/arena.ts';
 import {
   DESC_AT,
+  DESC_AUX,
   DESC_FLAGS,
   DESC_LENGTH,
   FRAME_CHECKSUM_FILL,
   FRAME_CHECKSUM_GOOD,
+  FRAME_SEGMENT,
   type Ring,
 } from '../memory/ring.ts';
 import { decodeFrame } from '../wire/decode.ts';
-import { emitIpv4Packet } from '../wire/ipv4.ts';
+import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, emitEthernet } from '../wire/ethernet.ts';
+import { emitIpv4Packet, parseIpv4Packet } from '../wire/ipv4.ts';
+import { emitIpv6Packet, parseIpv6Packet } from '../wire/ipv6.ts';
 import { emitTcp } from '../wire/tcp.ts';
 import { createCable } from './cable.ts';
 import { type FaultPort, type Faults, fault } from './fault.ts';
@@ -241,4 +245,68 @@ test('a spoiled frame has nobody to vouch for it, and a checksum that tells, eve
     far.rx.head = (far.rx.head + 1) | 0;
   }
   expect(near.txFaults?.corrupted).toBe(1000);
+});
+
+describe.each(['ip', 'ether'] as const)('on a cable of kind %s', (link) => {
+  /** What arrives of a packet, without the link's header; undefined when it is lost. */
+  function pass(faults: Faults, packet: Uint8Array, flags = 0, aux = 0): Uint8Array | undefined {
+    const arena = new Arena(1 << 24);
+    const [inner, far] = createCable(arena, 'c', { link, offload: true, slots: 16 });
+    const near = fault(inner, { tx: faults, seed: 1, now: () => 0, held: 4 });
+    const ether = { dst: '02:00:00:00:00:01', src: '02:00:00:00:00:02' };
+    const type = packet[0] >> 4 === 6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
+    const frame = link === 'ether' ? emitEthernet({ ...ether, type, payload: packet }) : packet;
+    const slot = near.tx.slot(near.tx.head);
+    arena.u8.set(frame, near.tx.m[slot + DESC_AT]);
+    near.tx.m[slot + DESC_LENGTH] = frame.length;
+    near.tx.m[slot + DESC_FLAGS] = flags;
+    near.tx.m[slot + DESC_AUX] = aux;
+    near.tx.head = (near.tx.head + 1) | 0;
+    near.txSync();
+    if (far.rxSync() === 0) return undefined;
+    const at = far.rx.m[far.rx.slot(far.rx.head) + DESC_AT];
+    return arena.u8.slice(at + frame.length - packet.length, at + frame.length);
+  }
+
+  const V4 = { src: '10.0.0.1', dst: '10.0.0.2' };
+  const V6 = { src: 'fd00::1', dst: 'fd00::2' };
+  const segment = (ends: typeof V4, length: number) =>
+    emitTcp({ srcPort: 1, dstPort: 2, payload: new Uint8Array(length) }, ends);
+
+  test('marks what is ECN-capable, and nothing else of it changes', () => {
+    for (const ecn of [0, 1, 2, 3]) {
+      const payload = segment(V4, 10);
+      const four = pass({ mark: 1 }, emitIpv4Packet({ ...V4, protocol: 6, tos: 0x20 | ecn, payload }));
+      // It checks the header's sum.
+      expect(parseIpv4Packet(four ?? fail())).toMatchObject({ tos: 0x20 | (ecn === 0 ? 0 : 3), payload });
+      const six = pass(
+        { mark: 1 },
+        emitIpv6Packet({
+          ...V6,
+          nextHeader: 6,
+          trafficClass: 0x20 | ecn,
+          flowLabel: 5,
+          payload: segment(V6, 10),
+        }),
+      );
+      expect(parseIpv6Packet(six ?? fail())).toMatchObject({
+        trafficClass: 0x20 | (ecn === 0 ? 0 : 3),
+        flowLabel: 5,
+      });
+    }
+  });
+
+  test('loses packets larger than the path’s MTU, super-segments by what they will be cut into', () => {
+    for (const [length, flags, aux, arrives] of [
+      [1360, 0, 0, true],
+      [1361, 0, 0, false],
+      [20_000, FRAME_SEGMENT, 1360, true],
+      [20_000, FRAME_SEGMENT, 1361, false],
+    ] as const) {
+      const four = emitIpv4Packet({ ...V4, protocol: 6, payload: segment(V4, length) });
+      expect(pass({ mtu: 1400 }, four, flags, aux) !== undefined).toBe(arrives);
+      const six = emitIpv6Packet({ ...V6, nextHeader: 6, payload: segment(V6, length) });
+      expect(pass({ mtu: 1420 }, six, flags, aux) !== undefined).toBe(arrives);
+    }
+  });
 });

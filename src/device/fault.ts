@@ -17,9 +17,15 @@ import {
   DESC_LENGTH,
   FRAME_CHECKSUM_FILL,
   FRAME_CHECKSUM_GOOD,
+  FRAME_SEGMENT,
   Ring,
 } from '../memory/ring.ts';
+import { checksumFinish, sumWords } from '../wire/checksum.ts';
+import { ETHER_HEADER_BYTES } from '../wire/ethernet.ts';
+import { IPV4_CHECKSUM, IPV4_TOS, ipv4Check } from '../wire/ipv4.ts';
+import { IPV6_HEADER_BYTES, ipv6Check } from '../wire/ipv6.ts';
 import { repairChecksums } from '../wire/mutate.ts';
+import { TCP_OFFSET_FLAGS } from '../wire/tcp.ts';
 import type { Capabilities, Link, Port, PortCounters } from './port.ts';
 
 const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
@@ -29,6 +35,10 @@ export interface Faults {
   readonly loss?: number;
   /** One byte is changed: what every internet checksum that covers it must catch. */
   readonly corrupt?: number;
+  /** An ECN-capable packet is marked: Congestion Experienced (RFC 3168 5). */
+  readonly mark?: number;
+  /** Larger IP packets are lost, and nobody tells, bytes. A super-segment counts as what it will be cut into. */
+  readonly mtu?: number;
   readonly duplicate?: number;
   /** Holds a frame back until 1 to `reorderFrames` (3 unless told) later ones have passed it … */
   readonly reorder?: number;
@@ -53,6 +63,9 @@ export interface FaultOptions {
 
 export interface FaultCounters {
   lost: number;
+  marked: number;
+  /** Lost because of `mtu`. */
+  tooLarge: number;
   corrupted: number;
   duplicated: number;
   reordered: number;
@@ -188,11 +201,20 @@ const WORDS = 6;
 /** One direction: frames taken from slots, and put into slots when their time has come. */
 class Channel {
   faults: Faults;
-  readonly counters: FaultCounters = { lost: 0, corrupted: 0, duplicated: 0, reordered: 0, overflowed: 0 };
+  readonly counters: FaultCounters = {
+    lost: 0,
+    marked: 0,
+    tooLarge: 0,
+    corrupted: 0,
+    duplicated: 0,
+    reordered: 0,
+    overflowed: 0,
+  };
   readonly #arena: Arena;
   readonly #name: string;
   readonly #frameBytes: number;
   readonly #link: Link;
+  readonly #linkBytes: number;
   readonly #prng: Prng;
   /** The held frames; free entries hold a spare buffer each. */
   readonly #e: Int32Array;
@@ -209,6 +231,7 @@ class Channel {
     this.#name = name;
     this.#frameBytes = port.frameBytes;
     this.#link = port.capabilities.link;
+    this.#linkBytes = this.#link === 'ether' ? ETHER_HEADER_BYTES : 0;
     this.#prng = prng;
     this.#e = new Int32Array(held * WORDS);
     const buffers = this.#carve('held', held);
@@ -244,6 +267,11 @@ class Channel {
       counters.lost++;
       return;
     }
+    if (faults.mtu !== undefined && this.#packetBytes(slot) > faults.mtu) {
+      counters.tooLarge++;
+      return;
+    }
+    if (this.#chance(faults.mark)) this.#mark(m[slot + AT], m[slot + LENGTH]);
     const e = this.#free.pop();
     if (e === undefined) {
       counters.overflowed++;
@@ -260,6 +288,38 @@ class Channel {
     if (this.#chance(faults.corrupt)) this.#corrupt(e);
     this.#file(e, now);
     if (double >= 0) this.#file(double, now);
+  }
+
+  /** Bytes of the IP packet, or of the largest that a super-segment becomes. */
+  #packetBytes(slot: number): number {
+    const m = this.#arena.i32;
+    const bytes = m[slot + LENGTH] - this.#linkBytes;
+    if ((m[slot + FLAGS] & FRAME_SEGMENT) === 0) return bytes;
+    const { view } = this.#arena;
+    const ip = m[slot + AT] + this.#linkBytes;
+    const header = view.getUint8(ip) >> 4 === 4 ? (view.getUint8(ip) & 15) << 2 : IPV6_HEADER_BYTES;
+    const tcpHeader = (view.getUint8(ip + header + TCP_OFFSET_FLAGS) >> 4) << 2;
+    return Math.min(bytes, header + tcpHeader + m[slot + AUX]);
+  }
+
+  /** Sets the CE codepoint of an ECT packet. */
+  #mark(at: number, length: number): void {
+    const { view } = this.#arena;
+    const ip = at + this.#linkBytes;
+    const bytes = length - this.#linkBytes;
+    const header = ipv4Check(view, ip, bytes);
+    if (header > 0) {
+      const tos = view.getUint8(ip + IPV4_TOS);
+      if ((tos & 3) === 0) return;
+      view.setUint8(ip + IPV4_TOS, tos | 3);
+      view.setUint16(ip + IPV4_CHECKSUM, 0, false);
+      view.setUint16(ip + IPV4_CHECKSUM, checksumFinish(sumWords(view, ip, header >> 2)), false);
+    } else {
+      if (ipv6Check(view, ip, bytes) <= 0 || (view.getUint8(ip + 1) & 0x30) === 0) return;
+      // The traffic class begins 4 bits into the header.
+      view.setUint8(ip + 1, view.getUint8(ip + 1) | 0x30);
+    }
+    this.counters.marked++;
   }
 
   #chance(p: number | undefined): boolean {

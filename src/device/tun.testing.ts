@@ -12,6 +12,9 @@ const AF_INET6 = 10;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x80800;
 const IPPROTO_ICMP = 1;
 const IPPROTO_ICMPV6 = 58;
+const IPPROTO_IPV6 = 41;
+const IPV6_MULTICAST_IF = 17;
+const IPV6_MULTICAST_HOPS = 18;
 /** The first line of an arena stays unused. */
 const ARENA_BYTES_USED = 64;
 
@@ -73,7 +76,7 @@ export async function eventually<T>(look: () => T | undefined, what: string): Pr
 export class PingSocket implements Disposable {
   readonly #fd: number;
   readonly #v6: boolean;
-  readonly #memory = new NativeMemory(4096);
+  readonly #memory = new NativeMemory(1 << 17);
 
   constructor(v6 = false) {
     this.#v6 = v6;
@@ -84,10 +87,21 @@ export class PingSocket implements Disposable {
     );
   }
 
+  /** IPv6: what goes to groups leaves by this interface, as neighbour discovery must (hop limit 255). */
+  towards(ifindex: number): void {
+    for (const [option, value] of [
+      [IPV6_MULTICAST_HOPS, 255],
+      [IPV6_MULTICAST_IF, ifindex],
+    ]) {
+      this.#memory.view.setInt32(0, value, true);
+      check(libc().setsockopt(this.#fd, IPPROTO_IPV6, option, this.#memory.address, 4), 'setsockopt');
+    }
+  }
+
   /** @param message With its checksum; ICMPv6's is filled in by the kernel. */
   send(to: string, message: Uint8Array): void {
     const { view, u8, address } = this.#memory;
-    u8.fill(0);
+    u8.fill(0, 0, 64);
     view.setUint16(0, this.#v6 ? AF_INET6 : AF_INET, true);
     if (this.#v6) for (const [i, word] of parseIpv6(to).entries()) view.setInt32(8 + i * 4, word, false);
     else view.setInt32(4, parseIpv4(to), false);

@@ -62,7 +62,7 @@ function extension(next: number, units: number): Uint8Array {
   const bytes = new Uint8Array(units * 8);
   bytes[0] = next;
   bytes[1] = units - 1;
-  bytes[2] = 1; // PadN
+  bytes[2] = 0x1e; // any option that may be skipped
   bytes[3] = units * 8 - 4;
   return bytes;
 }
@@ -135,6 +135,27 @@ describe('encode', () => {
     const macs = { dst: '02:00:00:00:00:02', src: '02:00:00:00:00:01' };
     const arp = emitEthernet({ ...macs, type: ETHERTYPE_ARP, payload: udp });
     expect(encode(place(arp), FRAME_CHECKSUM_FILL, true)).toBe(false);
+  });
+
+  test('a super-segment with CWR says that only its first segment has it', () => {
+    for (const [cwr, type] of [
+      [0, 1],
+      [0x80, 0x81],
+    ]) {
+      const { frame } = build({
+        v6: false,
+        ether: false,
+        tcp: true,
+        extra: 0,
+        payload: new Uint8Array(3000),
+      });
+      frame[20 + 13] |= cwr;
+      const bytes = place(frame);
+      expect(encode(bytes, FRAME_SEGMENT, false, 1000)).toBe(true);
+      expect(bytes[1]).toBe(type);
+      expect(encode(bytes, FRAME_CHECKSUM_FILL, false)).toBe(true);
+      expect(bytes[1]).toBe(0);
+    }
   });
 
   test('a frame cut anywhere before the end of what it would point at is refused', () => {

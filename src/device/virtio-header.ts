@@ -9,7 +9,7 @@ import { ETHER_HEADER_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, etherType } from '.
 import { ipv4Check, ipv4IsFragment, ipv4Protocol } from '../wire/ipv4.ts';
 import { ipv6Check, ipv6Upper, upperOffset, upperProtocol } from '../wire/ipv6.ts';
 import { PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/protocols.ts';
-import { TCP_CHECKSUM, tcpCheck } from '../wire/tcp.ts';
+import { FLAG_CWR, TCP_CHECKSUM, tcpCheck, tcpFlags } from '../wire/tcp.ts';
 import { UDP_CHECKSUM } from '../wire/udp.ts';
 
 export const VIRTIO_HEADER_BYTES = 10;
@@ -24,6 +24,7 @@ const TYPE_4 = ETHERTYPE_IPV4;
 const TYPE_6 = ETHERTYPE_IPV6;
 const TCP = PROTOCOL_TCP;
 const UDP = PROTOCOL_UDP;
+const CWR = FLAG_CWR;
 const TCP_CHECKSUM_AT = TCP_CHECKSUM;
 const UDP_CHECKSUM_AT = UDP_CHECKSUM;
 
@@ -105,7 +106,9 @@ export function virtioEncode(
   if ((flags & SEGMENT) === 0) return true;
   const tcpBytes = tcp ? tcpCheck(view, at + start, length - start) : 0;
   if (tcpBytes <= 0 || segmentBytes <= 0 || segmentBytes > 0xffff) return false;
-  view.setUint8(header + GSO_TYPE, view.getUint8(at + ip) >> 4 === 4 ? GSO_TCPV4 : GSO_TCPV6);
+  const type = view.getUint8(at + ip) >> 4 === 4 ? GSO_TCPV4 : GSO_TCPV6;
+  // CWR belongs to the first segment alone.
+  view.setUint8(header + GSO_TYPE, (tcpFlags(view, at + start) & CWR) !== 0 ? type | GSO_ECN : type);
   view.setUint16(header + HDR_LEN, start + tcpBytes, true);
   view.setUint16(header + GSO_SIZE, segmentBytes, true);
   return true;

@@ -9,6 +9,7 @@ import {
   EVENT_OPEN,
   EVENT_REASSEMBLE,
   EVENT_RESUME,
+  EVENT_URGENT,
   EVENT_WORDS,
   EVENT_WRITABLE,
   eventPush,
@@ -25,12 +26,12 @@ import {
 import type { Tcp } from '../tcp/tcp.ts';
 import type { Conn, Handlers } from './handlers.ts';
 
-const { HANDLERS, HANDLE, STATE: ST, FLAGS } = TCB;
+const { HANDLERS, HANDLE, STATE: ST, FLAGS, RCVQ_LENGTH } = TCB;
 const { CLOSED, FREE, UNREAD } = STATE;
 const { END_TOLD, DETACHED, WANT_DRAINED } = FLAG;
 const WORDS = EVENT_WORDS;
 const [OPEN, DATA, END] = [EVENT_OPEN, EVENT_DATA, EVENT_END];
-const [RESUME, REASSEMBLE] = [EVENT_RESUME, EVENT_REASSEMBLE];
+const [RESUME, REASSEMBLE, URGENT] = [EVENT_RESUME, EVENT_REASSEMBLE, EVENT_URGENT];
 const [WRITABLE, DRAINED, CLOSE] = [EVENT_WRITABLE, EVENT_DRAINED, EVENT_CLOSE];
 
 const ignore = (): void => {};
@@ -41,6 +42,7 @@ class HandlerSet {
   readonly open: (conn: Conn) => void;
   readonly data: (conn: Conn, at: number, length: number) => number;
   readonly end: (conn: Conn) => void;
+  readonly urgent: (conn: Conn, ahead: number) => void;
   readonly writable: (conn: Conn) => void;
   readonly drained: (conn: Conn) => void;
   readonly close: (conn: Conn, reason: number) => void;
@@ -49,6 +51,7 @@ class HandlerSet {
     this.open = given.open?.bind(given) ?? ignore;
     this.data = given.data?.bind(given) ?? discard;
     this.end = given.end?.bind(given) ?? ignore;
+    this.urgent = given.urgent?.bind(given) ?? ignore;
     this.writable = given.writable?.bind(given) ?? ignore;
     this.drained = given.drained?.bind(given) ?? ignore;
     this.close = given.close?.bind(given) ?? ignore;
@@ -59,6 +62,7 @@ class HandlerSet {
 export class HandlerSets {
   readonly sets: HandlerSet[] = [];
   readonly #known = new Map<Handlers, number>();
+  readonly #discarding = new Map<number, number>();
 
   add(handlers: Handlers): number {
     const known = this.#known.get(handlers);
@@ -66,6 +70,17 @@ export class HandlerSets {
     this.sets.push(new HandlerSet(handlers));
     this.#known.set(handlers, this.sets.length - 1);
     return this.sets.length - 1;
+  }
+
+  /** The set that hears the same, but takes and forgets all data. */
+  discarding(index: number): number {
+    const known = this.#discarding.get(index);
+    if (known !== undefined) return known;
+    const { open, end, urgent, writable, drained, close } = this.sets[index];
+    const found = this.add({ open, end, urgent, writable, drained, close });
+    this.#discarding.set(index, found);
+    this.#discarding.set(found, found);
+    return found;
   }
 
   /** Nothing is queued: the answer to notifyDrained comes with the next events. */
@@ -126,6 +141,9 @@ function dispatch(tcp: Tcp, handlers: HandlerSets, i: number): void {
       return;
     case DRAINED:
       if (m[t + ST] !== CLOSED) set.drained(m[t + HANDLE]);
+      return;
+    case URGENT:
+      if ((m[t + FLAGS] & DETACHED) === 0) set.urgent(m[t + HANDLE], words[i + 2] + m[t + RCVQ_LENGTH]);
       return;
     case REASSEMBLE:
       receiveReassemble(tcp, t, words[i + 2], set);

@@ -22,6 +22,11 @@ export interface Handlers {
   data?(conn: Conn, at: number, length: number): number;
   /** The peer sent FIN and all before it was consumed. Sending is still possible. */
   end?(conn: Conn): void;
+  /**
+   * The peer says that the next `ahead` bytes, which are ordinary ones of the stream, are urgent; again whenever it
+   * means more. `engine.urgentLeft(conn)` tells how many are left.
+   */
+  urgent?(conn: Conn, ahead: number): void;
   /** After a send() or write() that took less than offered: there is room again. */
   writable?(conn: Conn): void;
   /** Everything sent so far is acknowledged. Only after `engine.notifyDrained(conn)`, once for each call. */

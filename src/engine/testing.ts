@@ -1,16 +1,27 @@
-/** For tests: two engines joined by a bad cable in virtual time, and the check that an engine holds nothing any more. */
+/** For tests: two engines joined by a bad cable in virtual time. */
 import { createCable } from '../device/cable.ts';
 import { type FaultPort, type Faults, fault } from '../device/fault.ts';
 import type { Port } from '../device/port.ts';
 import { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
-import { DESC_AT } from '../memory/ring.ts';
-import { STATE_NAMES, TCB } from '../tcp/block.ts';
-import type { TcpLimits } from '../tcp/tcp.ts';
+import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
+import { auditAllRecords } from '../tcp/records-audit.ts';
+import { auditEngine } from './audit.ts';
 import { Engine } from './engine.ts';
+import type { Limits } from './limits.ts';
+
+export { auditEngine };
 
 /** Small enough that a world takes a few MiB. */
-export const LIMITS_SMALL: Partial<TcpLimits> = { connections: 64, miniBlocks: 128, chunks: 2048 };
+export const LIMITS_SMALL: Partial<Limits> = {
+  connections: 64,
+  miniBlocks: 128,
+  chunks: 2048,
+  records: 2048,
+  reassemblyBuffers: 8,
+  udpSockets: 64,
+  udpChunks: 64,
+};
 
 /** One seed is to be replayed. */
 export const SEED_GIVEN = (process.env.MILLRACE_SEED ?? '') !== '';
@@ -32,7 +43,7 @@ export function replayable(file: string, seed: number, body: () => void): void {
 
 export interface WorldOptions {
   readonly seed: number;
-  readonly limits?: Partial<TcpLimits>;
+  readonly limits?: Partial<Limits>;
   readonly mtu?: number;
   readonly offload?: boolean;
   readonly link?: 'ether' | 'ip';
@@ -58,6 +69,7 @@ export class World {
   now: number;
   readonly #ports: Port[];
   readonly #timers: { at: number; run: () => void }[] = [];
+  #steps = 0;
 
   constructor(options: WorldOptions) {
     const { seed, mtu = 1500, offload = false, link = 'ether', slots = 128 } = options;
@@ -110,6 +122,19 @@ export class World {
     this.#timers.push({ at: this.now + ms, run });
   }
 
+  /** Sends a packet to b from a's end of an 'ip' link, as a stranger there would. @returns false when the ring is full */
+  inject(packet: Uint8Array): boolean {
+    const { tx } = this.#ports[0];
+    if (tx.available === 0) return false;
+    const slot = tx.slot(tx.head);
+    this.arena.u8.set(packet, tx.m[slot + DESC_AT]);
+    tx.m[slot + DESC_LENGTH] = packet.length;
+    tx.m[slot + DESC_FLAGS] = 0;
+    tx.head = (tx.head + 1) | 0;
+    this.#ports[0].txSync();
+    return true;
+  }
+
   /** One breath of each, and on to the next time when something happens. @returns whether anything ever will */
   step(): boolean {
     for (let i = 0; i < this.#timers.length; i++) {
@@ -120,6 +145,10 @@ export class World {
     }
     // What b's port held until now may have reached a only in b's breath.
     const work = this.a.breath(this.now) + this.b.breath(this.now) + this.a.breath(this.now);
+    if ((++this.#steps & 31) === 0) {
+      auditAllRecords(this.a.tcp);
+      auditAllRecords(this.b.tcp);
+    }
     if (work > 0) {
       this.now += 0.05;
       return true;
@@ -166,37 +195,4 @@ export class World {
     if (new Set(buffers).size !== buffers.length)
       throw new Error('a frame buffer is in two places, and another is lost');
   }
-}
-
-/** @throws when an engine that should be idle holds a block, chunk, table entry, timer or list entry, naming which. */
-export function auditEngine(engine: Engine): void {
-  const { tcp } = engine;
-  const left: string[] = [];
-  const none = (what: string, n: number) => {
-    if (n !== 0) left.push(`${n} ${what}`);
-  };
-  none('control blocks', tcp.blocks.inUse);
-  // One is TCP's own, for replies.
-  none('mini blocks', tcp.minis.inUse - 1);
-  none('chunks', tcp.chunks.inUse);
-  none('flow table entries', tcp.table.count);
-  none('timers', tcp.wheel.armed);
-  none('events', tcp.events.count);
-  none('in TIME-WAIT', tcp.timeWaitOldest === 0 ? 0 : 1);
-  none('promised chunks', tcp.chunksPromised);
-  for (const listener of tcp.listeners) none('half-open', listener?.halfOpen ?? 0);
-  for (const lists of tcp.lists) for (const head of lists.head) none('on an output list', head);
-  if (left.length > 0) throw new Error(`left behind: ${left.join(', ')} [${liveStates(engine)}]`);
-  tcp.chunks.audit();
-}
-
-/** The states of all connections in the flow table. */
-export function liveStates(engine: Engine): string[] {
-  const { m, table } = engine.tcp;
-  const states: string[] = [];
-  for (let i = 0; i <= table.mask; i++) {
-    const t = m[table.base + 2 * i + 1];
-    if (t !== 0) states.push(STATE_NAMES[m[t + TCB.STATE]]);
-  }
-  return states;
 }

@@ -1,8 +1,11 @@
 import { expect, test } from 'vitest';
 import { emitEthernet } from '../wire/ethernet.ts';
+import { emitIcmpv6 } from '../wire/icmpv6.ts';
+import { emitIgmp } from '../wire/igmp.ts';
 import { emitIpv4Packet } from '../wire/ipv4.ts';
 import { emitIpv6Packet } from '../wire/ipv6.ts';
 import { type InterfaceCounters, IpCounters } from './counters.ts';
+import { groupJoin } from './groups.ts';
 import { pathMtuUpdate } from './path-mtu.ts';
 import { routeLookup4 } from './routes.ts';
 import { ipSend, SEND_FAILED } from './send.ts';
@@ -15,12 +18,14 @@ import {
   Host,
   icmp4,
   icmp6,
+  linkLocalOf,
   OUR_4,
   OUR_6,
   OUR_MAC,
   PEER_4,
   PEER_6,
   PEER_MAC,
+  routerFrame,
   solicitFrame,
   words,
 } from './testing.ts';
@@ -49,6 +54,38 @@ function piece4(fragmentOffset: number, moreFragments = true, piece = payload, i
 function piece6(offset: number, more = true, piece = payload): Uint8Array {
   const header = [6, 0, offset >> 8, (offset & 0xf8) | (more ? 1 : 0), 0, 0, 0, 7];
   return ether6(emitIpv6Packet({ ...tcp6, nextHeader: 44, payload: Uint8Array.of(...header, ...piece) }));
+}
+
+function igmp(message: Uint8Array, ttl = 1): Uint8Array {
+  const options = Uint8Array.of(0x94, 4, 0, 0);
+  return ether4(
+    emitIpv4Packet({ src: PEER_4, dst: '224.0.0.1', protocol: 2, ttl, options, payload: message }),
+  );
+}
+
+/** A query about all groups, behind its router alert. */
+function mldQuery(change: { hopLimit?: number } = {}, src = 'fe80::2', bytes = 28): Uint8Array {
+  const body = new Uint8Array(bytes - 8);
+  const message = emitIcmpv6(
+    { kind: 'other', type: 130, code: 0, rest: 0, payload: body },
+    { src, dst: 'ff02::1' },
+  );
+  const alert = [58, 0, 5, 2, 0, 0, 1, 0];
+  return ether6(
+    emitIpv6Packet({
+      src,
+      dst: 'ff02::1',
+      nextHeader: 0,
+      hopLimit: 1,
+      payload: Uint8Array.of(...alert, ...message),
+      ...change,
+    }),
+  );
+}
+
+/** Another host, which takes part in what its link arranges. */
+function autoconfigured(): Host {
+  return new Host('ether', { autoconfigure: true });
 }
 
 /**
@@ -196,6 +233,41 @@ const reach: { [K in keyof InterfaceCounters]: Uint8Array[] | ((host: Host) => v
     solicitFrame(OUR_6, '::', null, 'ff02::1:ff00:1'),
     advertFrame(OUR_6, PEER_MAC),
   ],
+  routerSolicits: (host) => {
+    const auto = autoconfigured();
+    auto.pass(4000);
+    host.counters.routerSolicits += auto.counters.routerSolicits;
+  },
+  routerAdverts: (host) => {
+    const auto = autoconfigured();
+    auto.pass(3000);
+    auto.receive(routerFrame());
+    host.counters.routerAdverts += auto.counters.routerAdverts;
+  },
+  autoconfFull: (host) => {
+    const auto = autoconfigured();
+    auto.pass(3000);
+    for (let i = 10; i < 27; i++) auto.receive(routerFrame(`fe80::${i}`));
+    host.counters.autoconfFull += auto.counters.autoconfFull;
+  },
+  redirectsFollowed: (host) => {
+    const auto = autoconfigured();
+    auto.pass(3000);
+    auto.receive(routerFrame());
+    const options = {};
+    const redirect = { kind: 'redirect' as const, target: 'fe80::9', destination: '2001:db8::1', options };
+    auto.receive(icmp6(redirect, 'fe80::2', linkLocalOf(auto), 255));
+    host.counters.redirectsFollowed += auto.counters.redirectsFollowed;
+  },
+  duplicateAddresses: (host) => {
+    const auto = autoconfigured();
+    auto.receive(arpFrame('request', PEER_MAC, OUR_4, '00:00:00:00:00:00', OUR_4));
+    host.counters.duplicateAddresses += auto.counters.duplicateAddresses;
+  },
+  linkDown: (host) => {
+    host.ip.setLink(host.iface, false);
+    host.receive(icmp4(echo));
+  },
   neighbourUnsolicited: [
     arpFrame('reply', PEER_MAC, '10.0.0.77', OUR_MAC, OUR_4),
     arpFrame('request', PEER_MAC, '10.0.0.77', OUR_MAC, '10.0.0.77'),
@@ -230,17 +302,43 @@ const reach: { [K in keyof InterfaceCounters]: Uint8Array[] | ((host: Host) => v
     icmp4({ kind: 'other', type: 4, code: 0, rest: 0, payload }),
     icmp4({ kind: 'other', type: 13, code: 0, rest: 0, payload }),
     icmp4(echo, PEER_4, '10.0.0.255'),
-    icmp6({ kind: 'other', type: 130, code: 0, rest: 0, payload }),
+    icmp6({ kind: 'other', type: 200, code: 0, rest: 0, payload }),
     icmp6(echo, PEER_6, 'ff02::1'),
   ],
   icmpErrorsIn: [icmp4({ kind: 'time exceeded', code: 0, payload })],
   icmpErrorsBad: [icmp4({ kind: 'time exceeded', code: 0, payload })],
   icmpErrorsOut: [ether4(emitIpv4Packet({ ...tcp, protocol: 99 }))],
   icmpErrorsLimited: (host) => {
-    for (let i = 0; i < 51; i++) {
+    for (let i = 0; i < 80; i++) {
       host.receive(ether4(emitIpv4Packet({ ...tcp, protocol: 99 })));
       host.take();
     }
+  },
+  groupsBad: [
+    igmp(edited(emitIgmp({ type: 0x11, code: 10, group: 0 }, 3), (b) => b[11]++)),
+    igmp(emitIgmp({ type: 0x11, code: 10, group: 0 }, 2).subarray(0, 7)),
+    icmp6(
+      { kind: 'other', type: 130, code: 0, rest: 0, payload: new Uint8Array(16) },
+      'fe80::2',
+      'ff02::1',
+      1,
+    ),
+    mldQuery({}, 'fd00::2'),
+    mldQuery({ hopLimit: 2 }),
+    mldQuery({}, 'fe80::2', 23),
+  ],
+  groupsIgnored: [
+    igmp(emitIgmp({ type: 0x16, code: 0, group: words('224.0.0.1')[0] }, 2)),
+    igmp(emitIgmp({ type: 0x11, code: 10, group: 0 }, 3), 2),
+    ...[131, 132, 143].map((type) => icmp6({ kind: 'other', type, code: 0, rest: 0, payload })),
+  ],
+  groupQueries: [igmp(emitIgmp({ type: 0x11, code: 10, group: 0 }, 3)), mldQuery()],
+  groupReports: (host) => {
+    expect(groupJoin(host.ip, host.iface, 4, words('224.1.2.3')[0], 0, 0, 0, true)).toBe(true);
+    host.pass(100);
+  },
+  groupsFull: (host) => {
+    for (let i = 0; i < 257; i++) groupJoin(host.ip, host.iface, 4, words('224.1.0.0')[0] + i, 0, 0, 0, true);
   },
   txFull: (host) => {
     for (let i = 0; i < 65; i++) host.receive(icmp4(echo));

@@ -409,7 +409,9 @@ describe('what we send', () => {
           for (const [start, end] of cuts(body.length, [100, 200, 300, 400]))
             host.receive(piece(v, body, start, end, { protocol: v === 4 ? 1 : 58 }));
           const frames = host.take();
-          expect(frames.length).toBe(Math.ceil(body.length / ((mtu - (v === 4 ? 20 : 48)) & ~7)));
+          const whole = body.length + (v === 4 ? 20 : 40) <= mtu;
+          const pieces = Math.ceil(body.length / ((mtu - (v === 4 ? 20 : 48)) & ~7));
+          expect(frames.length).toBe(whole ? 1 : pieces);
           expect(host.counters.fragmentsOut).toBe(frames.length === 1 ? 0 : frames.length);
           there.ip.onPingReply = () => {};
           for (const frame of frames) {

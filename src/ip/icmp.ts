@@ -9,6 +9,7 @@ import {
   ICMP_UNREACHABLE,
   icmpCheck,
   icmpCode,
+  icmpIsError,
   icmpMtu,
   icmpType,
   UNREACHABLE_FRAGMENTATION_NEEDED,
@@ -29,7 +30,12 @@ export function icmpInput(ip: Ip, iface: Interface): void {
     counters.icmpBad++;
     return;
   }
-  switch (icmpType(view, p.l4At)) {
+  const type = icmpType(view, p.l4At);
+  if (p.foreign !== 0 && !icmpIsError(type)) {
+    counters.notForUs++;
+    return;
+  }
+  switch (type) {
     case ICMP_ECHO_REQUEST:
       echoInput(ip, iface, ICMP_ECHO_REPLY);
       return;

@@ -9,13 +9,16 @@ import {
   ICMPV6_UNREACHABLE,
   icmpv6Check,
   icmpv6Code,
+  icmpv6IsError,
   icmpv6Mtu,
   icmpv6Type,
   UNREACHABLE6_PORT,
   UNREACHABLE6_PROHIBITED,
 } from '../wire/icmpv6.ts';
+import { MLD_DONE_1, MLD_QUERY, MLD_REPORT_1, MLD_REPORT_2 } from '../wire/mld.ts';
 import { ndpIsType } from '../wire/ndp.ts';
 import { echoInput, echoReplyInput } from './echo.ts';
+import { mldQueryInput } from './groups.ts';
 import { ERROR_HARD, ERROR_SOFT, ERROR_TOO_BIG, icmpErrorInput } from './icmp-error.ts';
 import type { Interface } from './interface.ts';
 import type { Ip } from './ip.ts';
@@ -34,6 +37,10 @@ export function icmpv6Input(ip: Ip, iface: Interface): void {
     return;
   }
   const type = icmpv6Type(view, p.l4At);
+  if (p.foreign !== 0 && !icmpv6IsError(type)) {
+    counters.notForUs++;
+    return;
+  }
   if (ndpIsType(type)) {
     ndpInput(ip, iface);
     return;
@@ -62,6 +69,14 @@ export function icmpv6Input(ip: Ip, iface: Interface): void {
     case ICMPV6_TIME_EXCEEDED:
     case ICMPV6_PARAMETER_PROBLEM:
       icmpErrorInput(ip, iface, ERROR_SOFT, 0);
+      return;
+    case MLD_QUERY:
+      mldQueryInput(ip, iface);
+      return;
+    case MLD_REPORT_1:
+    case MLD_DONE_1:
+    case MLD_REPORT_2:
+      counters.groupsIgnored++;
       return;
     default:
       counters.icmpIgnored++;

@@ -18,9 +18,16 @@ import {
   PROBLEM_CUT,
   PROBLEM_SILENT,
 } from '../wire/ipv6.ts';
-import { PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/protocols.ts';
+import {
+  PROTOCOL_ICMP,
+  PROTOCOL_ICMPV6,
+  PROTOCOL_IGMP,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+} from '../wire/protocols.ts';
 import { arpInput } from './arp.ts';
 import { fragmentInput4, fragmentInput6 } from './fragments.ts';
+import { groupMember, igmpInput } from './groups.ts';
 import { icmpInput } from './icmp.ts';
 import { icmpSendError, icmpSendUnreachable } from './icmp-error.ts';
 import { icmpv6Input } from './icmpv6.ts';
@@ -36,6 +43,7 @@ const TYPE_6 = ETHERTYPE_IPV6;
 const TYPE_ARP = ETHERTYPE_ARP;
 const ICMP = PROTOCOL_ICMP;
 const ICMPV6 = PROTOCOL_ICMPV6;
+const IGMP = PROTOCOL_IGMP;
 const TCP = PROTOCOL_TCP;
 const UDP = PROTOCOL_UDP;
 const V6_BYTES = IPV6_HEADER_BYTES;
@@ -56,8 +64,13 @@ export function ipInput(ip: Ip, iface: Interface, at: number, length: number, fl
   p.iface = iface.index;
   p.checksumGood = flags & CHECKSUM_GOOD;
   p.cast = 0;
+  p.foreign = 0;
   p.linkCast = 0;
   p.fragmented = 0;
+  if (!iface.up) {
+    iface.counters.linkDown++;
+    return 0;
+  }
   if (!iface.ether) {
     if (length > 0) {
       const version = view.getUint8(at) >> 4;
@@ -135,11 +148,12 @@ function input4(ip: Ip, iface: Interface, at: number, length: number): number {
   }
   // 255.255.255.255, and 224.0.0.1: all hosts (RFC 1112 4).
   if (!ours && p.cast === 0) {
-    if (dst !== -1 && dst !== (0xe0000001 | 0)) {
+    if (dst === -1 || dst === (0xe0000001 | 0) || groupMember(iface, 4, dst, 0, 0, 0)) p.cast = 1;
+    else if (ip.transparent && dst >>> 24 < 224 && dst >>> 24 !== 127 && dst >>> 24 !== 0) p.foreign = 1;
+    else {
       counters.notForUs++;
       return 0;
     }
-    p.cast = 1;
   }
   if (p.linkCast > p.cast) {
     counters.linkBroadcast++;
@@ -189,11 +203,13 @@ function input6(ip: Ip, iface: Interface, at: number, length: number): number {
   p.ttl = w1 & 0xff;
   p.tos = (w0 >>> 20) & 0xff;
   if (!interfaceHas6(iface, p.dst0, p.dst1, p.dst2, p.dst3)) {
-    if (!inGroup6(iface, p)) {
+    if (inGroup6(iface, p)) p.cast = 1;
+    // Neither groups nor link-local addresses, which belong to their link.
+    else if (ip.transparent && p.dst0 >>> 24 !== 0xff && p.dst0 >>> 22 !== 0x3fa) p.foreign = 1;
+    else {
       counters.notForUs++;
       return 0;
     }
-    p.cast = 1;
   }
   if (p.linkCast > p.cast) {
     counters.linkBroadcast++;
@@ -280,10 +296,19 @@ function dispatch(ip: Ip, iface: Interface, p: Packet, protocol: number, icmp: n
     iface.counters.castTcp++;
     return 0;
   }
+  // Errors about what our transparent connections sent come to the addresses that they use.
+  if (p.foreign !== 0 && protocol !== icmp) {
+    iface.counters.notForUs++;
+    return 0;
+  }
   if (protocol === UDP) return UDP;
   if (protocol === icmp) {
     if (icmp === ICMP) icmpInput(ip, iface);
     else icmpv6Input(ip, iface);
+    return 0;
+  }
+  if (protocol === IGMP && icmp === ICMP) {
+    igmpInput(ip, iface);
     return 0;
   }
   iface.counters.unknownProtocol++;
@@ -291,17 +316,11 @@ function dispatch(ip: Ip, iface: Interface, p: Packet, protocol: number, icmp: n
   return 0;
 }
 
-/** All nodes of interface and link (RFC 4291 2.7.1), and the solicited-node groups of our addresses. */
+/** All nodes of interface and link (RFC 4291 2.7.1), and what we are members of. */
 function inGroup6(iface: Interface, p: Packet): boolean {
-  if (p.dst1 !== 0) return false;
-  if (p.dst0 === (0xff020000 | 0) && p.dst2 === 1 && p.dst3 >>> 24 === 0xff) {
-    for (let i = 0; i < iface.v6.length; i++) {
-      if (((iface.v6[i].a3 ^ p.dst3) & 0xffffff) === 0) return true;
-    }
-    return false;
-  }
   const allNodes = p.dst0 === (0xff020000 | 0) || p.dst0 === (0xff010000 | 0);
-  return allNodes && p.dst2 === 0 && p.dst3 === 1;
+  if (allNodes && (p.dst1 | p.dst2) === 0 && p.dst3 === 1) return true;
+  return p.dst0 >>> 24 === 0xff && groupMember(iface, 6, p.dst0, p.dst1, p.dst2, p.dst3);
 }
 
 /** Anything but an IPv4 header of 20 bytes. @returns the header's length, or -1: dropped and counted. */

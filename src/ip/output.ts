@@ -37,10 +37,15 @@ const PACKET_BYTES_MAX = 65_535;
 export const TTL_DEFAULT = 64;
 const TTL = TTL_DEFAULT;
 
+/** What a packet starts with when nobody says otherwise. */
+export function ttlDefault(iface: Interface, version: number): number {
+  return version === 4 ? TTL : iface.hopLimit;
+}
+
 /** Word index of a free tx descriptor, or 0. It stays free until `txCommit`. */
 export function txSlot(iface: Interface): number {
   const ring = iface.port.tx;
-  return ((ring.tail - ring.head) | 0) > 0 ? ring.slot(ring.head) : 0;
+  return ((ring.tail - ring.head) | 0) > 0 && iface.up ? ring.slot(ring.head) : 0;
 }
 
 /** Hands the slot that `txSlot` gave to the device, which sees it at its next sync. */
@@ -98,7 +103,7 @@ export function ipWriteHeader6(
     writeEther(ip, iface, neighbour, at, TYPE_6);
     header = at + ETHER_BYTES;
   }
-  ipv6Write(ip.view, header, l4Length, protocol, m, src, dst, trafficClass << 20, TTL);
+  ipv6Write(ip.view, header, l4Length, protocol, m, src, dst, trafficClass << 20, iface.hopLimit);
 }
 
 function writeEther(ip: Ip, iface: Interface, neighbour: number, at: number, type: number): void {
@@ -133,10 +138,22 @@ export function ipTransmit(ip: Ip, iface: Interface, macHigh: number, macLow: nu
     return false;
   }
   const at = iface.port.tx.m[slot + AT];
-  writeHeaders(ip, iface, macHigh, macLow, out, at, out.l4Length, out.protocol, 0, DF);
+  ipWriteHeaders(ip, iface, macHigh, macLow, out, at);
   ip.arena.kernels.copy(at + headroom, out.l4At, out.l4Length);
   txCommit(iface, slot, headroom + out.l4Length, 0, 0);
   return true;
+}
+
+/** Writes the headers of the whole packet that `out` describes, `iface.headroom4` or 6 bytes at `at`. */
+export function ipWriteHeaders(
+  ip: Ip,
+  iface: Interface,
+  macHigh: number,
+  macLow: number,
+  out: Packet,
+  at: number,
+): void {
+  writeHeaders(ip, iface, macHigh, macLow, out, at, out.l4Length, out.protocol, 0, DF);
 }
 
 /**
@@ -159,7 +176,8 @@ export function ipTransmitFragments(
   const share = (Math.min(mtu - header, iface.port.frameBytes - headroom) >> 3) << 3;
   const count = Math.ceil(out.l4Length / share);
   const ring = iface.port.tx;
-  if (out.l4Length + header - before > PACKET_BYTES_MAX || count > ring.slots) {
+  // IPv4's length field counts its header.
+  if (out.l4Length + (v4 ? V4_BYTES : 0) > PACKET_BYTES_MAX || count > ring.slots) {
     iface.counters.txTooBig++;
     return false;
   }

@@ -35,6 +35,8 @@ export class Packet {
   cast = 0;
   /** 1 when it came in fragments, be it one (RFC 6946). */
   fragmented = 0;
+  /** 1 when the destination is an address of another host's, taken for a transparent listener; else 0. */
+  foreign = 0;
   /** 1 when the frame came as a link-layer broadcast or multicast, else 0. */
   linkCast = 0;
 }

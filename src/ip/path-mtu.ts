@@ -1,9 +1,10 @@
 /**
- * What ICMP taught about paths (RFC 1191, RFC 8201): a small, bounded cache of MTUs by destination. A value is
+ * What ICMP and probes taught about paths (RFC 1191, RFC 8201, RFC 4821): a small, bounded cache of MTUs by destination. A value is
  * believed for ten minutes (RFC 1191 6.3), then the path is tried at the link's MTU again.
  *
  * Only a transport can tell a true Packet Too Big from a forged one (RFC 5927 7.2), so nothing is learnt from
- * ICMP directly: TCP checks the quoted sequence number and calls `pathMtuUpdate`.
+ * ICMP directly: TCP checks the quoted sequence number and calls `pathMtuUpdate`. What it finds out by probes of its
+ * own (RFC 4821 5.2) comes by `pathMtuConfirm`.
  */
 import type { Interface } from './interface.ts';
 import type { Ip } from './ip.ts';
@@ -88,15 +89,35 @@ export function pathMtu(
   d2: number,
   d3: number,
 ): number {
-  if (ip.pathMtus.count === 0) return iface.mtu;
+  const mtu = version === 4 ? iface.mtu : iface.mtu6;
+  if (ip.pathMtus.count === 0) return mtu;
   const learnt = ip.pathMtus.get(version, d0, d1, d2, d3);
-  return learnt > 0 && learnt < iface.mtu ? learnt : iface.mtu;
+  return learnt > 0 && learnt < mtu ? learnt : mtu;
+}
+
+/** No path's MTU is taken to be lower, bytes. */
+export function pathMtuFloor(version: number): number {
+  return version === 4 ? PATH_MTU_MIN_4 : PATH_MTU_MIN_6;
+}
+
+/** A transport has found out what passes to this destination: larger than what was believed, or smaller. */
+export function pathMtuConfirm(
+  ip: Ip,
+  version: number,
+  d0: number,
+  d1: number,
+  d2: number,
+  d3: number,
+  mtu: number,
+): void {
+  if (ip.pathMtus.set(version, d0, d1, d2, d3, mtu, ip.now_ms)) ip.counters.pathMtuEvicted++;
+  ip.armTimer(ip.pathMtus.expire(ip.now_ms));
 }
 
 /**
  * A transport has validated a Packet Too Big (or "fragmentation needed") for this destination.
- * @returns whether the path's MTU is lower now. A report below the floor or not below what we believe is
- *   refused and counted: it must never raise the estimate (RFC 8201 4).
+ * @returns whether it may be acted on. A report below the floor or not below the link's MTU is refused and counted;
+ *   one above what we believe already changes nothing: it must never raise the estimate (RFC 8201 4).
  */
 export function pathMtuUpdate(
   ip: Ip,
@@ -108,13 +129,13 @@ export function pathMtuUpdate(
   mtu: number,
 ): boolean {
   const route = version === 4 ? routeLookup4(ip, d0) : routeLookup6(ip, d0, d1, d2, d3);
-  const floor = version === 4 ? PATH_MTU_MIN_4 : PATH_MTU_MIN_6;
-  if (route === null || mtu < floor || mtu >= pathMtu(ip, route.iface, version, d0, d1, d2, d3)) {
+  if (route === null || mtu < pathMtuFloor(version) || mtu >= route.iface.mtu) {
     ip.counters.pathMtuRefused++;
     return false;
   }
-  if (ip.pathMtus.set(version, d0, d1, d2, d3, mtu, ip.now_ms)) ip.counters.pathMtuEvicted++;
-  ip.counters.pathMtuLearnt++;
-  ip.armTimer(ip.pathMtus.expire(ip.now_ms));
+  if (mtu < pathMtu(ip, route.iface, version, d0, d1, d2, d3)) {
+    ip.counters.pathMtuLearnt++;
+    pathMtuConfirm(ip, version, d0, d1, d2, d3, mtu);
+  }
   return true;
 }

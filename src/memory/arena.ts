@@ -38,6 +38,8 @@ export class Arena {
   readonly regions: Region[] = [];
   /** The first line stays unused, so that offset 0 can mean "none" everywhere. */
   #next = 64;
+  /** Below this, memory has been in use before a reset. */
+  #written = 0;
 
   /** @param bytes Size in bytes, rounded up to 64 KiB; at most {@link ARENA_BYTES_MAX}. */
   constructor(bytes: number) {
@@ -61,7 +63,7 @@ export class Arena {
   }
 
   /**
-   * Takes `bytes` zeroed bytes for good and returns their offset.
+   * Takes `bytes` zeroed bytes, for good unless all is `reset`, and returns their offset.
    * @param align Power of two; a cache line (64) unless told.
    * @throws ArenaFullError when they don't fit, naming what was carved so far.
    */
@@ -75,7 +77,31 @@ export class Arena {
       );
     }
     this.#next = at + bytes;
+    if (at < this.#written) this.u8.fill(0, at, Math.min(at + bytes, this.#written));
     this.regions.push({ name, at, bytes });
     return at;
+  }
+
+  /**
+   * `carve` of bytes that may be anything: for what is written before it is read. Differs from it only after `reset`.
+   */
+  carveUnzeroed(name: string, bytes: number, align = 64): number {
+    const written = this.#written;
+    this.#written = 0;
+    try {
+      return this.carve(name, bytes, align);
+    } finally {
+      this.#written = written;
+    }
+  }
+
+  /**
+   * Takes back all that was carved, for those who build and throw away whole worlds many times a second: what is carved
+   * again is zeroed then. Whatever still holds an offset must be thrown away too.
+   */
+  reset(): void {
+    this.#written = Math.max(this.#written, this.#next);
+    this.#next = 64;
+    this.regions.length = 0;
   }
 }

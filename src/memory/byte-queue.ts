@@ -28,7 +28,7 @@ const TAIL = 3;
 const CURSOR = 4;
 const OTHER = 5;
 const NEXT = CHUNK_NEXT;
-/** Header word of a chunk: where its first byte of data lies in the stream, modulo 2^32, from any origin. */
+/** Header word of a chunk: where its first byte of data lies in the stream, modulo 2^32. The first one's may be anything. */
 const START = 1;
 const HEADER_BYTES = CHUNK_HEADER_BYTES;
 
@@ -195,7 +195,6 @@ export function queueAdopt(pool: ChunkPool, q: number, chunk: number, offset: nu
   const tail = m[q + TAIL];
   if (tail === 0) {
     m[(chunk >> 2) + NEXT] = 0;
-    m[(chunk >> 2) + START] = 0;
     m[q + HEAD] = chunk;
     m[q + OFF] = offset;
     m[q + LENGTH] = length;
@@ -245,7 +244,6 @@ function reserve(pool: ChunkPool, q: number): number {
   const chunk = pool.take();
   if (chunk === 0) return 0;
   if (tail === 0) {
-    m[(chunk >> 2) + START] = 0;
     m[q + HEAD] = chunk;
     m[q + CURSOR] = chunk;
     m[q + OTHER] = chunk;
@@ -273,21 +271,24 @@ function seek(pool: ChunkPool, q: number, position: number, length: number): num
     return 0;
   }
   const dataBytes = pool.dataBytes;
-  const target = (m[(m[q + HEAD] >> 2) + START] + m[q + OFF] + position) | 0;
-  let offset = (target - m[(m[q + CURSOR] >> 2) + START]) | 0;
-  if (offset < 0 || offset >= dataBytes) offset = moveCursor(pool, q, target, offset);
+  const head = m[q + HEAD];
+  let offset = (m[q + OFF] + position) | 0;
+  if (m[q + CURSOR] !== head)
+    offset = (offset + m[(head >> 2) + START] - m[(m[q + CURSOR] >> 2) + START]) | 0;
+  if (offset < 0 || offset >= dataBytes) offset = moveCursor(pool, q, offset);
   pool.room = (dataBytes - offset) | 0;
   return (m[q + CURSOR] + HEADER_BYTES + offset) | 0;
 }
 
 /**
- * The cursor's chunk doesn't hold `target`, `offset` from where it begins: goes on from it or from the other cursor,
+ * The cursor's chunk doesn't hold what lies `offset` from where it begins, the target: goes on from it or from the other cursor,
  * whichever is nearer before it, or from the head. @returns how far into its chunk the target is.
  */
-function moveCursor(pool: ChunkPool, q: number, target: number, offset: number): number {
+function moveCursor(pool: ChunkPool, q: number, offset: number): number {
   const m = pool.m;
   const dataBytes = pool.dataBytes;
   const cursor = m[q + CURSOR];
+  const target = (m[(cursor >> 2) + START] + offset) | 0;
   const other = m[q + OTHER];
   let chunk = cursor;
   let left = offset;

@@ -87,6 +87,11 @@ export class ChunkPool {
     return this.count - this.#free;
   }
 
+  /** The most that were in use at once. */
+  get peak(): number {
+    return (this.#fresh - this.#base) / this.#stride;
+  }
+
   /** For tests and assertions; walks every free chunk. @throws when one is free twice, or is no chunk of ours. */
   audit(): void {
     const seen = new Uint8Array(this.count);

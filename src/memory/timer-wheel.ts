@@ -80,6 +80,12 @@ export class TimerWheel {
     return this.#armed;
   }
 
+  /** Sets the present of a wheel with nothing armed, which advance() may have left behind by any time. */
+  begin(now_ms: number): void {
+    if (this.#armed !== 0) throw new Error(`assertion: ${this.#armed} timers are armed`);
+    this.#now = now_ms | 0;
+  }
+
   /** Arms a block, or moves its deadline. One that has passed expires at the next advance(). */
   arm(block: number, deadline_ms: number): void {
     const m = this.#m;

@@ -17,6 +17,8 @@ const IFF_VNET_HDR = 0x4000;
 const TUN_F_CSUM = 1;
 const TUN_F_TSO4 = 2;
 const TUN_F_TSO6 = 4;
+/** Super-segments with CWR, which is the first segment's alone, too. */
+const TUN_F_TSO_ECN = 8;
 
 /** struct ifreq: the name, then a union of which flags are the first u16. */
 const IFREQ_BYTES = 40;
@@ -52,7 +54,7 @@ export function createTun(name: string, kind: TunKind, vnetBytes: number, offloa
     check(c.ioctl(fd, TUNSETIFF, memory.address), `ioctl TUNSETIFF ${name}`);
     memory.view.setInt32(0, vnetBytes, true);
     check(c.ioctl(fd, TUNSETVNETHDRSZ, memory.address), 'ioctl TUNSETVNETHDRSZ');
-    return { fd, offload: offload && setOffload(fd, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) };
+    return { fd, offload: offload && setOffload(fd, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN) };
   } catch (error) {
     closeSync(fd);
     throw error;

@@ -1,9 +1,10 @@
 /** The servers, each asked by a client on a second engine. */
 import { describe, expect, test } from 'vitest';
+import { Destination } from '../engine/datagrams.ts';
 import type { Handlers } from '../engine/handlers.ts';
 import { B4, World } from '../engine/testing.ts';
 import { BODY_BYTES_MAX, responder } from './responder.ts';
-import { chargen, daytime, discard, echo } from './small-services.ts';
+import { chargen, daytime, daytimeDatagrams, discard, echo, echoDatagrams } from './small-services.ts';
 
 const PORT = 1000;
 const LIMIT_MS = 60_000;
@@ -167,4 +168,30 @@ describe('responder', () => {
     expect(client.text.startsWith(`HTTP/1.1 ${status} `)).toBe(true);
     client.finish();
   });
+});
+
+test('UDP: echo and daytime answer, but not each other', () => {
+  const world = new World({ seed: 5 });
+  const { a, b } = world;
+  b.datagrams.bind({ port: 7 }, echoDatagrams(b));
+  b.datagrams.bind({ port: 13 }, daytimeDatagrams(b));
+  const heard: string[] = [];
+  const client = a.datagrams.bind(
+    {},
+    {
+      message(_sock, at, length) {
+        heard.push(Buffer.from(a.arena.u8.slice(at, at + length)).toString());
+      },
+    },
+  );
+  a.datagrams.write(client, encoder.encode('to and fro'), new Destination(B4, 7));
+  a.datagrams.write(client, encoder.encode('what time?'), new Destination(B4, 13));
+  world.run(() => heard.length === 2, LIMIT_MS);
+  expect(heard[0]).toBe('to and fro');
+  expect(Date.now() - Date.parse(heard[1])).toBeLessThan(10_000);
+  a.datagrams.bind({ port: 7 }, echoDatagrams(a));
+  const other = a.datagrams.bind({ port: 13 }, {});
+  a.datagrams.write(other, encoder.encode('loop'), new Destination(B4, 7));
+  world.pass(100);
+  expect(a.udp.counters.datagramsIn).toBe(2);
 });

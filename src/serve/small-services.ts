@@ -1,7 +1,10 @@
 /**
  * The small services of the early Internet on the handlers API: echo (RFC 862), discard (RFC 863), chargen
- * (RFC 864), daytime (RFC 867). Something to talk to, and the shortest examples of the batch API.
+ * (RFC 864), daytime (RFC 867). Something to talk to, and the shortest examples of the batch API. Over UDP there is no
+ * chargen, which would be an amplifier for whoever forges a source.
  */
+
+import type { DatagramHandlers } from '../engine/datagrams.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Handlers } from '../engine/handlers.ts';
 
@@ -76,6 +79,29 @@ export function daytime(engine: Engine): Handlers {
     open(conn) {
       engine.write(conn, encoder.encode(`${new Date().toUTCString()}\r\n`));
       engine.shutdown(conn);
+    },
+  };
+}
+
+/** Two servers would answer each other for ever, so what comes from a small service's port gets no answer. */
+const SERVICE_PORT_MAX = 19;
+
+export function echoDatagrams(engine: Engine): DatagramHandlers {
+  const { datagrams } = engine;
+  return {
+    message(sock, at, length) {
+      if (datagrams.from.port > SERVICE_PORT_MAX) datagrams.reply(sock, at, length);
+    },
+  };
+}
+
+export function daytimeDatagrams(engine: Engine): DatagramHandlers {
+  const { datagrams } = engine;
+  const encoder = new TextEncoder();
+  return {
+    message(sock) {
+      if (datagrams.from.port > SERVICE_PORT_MAX)
+        datagrams.replyBytes(sock, encoder.encode(`${new Date().toUTCString()}\r\n`));
     },
   };
 }

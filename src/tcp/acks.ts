@@ -6,14 +6,17 @@ import { FLAG_FIN as FIN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpFinish } from './close.ts';
 import { congestionAcked } from './congestion/control.ts';
+import { congestionRound } from './congestion/validation.ts';
 import { EVENT_DRAINED, EVENT_WRITABLE, eventPush } from './events.ts';
 import { ackNow } from './input.ts';
 import { LIST_DATA, listPush } from './lists.ts';
-import { duplicateAck, enterLoss, recoveryAcked } from './recovery.ts';
-import { sackAdd } from './sack.ts';
+import { recordAcked } from './records.ts';
+import { enterLoss, newsStart, recoveryAck, recoveryReport } from './recovery.ts';
+import { sackBlocks } from './sack.ts';
 import type { Segment } from './segment.ts';
+import { sendWritable } from './send.ts';
 import type { Tcp } from './tcp.ts';
-import { keepStart, rttSample, rtxStart } from './timers.ts';
+import { keepStart, rttLeast, rttSample, rttSampleOfFlight, rtxStart } from './timers.ts';
 
 const {
   STATE: ST,
@@ -25,29 +28,20 @@ const {
   SND_WL2,
   MAX_WND,
   SNDQ,
-  RTT_SEQ,
-  RTT_AT,
+  ROUND,
+  SENT_AT,
   BACKOFF,
   SNDQ_LENGTH,
 } = TCB;
-const { IFACE, NEIGHBOUR, LIMITED, RECOVER, SACKED_COUNT, DUPACKS, SND_BUF, KEEP_PROBES } = TCB;
-const {
-  SACK,
-  TIMING,
-  RTX,
-  PERSIST,
-  RECOVERY,
-  LOSS,
-  FIN_SENT,
-  FIN_QUEUED,
-  WANT_WRITABLE,
-  WANT_DRAINED,
-  DETACHED,
-} = FLAG;
+const { IFACE, NEIGHBOUR, LIMITED, RECOVER, RECORDS, DUPACKS, KEEP_PROBES, TS_OFFSET } = TCB;
+const { SACK, RTX, PERSIST, RECOVERY, LOSS, FIN_SENT, FIN_QUEUED, WANT_WRITABLE, WANT_DRAINED, DETACHED } =
+  FLAG;
 const { FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK } = STATE;
 const [E_WRITABLE, E_DRAINED] = [EVENT_WRITABLE, EVENT_DRAINED];
 const F_FIN = FIN;
 const L_DATA = LIST_DATA;
+/** An echo older than that, ms, is no RTT. */
+const ECHO_AGE_MAX = 120_000;
 
 /** @returns false when the segment is to be dropped, or the connection has ended. */
 export function acceptAck(tcp: Tcp, t: number, s: Segment): boolean {
@@ -60,8 +54,11 @@ export function acceptAck(tcp: Tcp, t: number, s: Segment): boolean {
     return false;
   }
 
-  const sacked =
-    s.hasOptions === 1 && tcp.options.sackCount > 0 && (m[t + FLAGS] & SACK) !== 0 ? acceptSacks(tcp, t) : 0;
+  const sacks = s.hasOptions === 1 && tcp.options.sackCount > 0 && (m[t + FLAGS] & SACK) !== 0;
+  // Otherwise what is outstanding, if anything, was sent once and at one time, and nothing is amiss with it.
+  let watched = sacks || (m[t + RECORDS] | m[t + DUPACKS]) !== 0;
+  if (watched) newsStart(tcp, t, s);
+  if (sacks) sackBlocks(tcp, t, tcp.news, s.ack);
   const windowBefore = m[t + SND_WND];
   // RFC 9293 3.10.7.4: only a newer segment may set the window.
   if (
@@ -75,28 +72,27 @@ export function acceptAck(tcp: Tcp, t: number, s: Segment): boolean {
     if (window !== windowBefore) windowChanged(tcp, t, windowBefore, acked);
   }
 
-  if (acked > 0) return newAck(tcp, t, s, acked);
+  if (acked > 0) return newAck(tcp, t, s, acked, watched);
   if (m[t + KEEP_PROBES] !== 0) m[t + KEEP_PROBES] = 0;
+  let duplicate = false;
   // Answers to window probes aren't duplicates: nothing was lost.
   if (acked === 0 && m[t + SND_UNA] !== m[t + SND_NXT] && (m[t + FLAGS] & PERSIST) === 0) {
     // RFC 5681 2's duplicate ACK; with SACK, one that brings news (RFC 6675 2).
-    const duplicate =
+    duplicate =
       (m[t + FLAGS] & SACK) !== 0
-        ? sacked > 0
+        ? watched && tcp.news.sacked > 0
         : s.length === 0 && (s.flags & F_FIN) === 0 && m[t + SND_WND] === windowBefore;
-    if (duplicate) duplicateAck(tcp, t);
+    if (duplicate && !watched) {
+      newsStart(tcp, t, s);
+      watched = true;
+    }
   }
+  if (!watched) return true;
+  const { rttNewest } = tcp.news;
+  if (rttNewest >= 0) rttSampleOfFlight(m, t, rttNewest, (m[t + SND_NXT] - m[t + SND_UNA]) | 0);
+  recoveryAck(tcp, t, 0, duplicate);
+  recoveryReport(tcp, t);
   return true;
-}
-
-function acceptSacks(tcp: Tcp, t: number): number {
-  const { sackAt, sackCount } = tcp.options;
-  let fresh = 0;
-  for (let i = 0; i < sackCount; i++) {
-    const at = sackAt + 8 * i;
-    fresh += sackAdd(tcp, t, tcp.view.getInt32(at, false), tcp.view.getInt32(at + 4, false));
-  }
-  return fresh;
 }
 
 function windowChanged(tcp: Tcp, t: number, before: number, acked: number): void {
@@ -117,36 +113,46 @@ function windowChanged(tcp: Tcp, t: number, before: number, acked: number): void
 }
 
 /** SND.UNA moves by `acked`. */
-function newAck(tcp: Tcp, t: number, s: Segment, acked: number): boolean {
+function newAck(tcp: Tcp, t: number, s: Segment, acked: number, watched: boolean): boolean {
   const m = tcp.m;
+  const flight = (m[t + SND_NXT] - m[t + SND_UNA]) | 0;
   const limited = ((m[t + LIMITED] - s.ack + acked) | 0) >= 0;
   const finAcked = (m[t + FLAGS] & FIN_SENT) !== 0 && s.ack === m[t + SND_NXT];
   queueDrop(tcp.chunks, t + SNDQ, finAcked ? acked - 1 : acked);
   m[t + SND_UNA] = s.ack;
   m[t + BACKOFF] = 0;
 
-  if ((m[t + FLAGS] & TIMING) !== 0 && ((s.ack - m[t + RTT_SEQ]) | 0) >= 0) {
-    m[t + FLAGS] &= ~TIMING;
-    rttSample(m, t, (tcp.nowUs - m[t + RTT_AT]) | 0);
+  if (m[t + RECORDS] === 0) {
+    const us = (tcp.nowUs - m[t + SENT_AT]) | 0;
+    rttSampleOfFlight(m, t, us, flight);
+    tcp.sample.rtt_us = us > 0 ? us : 1;
+  } else {
+    recordsAcknowledged(tcp, t, s, flight);
+    tcp.sample.rtt_us = tcp.news.rttNewest;
+  }
+  if (((s.ack - m[t + ROUND]) | 0) >= 0) {
+    m[t + ROUND] = m[t + SND_NXT];
+    congestionRound(tcp, t);
     // Once a round trip, what costs more: reachability (RFC 4861 7.3.1), and marks that must not fall 2^31 behind.
     neighbourConfirm(tcp.ip.interfaces[m[t + IFACE]], m[t + NEIGHBOUR]);
     if (((m[t + LIMITED] - s.ack) | 0) < 0) m[t + LIMITED] = (s.ack - 1) | 0;
-    if ((m[t + FLAGS] & (RECOVERY | LOSS)) === 0) m[t + RECOVER] = s.ack;
+    if ((m[t + FLAGS] & (RECOVERY | LOSS)) === 0) m[t + RECOVER] = (s.ack - 1) | 0;
   }
   if (s.ack === m[t + SND_NXT]) m[t + FLAGS] &= ~(RTX | PERSIST);
-  else rtxStart(tcp, t);
+  else if (!watched) rtxStart(tcp, t);
 
   const recovering = (m[t + FLAGS] & (RECOVERY | LOSS)) !== 0;
-  if (recovering || m[t + DUPACKS] !== 0 || m[t + SACKED_COUNT] !== 0) recoveryAcked(tcp, t, acked);
+  if (watched) recoveryAck(tcp, t, acked, false);
   // cwnd validation (RFC 7661): it grows for what it was the limit of. In fast recovery it stands still.
   if ((m[t + FLAGS] & RECOVERY) === 0 && ((m[t + FLAGS] & LOSS) !== 0 || (!recovering && limited))) {
     congestionAcked(tcp, t, acked);
   }
+  if (watched) recoveryReport(tcp, t);
 
   const flags = m[t + FLAGS];
   const queued = m[t + SNDQ_LENGTH];
   if ((flags & (WANT_WRITABLE | WANT_DRAINED)) !== 0) {
-    if ((flags & WANT_WRITABLE) !== 0 && queued <= m[t + SND_BUF] >> 1) {
+    if ((flags & WANT_WRITABLE) !== 0 && sendWritable(tcp, t)) {
       m[t + FLAGS] &= ~WANT_WRITABLE;
       eventPush(tcp, t, E_WRITABLE, 0, 0);
     }
@@ -162,6 +168,21 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number): boolean {
   return true;
 }
 
+/** Takes an RTT where one is unambiguous, of the oldest part that was sent once: it has the peer's delay of ACKs in it. */
+function recordsAcknowledged(tcp: Tcp, t: number, s: Segment, flight: number): void {
+  const m = tcp.m;
+  const { news } = tcp;
+  recordAcked(tcp, t, news, s.ack);
+  if (news.rttOldest >= 0) {
+    rttSampleOfFlight(m, t, news.rttOldest, flight);
+    rttLeast(m, t, news.rttNewest > 0 ? news.rttNewest : 1);
+  } else if (s.hasTimestamp === 1) {
+    // All of it was sent more than once: the echo tells which (RFC 7323 4), though only to the ms.
+    const ms = (tcp.nowMs + m[t + TS_OFFSET] - s.tsEcr) | 0;
+    if (ms > 0 && ms < ECHO_AGE_MAX) rttSample(m, t, ms * 1000);
+  }
+}
+
 function finAcknowledged(tcp: Tcp, t: number): boolean {
   const m = tcp.m;
   switch (m[t + ST]) {
@@ -169,6 +190,7 @@ function finAcknowledged(tcp: Tcp, t: number): boolean {
       m[t + ST] = FIN_WAIT_2;
       // RFC 9293 3.6: a closed program's FIN-WAIT-2 may not last for ever.
       if ((m[t + FLAGS] & DETACHED) !== 0) keepStart(tcp, t, tcp.limits.finWait2_ms);
+      else if (tcp.limits.halfClose_ms > 0) keepStart(tcp, t, tcp.limits.halfClose_ms);
       return true;
     case CLOSING:
       tcpFinish(tcp, t, true);

@@ -78,6 +78,11 @@ export class BlockPool {
     return this.#m[t + HANDLE] === handle ? t : 0;
   }
 
+  /** The block of a number that `slot` gave. */
+  at(slot: number): number {
+    return this.#base + slot * this.words;
+  }
+
   /** Dense number of a handle's block, [0, capacity): an index for the program's own arrays. */
   static slot(handle: number): number {
     return handle & INDEX_MASK;

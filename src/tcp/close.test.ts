@@ -1,5 +1,6 @@
 /** Ending connections: RFC 9293 3.6 and 3.10.7.4, in every order; and what comes after the end. */
 import { describe, expect, test } from 'vitest';
+import { auditEngine } from '../engine/testing.ts';
 import { TcpContext } from './testing.ts';
 
 /** What close events say. */
@@ -136,6 +137,136 @@ describe('orders of closing', () => {
     c.peer.inject({ length: 100 });
     expect(c.events()).toEqual(['end']);
     expect(c.state).toBe('CLOSE-WAIT');
+  });
+});
+
+describe('lingering', () => {
+  test('for 0 ms: close() is RST', () => {
+    const c = new TcpContext().establish();
+    c.engine.setLinger(c.conn, 0);
+    c.write(10);
+    c.peer.take();
+    c.engine.close(c.conn);
+    c.run();
+    expect(c.peer.take().map((s) => s.flags)).toEqual(['R.']);
+    expect(c.events()).toEqual([ABORTED]);
+  });
+
+  test('for a time: RST when the peer has not acknowledged all by then', () => {
+    const c = new TcpContext().establish();
+    c.engine.setLinger(c.conn, 5000);
+    c.write(10);
+    c.engine.close(c.conn);
+    c.pass(4999);
+    expect(c.peer.take().some((s) => s.flags.includes('R'))).toBe(false);
+    c.pass(1);
+    expect(c.peer.take().map((s) => s.flags)).toEqual(['R.']);
+    expect(c.events()).toEqual(['close 3']);
+    expect(c.engine.tcp.counters.lingerTimeouts).toBe(1);
+    auditEngine(c.engine);
+  });
+
+  test('for a time that suffices: an end as usual', () => {
+    const c = new TcpContext().establish();
+    c.engine.setLinger(c.conn, 5000);
+    c.write(10);
+    c.engine.close(c.conn);
+    c.run();
+    c.peer.take();
+    c.pass(4000);
+    c.peer.inject({ ack: 12 });
+    c.pass(4000);
+    c.peer.inject({ flags: 'F.', ack: 12 });
+    expect(c.events()).toEqual([CLEAN]);
+  });
+
+  test('while connecting: no RST, there is nobody to hear it', () => {
+    const c = new TcpContext().connect();
+    c.engine.setLinger(c.conn, 500);
+    c.write(10);
+    c.engine.close(c.conn);
+    c.peer.take();
+    c.pass(500);
+    c.peer.expectNothing();
+    expect(c.events()).toEqual(['close 3']);
+  });
+
+  test('can be taken back', () => {
+    const c = new TcpContext().establish();
+    c.engine.setLinger(c.conn, 0);
+    c.engine.setLinger(c.conn, null);
+    c.engine.close(c.conn);
+    c.run();
+    c.peer.expect({ flags: 'F.' });
+  });
+});
+
+describe('shutdownRead()', () => {
+  test('what is queued and what comes is taken and forgotten; sending and ends are as before', () => {
+    const c = new TcpContext().establish();
+    c.takes = () => 0;
+    c.peer.inject({ length: 1000 });
+    c.peer.take();
+    expect(c.events()).toEqual(['data 1000']);
+    c.engine.shutdownRead(c.conn);
+    c.engine.shutdownRead(c.conn);
+    c.run();
+    // The room that came back is less than is worth a segment.
+    c.peer.expectNothing();
+    expect(c.info.receiveQueue).toBe(0);
+    for (let i = 0; i < 20; i++) c.peer.inject({ length: 1400 });
+    expect(c.info).toMatchObject({ receiveQueue: 0, bytesReceived: 29_000 });
+    expect(c.events()).toEqual([]);
+    c.peer.take();
+    c.write(10);
+    c.peer.expect({ flags: 'P.', length: 10, ack: 29_001 });
+    c.peer.inject({ flags: 'F.' });
+    expect(c.events()).toEqual(['end']);
+    c.engine.close(c.conn);
+    c.run();
+    c.peer.inject({ ack: 12 });
+    expect(c.events()).toEqual([CLEAN]);
+  });
+
+  test('another connection with the same handlers goes on hearing', () => {
+    const c = new TcpContext().establish();
+    c.engine.shutdownRead(c.conn);
+    const other = c.addPeer(6000);
+    other.inject({ flags: 'S' });
+    other.inject({ length: 10 });
+    expect(c.events()).toEqual(['open', 'data 10']);
+  });
+});
+
+describe('the half-close timeout', () => {
+  test('resets a half-closed connection that is silent, and no other', () => {
+    const c = new TcpContext({ limits: { halfClose_ms: 30_000 } }).establish();
+    c.engine.shutdown(c.conn);
+    c.run();
+    c.peer.inject();
+    expect(c.state).toBe('FIN-WAIT-2');
+    for (let i = 0; i < 5; i++) {
+      c.pass(20_000);
+      c.peer.inject({ length: 1 });
+    }
+    c.peer.take();
+    c.events();
+    c.pass(29_999);
+    expect(c.events()).toEqual([]);
+    c.pass(1);
+    expect(c.events()).toEqual(['close 3']);
+    expect(c.peer.take().map((s) => s.flags)).toEqual(['R.']);
+    expect(c.engine.tcp.counters.halfCloseTimeouts).toBe(1);
+  });
+
+  test('is not put off by keep-alive', () => {
+    const c = new TcpContext({ limits: { halfClose_ms: 30_000 } }).establish();
+    c.engine.setKeepAlive(c.conn, 20_000, 60_000);
+    c.engine.shutdown(c.conn);
+    c.run();
+    c.peer.inject();
+    c.pass(30_000);
+    expect(c.events()).toEqual(['close 3']);
   });
 });
 

@@ -1,17 +1,24 @@
 /** Ends of connections: the program's CLOSE and ABORT (RFC 9293 3.10.4, 3.10.5), and giving blocks back. */
 import { queueClear } from '../memory/byte-queue.ts';
-import { FLAG, STATE, TCB } from './block.ts';
+import { COLD, FLAG, FLAG2, STATE, TCB } from './block.ts';
+import { coldOf, coldWord } from './cold.ts';
+import { paceEnd } from './congestion/pacing.ts';
 import { EVENT_CLOSE, eventPush } from './events.ts';
+import { fastOpenEnded } from './fast-open.ts';
 import { LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { CLOSED_ABORTED, CLOSED_CLEAN } from './reasons.ts';
 import { reassemblyClear } from './reassembly.ts';
-import { sackClear } from './sack.ts';
+import { memoryForget } from './reclaim.ts';
+import { recordsClear } from './records.ts';
+import { SOURCE_CONNECTIONS } from './sources.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitEnter } from './time-wait.ts';
 import { keepStart } from './timers.ts';
+import { urgentForget } from './urgent.ts';
 
-const { STATE: ST, FLAGS, HASH, SNDQ, RCVQ, IFACE, OOO, SNDQ_LENGTH, RCVQ_LENGTH } = TCB;
+const { STATE: ST, FLAGS, FLAGS2, HASH, LISTENER, SNDQ, RCVQ, IFACE, OOO, SNDQ_LENGTH, RCVQ_LENGTH } = TCB;
 const { LISTED, MINI, FIN_QUEUED, DETACHED, RTX, PERSIST, DELACK, KEEP, PROBE } = FLAG;
+const { LINGER } = FLAG2;
 
 /** Gives a block back to its pool; one that is still on an output list follows when it is popped. */
 export function blockRelease(tcp: Tcp, t: number): void {
@@ -28,11 +35,15 @@ export function blockRelease(tcp: Tcp, t: number): void {
 /** Takes a connection out of the protocol: no timer, not found by packets, nothing left to send. */
 function detachFromWire(tcp: Tcp, t: number): void {
   const m = tcp.m;
+  urgentForget(tcp, t);
+  if (m[t + LISTENER] !== 0) tcp.sources?.remove(t, SOURCE_CONNECTIONS);
   tcp.wheel.disarm(t);
+  paceEnd(tcp, t);
   m[t + FLAGS] &= ~(RTX | PERSIST | DELACK | KEEP | PROBE);
   queueClear(tcp.chunks, t + SNDQ);
-  sackClear(tcp, t);
+  recordsClear(tcp, t);
   reassemblyClear(tcp, t);
+  memoryForget(tcp, t);
   m[t + ST] = STATE.CLOSED;
 }
 
@@ -40,6 +51,7 @@ function detachFromWire(tcp: Tcp, t: number): void {
 export function tcpDestroy(tcp: Tcp, t: number, reason: number): void {
   const m = tcp.m;
   if (m[t + ST] === STATE.CLOSED) return;
+  fastOpenEnded(tcp, t, reason);
   tcp.table.remove(m[t + HASH], t);
   detachFromWire(tcp, t);
   queueClear(tcp.chunks, t + RCVQ);
@@ -104,9 +116,30 @@ export function tcpClose(tcp: Tcp, t: number): void {
     tcpAbort(tcp, t);
     return;
   }
+  const lingers = (m[t + FLAGS2] & LINGER) !== 0;
+  const linger_ms = lingers ? coldWord(tcp, t, COLD.LINGER) : 0;
+  if (lingers && linger_ms === 0) {
+    tcpAbort(tcp, t);
+    return;
+  }
   m[t + FLAGS] |= DETACHED;
   tcpShutdown(tcp, t);
   if (m[t + ST] === STATE.FIN_WAIT_2) keepStart(tcp, t, tcp.limits.finWait2_ms);
+  else if (lingers && m[t + ST] !== STATE.CLOSED) keepStart(tcp, t, linger_ms);
+}
+
+/**
+ * How long `tcpClose` lets what is queued and the FIN be on their way before it resets the connection (SO_LINGER):
+ * ms, 0: not at all; negative: as long as it takes.
+ */
+export function tcpLinger(tcp: Tcp, t: number, linger_ms: number): void {
+  const m = tcp.m;
+  if (linger_ms < 0) {
+    m[t + FLAGS2] &= ~LINGER;
+    return;
+  }
+  m[coldOf(tcp, t) + COLD.LINGER] = linger_ms;
+  m[t + FLAGS2] |= LINGER;
 }
 
 /** The program won't read what a finished connection left. */

@@ -21,3 +21,10 @@ export function coldOf(tcp: Tcp, t: number): number {
   }
   return cold;
 }
+
+/** A word of a full block's cold block; 0 without one. */
+export function coldWord(tcp: Tcp, t: number, word: number): number {
+  const m = tcp.m;
+  if ((m[t + FLAGS2] & COLD_USED) === 0) return 0;
+  return m[tcp.coldBase + BlockPool.slot(m[t + HANDLE]) * WORDS + word];
+}

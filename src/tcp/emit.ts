@@ -39,6 +39,7 @@ export function writeTimestamps(tcp: Tcp, t: number, at: number): number {
  * @param window As it goes on the wire.
  * @param sum Unfolded sum of options and payload; not looked at when the device fills in checksums.
  * @param split Payload bytes of a segment when the frame is a super-segment, else 0.
+ * @param tos DSCP and ECN of the IP header.
  */
 export function emit(
   tcp: Tcp,
@@ -53,6 +54,7 @@ export function emit(
   length: number,
   sum: number,
   split: number,
+  tos: number,
 ): void {
   const m = tcp.m;
   const view = tcp.view;
@@ -100,7 +102,18 @@ export function emit(
   }
 
   if (v6) {
-    ipWriteHeader6(tcp.ip, iface, m[t + NEIGHBOUR], at, m, t + LADDR6, t + RADDR6, l4Length, 0, PROTOCOL_TCP);
+    ipWriteHeader6(
+      tcp.ip,
+      iface,
+      m[t + NEIGHBOUR],
+      at,
+      m,
+      t + LADDR6,
+      t + RADDR6,
+      l4Length,
+      tos,
+      PROTOCOL_TCP,
+    );
   } else {
     ipWriteHeader4(
       tcp.ip,
@@ -110,7 +123,7 @@ export function emit(
       m[t + LADDR],
       m[t + RADDR],
       l4Length,
-      0,
+      tos,
       PROTOCOL_TCP,
     );
   }

@@ -22,6 +22,8 @@ export const EVENT_RESUME = 6;
 export const EVENT_CLOSE = 7;
 /** The gap before out-of-order data may have closed. AT is RCV.NXT when that was seen. */
 export const EVENT_REASSEMBLE = 8;
+/** The peer's urgent pointer is new, or moved on. AT is its distance from RCV.NXT when that was seen. */
+export const EVENT_URGENT = 9;
 
 const CLOSE = EVENT_CLOSE;
 const WORDS = EVENT_WORDS;

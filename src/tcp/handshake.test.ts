@@ -7,7 +7,7 @@ describe('passive open', () => {
     const c = new TcpContext().listen();
     c.peer.inject({ flags: 'S', options: MODERN });
     const synAck = c.peer.expect({ flags: 'S.', seq: 0, ack: 1, window: 65_535, length: 0 });
-    expect(synAck.options).toMatchObject({ mss: 1460, sackPermitted: true, windowScale: 5 });
+    expect(synAck.options).toMatchObject({ mss: 1460, sackPermitted: true, windowScale: 9 });
     // RFC 7323 3.2: the SYN-ACK echoes the SYN's TSval.
     expect(synAck.options.timestamps?.echo).toBe(10_000);
     expect(c.events()).toEqual([]);
@@ -18,7 +18,7 @@ describe('passive open', () => {
     expect(c.info).toMatchObject({
       mss: 1448,
       sndWindowScale: 7,
-      rcvWindowScale: 5,
+      rcvWindowScale: 9,
       timestamps: true,
       sack: true,
     });
@@ -67,14 +67,14 @@ describe('passive open', () => {
     c.peer.expect({ flags: 'S', window: 65_535 });
     c.peer.inject({ flags: 'S.', window: 1000, options: { windowScale: 3 } });
     expect(c.info.sndWnd).toBe(1000);
-    // Ours is 2^5 units: 1 MiB of buffer.
-    c.peer.expect({ flags: '.', window: (1 << 20) >> 5 });
+    // Ours is 2^9 units, for up to 32 MiB; the buffer starts at 64 KiB.
+    c.peer.expect({ flags: '.', window: 65_536 >> 9 });
     c.peer.inject({ window: 1000 });
     expect(c.info.sndWnd).toBe(8000);
   });
 
   test('the SYN-ACK is repeated after 1, 2, 4 s …, then the half-open connection is forgotten', () => {
-    const c = new TcpContext({ limits: { synRetries: 3 } }).listen();
+    const c = new TcpContext({ limits: { synAckRetries: 3 } }).listen();
     c.peer.inject({ flags: 'S' });
     c.pass(60_000);
     expect(c.peer.take().map((s) => [s.flags, s.at])).toEqual([
@@ -95,6 +95,60 @@ describe('passive open', () => {
     c.peer.inject({ flags: 'S', seq: 0 });
     c.peer.expect({ flags: 'S.', seq: 0, ack: 1 });
     expect(c.engine.tcp.minis.inUse).toBe(2);
+  });
+
+  test('a repeated SYN’s timestamp is what the next SYN-ACK echoes (RFC 7323 4.3)', () => {
+    const c = new TcpContext().listen();
+    c.peer.inject({ flags: 'S', options: MODERN });
+    c.peer.expect({ flags: 'S.' });
+    c.pass(900);
+    c.peer.inject({ flags: 'S', seq: 0, options: MODERN });
+    expect(c.peer.expect({ flags: 'S.' }).options.timestamps?.echo).toBe(10_900);
+  });
+
+  test('another SYN in the window takes a half-open connection back to LISTEN (RFC 9293 3.10.7.4)', () => {
+    const c = new TcpContext().listen();
+    c.peer.inject({ flags: 'S' });
+    c.peer.take();
+    c.peer.inject({ flags: 'S', seq: 500 });
+    c.peer.expectNothing();
+    expect(c.engine.tcp.minis.inUse).toBe(1);
+    c.peer.inject({ flags: 'S', seq: 500 });
+    c.peer.expect({ flags: 'S.', ack: 501 });
+    // Out of the window it is challenged, and the peer's RST to that would end it.
+    c.peer.inject({ flags: 'S', seq: 200_000 });
+    c.peer.expect({ flags: '.', ack: 501 });
+    expect(c.engine.tcp.minis.inUse).toBe(2);
+  });
+
+  test('SYN with FIN is a SYN; the FIN can come again', () => {
+    const c = new TcpContext().listen();
+    c.peer.inject({ flags: 'SF' });
+    c.peer.expect({ flags: 'S.', ack: 1 });
+    c.peer.inject({ flags: 'F.', seq: 1 });
+    expect(c.events()).toEqual(['open', 'end']);
+  });
+
+  test('after a lost SYN-ACK 3 s pass before data is repeated (RFC 6298 5.7)', () => {
+    for (const [options, rto] of [
+      [{ mss: 1000 }, 3000],
+      // An RTT by the timestamps tells better.
+      [{ mss: 1000, timestamps: { value: 1, echo: 0 } }, 200],
+    ] as const) {
+      const c = new TcpContext().listen();
+      c.peer.inject({ flags: 'S', options });
+      c.pass(1000);
+      expect(c.peer.take().length).toBe(2);
+      c.pass(10);
+      c.peer.inject();
+      expect(c.info.rto_ms).toBe(rto);
+      c.write(100);
+      c.peer.expect({ seq: 1, length: 100 });
+      c.pass(rto - 1);
+      c.peer.expectNothing();
+      c.pass(1);
+      c.peer.expect({ seq: 1, length: 100 });
+    }
   });
 
   test('data on the handshake’s last ACK is delivered', () => {
@@ -214,11 +268,35 @@ describe('passive open', () => {
   });
 });
 
+test('timestamps’ offsets tell nothing of the first sequence number, nor of each other', () => {
+  // Both were made of one hash once: who saw them could compute the key.
+  const c = new TcpContext().listen();
+  const offsets = new Set<number>();
+  const differences = new Set<number>();
+  for (let port = 6000; port < 6020; port++) {
+    const peer = c.addPeer(port);
+    peer.inject({ flags: 'S', options: MODERN });
+    const offset = (peer.expect().options.timestamps!.value - c.now) | 0;
+    const hash = (peer.irs - 250 * c.now) | 0;
+    offsets.add(offset);
+    differences.add(Math.imul(offset, inverse(0x9e3779b1)) ^ hash);
+  }
+  expect(offsets.size).toBe(20);
+  expect(differences.size).toBe(20);
+});
+
+/** Of an odd number, modulo 2^32. */
+function inverse(n: number): number {
+  let x = n;
+  for (let i = 0; i < 5; i++) x = Math.imul(x, 2 - Math.imul(n, x));
+  return x;
+}
+
 describe('active open', () => {
   test('SYN, SYN-ACK, ACK', () => {
     const c = new TcpContext().connect();
     const syn = c.peer.expect({ flags: 'S', seq: 0, ack: 0, window: 65_535 });
-    expect(syn.options).toMatchObject({ mss: 1460, sackPermitted: true, windowScale: 5 });
+    expect(syn.options).toMatchObject({ mss: 1460, sackPermitted: true, windowScale: 9 });
     expect(c.state).toBe('SYN-SENT');
     c.pass(30);
     c.peer.inject({ flags: 'S.', options: MODERN });
@@ -237,6 +315,40 @@ describe('active open', () => {
     ]);
     expect(c.events()).toEqual(['close 3']);
     expect(c.engine.tcp.blocks.inUse).toBe(0);
+  });
+
+  test('an attempt lasts for 3 minutes and more (RFC 9293 3.8.3, MUST-23), or the user timeout if one is set', () => {
+    const c = new TcpContext().connect();
+    c.pass(180_000);
+    expect(c.events()).toEqual([]);
+    c.pass(120_000);
+    expect(c.events()).toEqual(['close 3']);
+    const d = new TcpContext().connect();
+    d.engine.setUserTimeout(d.conn, 5000);
+    d.pass(10_000);
+    expect(d.events()).toEqual(['close 3']);
+  });
+
+  test('after a lost SYN the RTO is 3 s, or by the echoed timestamp', () => {
+    for (const [options, rto] of [
+      [{ mss: 1000 }, 3000],
+      [{ mss: 1000, timestamps: { value: 1, echo: 0 } }, 200],
+    ] as const) {
+      const c = new TcpContext().connect();
+      c.pass(1000);
+      c.peer.take();
+      c.pass(20);
+      c.peer.inject({ flags: 'S.', options });
+      expect(c.info).toMatchObject({ rto_ms: rto, rtt_ms: rto === 200 ? 20 : 0 });
+    }
+  });
+
+  test('data and FIN on the SYN-ACK are taken', () => {
+    const c = new TcpContext().connect();
+    c.peer.take();
+    c.peer.inject({ flags: 'SFP.', length: 20 });
+    expect(c.events()).toEqual(['open', 'data 20', 'end']);
+    c.peer.expect({ flags: '.', ack: 22 });
   });
 
   test('refused by RST with the right ACK, and by no other', () => {

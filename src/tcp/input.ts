@@ -12,22 +12,35 @@ import {
 } from '../wire/tcp.ts';
 import { acceptAck } from './acks.ts';
 import { synReceivedAck, synSentInput } from './active-open.ts';
-import { FLAG, STATE, TCB } from './block.ts';
+import { FLAG, PATH_FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish, tcpReset } from './close.ts';
+import { ecnSynAckAgain } from './ecn.ts';
 import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
+import { listenerFind } from './listen.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
-import { listenInput, synReceivedInput } from './passive-open.ts';
+import { cookieInput, listenInput, synReceivedInput } from './passive-open.ts';
+import { pathInput, pathInputDone } from './path.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import { reassemblyAdd, reassemblyClear } from './reassembly.ts';
-import { challengeMini, resetFor, sendBareAck } from './reply.ts';
+import { receiveAdmit } from './receive.ts';
+import { receiveRtt } from './receive-window.ts';
+import { challengeMini, resetFor, sendBareAck, sendFinAck, sendReset } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
-import { TIME_WAIT_ACK, TIME_WAIT_DROP, timeWaitSegment } from './time-wait.ts';
+import {
+  TIME_WAIT_ACK,
+  TIME_WAIT_DROP,
+  TIME_WAIT_RESET,
+  timeWaitRemove,
+  timeWaitSegment,
+} from './time-wait.ts';
+import { urgentInput } from './urgent.ts';
 
 const {
   STATE: ST,
   FLAGS,
+  PATH,
   RCV_NXT,
   RCV_ADV,
   TS_RECENT,
@@ -37,10 +50,11 @@ const {
   ACK_OWED,
   MSS,
   QUICK_ACKS,
-  RCVQ_LENGTH,
 } = TCB;
 const { DSACK_START, DSACK_END, RCV_AT, BYTES_IN, FIN_AHEAD, FIN_AHEAD_SEQ, LISTENER, CHALLENGE_AT } = TCB;
-const { TS, ACK_NOW, ACK_DELAYED, MINI, DETACHED, FIN_RECEIVED } = FLAG;
+const PATH_ANY = PATH_FLAG.ANY;
+const { IRS } = TCB;
+const { TS, ACK_NOW, ACK_DELAYED, PROBE, MINI, DETACHED, FIN_RECEIVED } = FLAG;
 const {
   SYN_SENT,
   SYN_RECEIVED,
@@ -56,6 +70,10 @@ const {
 const [F_FIN, F_SYN, F_RST, F_ACK, F_URG] = [FIN, SYN, RST, ACK, URG];
 const [E_DATA, E_END, E_REASSEMBLE] = [EVENT_DATA, EVENT_END, EVENT_REASSEMBLE];
 const L_ACK = LIST_ACK;
+
+/** A peer that sent nothing for this long, ms, had its window reduced; so many of its segments get an ACK each. */
+const SILENT_MS = 1000;
+const QUICK_ACKS_AFTER_IDLE = 8;
 
 /** Handles the TCP segment of `tcp.ip.packet`. */
 export function tcpInput(tcp: Tcp): void {
@@ -74,10 +92,11 @@ export function tcpInput(tcp: Tcp): void {
   }
   const t = flowLookup(tcp, p, s.ports, packetHash(tcp, p, s.ports));
   if (t !== 0 && (tcp.m[t + FLAGS] & MINI) === 0) {
-    if (tcp.m[t + ST] === SYN_SENT) synSentInput(tcp, t, s);
-    else synchronizedInput(tcp, t, s);
+    if (tcp.m[t + ST] !== SYN_SENT) synchronizedInput(tcp, t, s);
+    else if (!synFinDropped(tcp, s)) synSentInput(tcp, t, s);
     return;
   }
+  if (synFinDropped(tcp, s)) return;
   if (p.src3 === p.dst3 && p.src0 === p.dst0 && p.src1 === p.dst1 && p.src2 === p.dst2) {
     tcp.counters.land++;
     return;
@@ -93,7 +112,10 @@ export function tcpInput(tcp: Tcp): void {
   if (tcp.m[t + ST] === TIME_WAIT) {
     const verdict = timeWaitSegment(tcp, t, s);
     if (verdict === TIME_WAIT_ACK) challengeMini(tcp, t);
-    else if (verdict !== TIME_WAIT_DROP) {
+    else if (verdict === TIME_WAIT_RESET) {
+      sendReset(tcp, t);
+      timeWaitRemove(tcp, t);
+    } else if (verdict !== TIME_WAIT_DROP) {
       tcp.reusing = 1;
       unknownInput(tcp, s);
       tcp.reusing = 0;
@@ -104,6 +126,13 @@ export function tcpInput(tcp: Tcp): void {
   if (full !== 0) synchronizedInput(tcp, full, s);
 }
 
+/** RFC 9293 opens connections by SYN with FIN; some would rather not. */
+function synFinDropped(tcp: Tcp, s: Segment): boolean {
+  if ((s.flags & (F_SYN | F_FIN)) !== (F_SYN | F_FIN) || !tcp.limits.dropSynFin) return false;
+  tcp.counters.synFinDropped++;
+  return true;
+}
+
 function checksumMatches(tcp: Tcp, at: number, length: number, pseudoSum: number): boolean {
   let sum = pseudoSum + tcp.arena.kernels.sum(at, length);
   sum = (sum & 0xffff) + (sum >>> 16);
@@ -112,8 +141,22 @@ function checksumMatches(tcp: Tcp, at: number, length: number, pseudoSum: number
 }
 
 function unknownInput(tcp: Tcp, s: Segment): void {
-  if ((s.flags & (F_SYN | F_ACK | F_RST)) === F_SYN && listenInput(tcp, s)) return;
+  const special = s.flags & (F_SYN | F_ACK | F_RST);
+  if (special === F_SYN && listenInput(tcp, s)) return;
+  // RFC 9293 3.10.7.2: a listener takes SYNs, answers ACKs by RST, and drops the rest.
+  const ignored = special === 0 || (special === (F_SYN | F_ACK) && tcp.limits.bsdAnswers);
+  if (ignored && listenerFind(tcp, tcp.ip.packet, s.ports & 0xffff) !== null) {
+    tcp.counters.listenIgnored++;
+    return;
+  }
+  if (special === F_ACK) {
+    const t = cookieInput(tcp, s);
+    if (t > 0) synchronizedInput(tcp, t, s);
+    if (t !== 0) return;
+  }
   tcp.counters.noConnection++;
+  // What is addressed to others is no business of ours where no listener takes it.
+  if (tcp.ip.packet.foreign !== 0 && listenerFind(tcp, tcp.ip.packet, s.ports & 0xffff) === null) return;
   resetFor(tcp, tcp.ip.packet, s);
 }
 
@@ -142,10 +185,19 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       return;
     }
     if ((special & F_SYN) !== 0) {
+      if (synFinDropped(tcp, s)) return;
+      if (tcp.limits.blindSyn && synInWindow(tcp, t, s)) {
+        // RFC 793 3.9: "If the SYN is in the window it is an error, send a reset".
+        tcpReset(tcp, t, CLOSED_RESET);
+        return;
+      }
       // RFC 5961 4: a SYN never resets; the peer's own RST in answer to the ACK does. Simultaneous open's SYN
       // that was answered already comes here too, and an ACK is what it needs.
       tcp.counters.outOfWindow++;
+      // The SYN that Fast Open answered, again: the answer was lost.
+      if (m[t + ST] === SYN_RECEIVED && s.seq === m[t + IRS]) m[t + FLAGS] |= PROBE;
       challengeOrAck(tcp, t);
+      ecnSynAckAgain(tcp, t, s);
       if (m[t + ST] !== SYN_RECEIVED || (special & F_ACK) === 0) return;
       // The SYN-ACK of a simultaneous open: its SYN is old, its ACK is news.
       s.seq = (s.seq + 1) | 0;
@@ -159,14 +211,28 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
   if (offset !== 0 || s.length > ((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0)) {
     if (!trim(tcp, t, s, offset)) return;
   }
+  // A peer that was silent starts from a small window (RFC 5681 4.1): as at the start, it gets its ACKs at once.
+  if (((tcp.nowMs - m[t + RCV_AT]) | 0) > SILENT_MS) m[t + QUICK_ACKS] = QUICK_ACKS_AFTER_IDLE;
   m[t + RCV_AT] = tcp.nowMs;
 
-  if (m[t + ST] === SYN_RECEIVED && !synReceivedAck(tcp, t, s)) return;
-  if (!acceptAck(tcp, t, s)) return;
+  if (m[t + ST] === SYN_RECEIVED) {
+    if (!synReceivedAck(tcp, t, s)) return;
+    if (m[t + OOO] !== 0) {
+      // What the peer's SYN carried in a simultaneous open.
+      eventPush(tcp, t, E_REASSEMBLE, m[t + RCV_NXT], 0);
+      m[t + FLAGS] |= ACK_DELAYED;
+      listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
+    }
+  }
+  const path = m[t + PATH] & PATH_ANY;
+  if (path !== 0) pathInput(tcp, t, s);
+  const accepted = acceptAck(tcp, t, s);
+  if (path !== 0) pathInputDone(tcp, t);
+  if (!accepted) return;
   // Only now (RFC 7323 5.3, R2 before R3): a stranger's guess must not shut out what the peer sends.
   if ((flags & TS) !== 0 && ((seq - m[t + LAST_ACK]) | 0) <= 0) m[t + TS_RECENT] = s.tsVal;
 
-  if ((s.flags & F_URG) !== 0) tcp.counters.urgent++;
+  if ((s.flags & F_URG) !== 0) urgentInput(tcp, t);
   if (s.length > 0) receiveData(tcp, t, s);
   if ((s.flags & F_FIN) !== 0 && m[t + ST] !== CLOSED) finInput(tcp, t, s);
 }
@@ -179,11 +245,12 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
   const window = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
   const fin = (s.flags & F_FIN) !== 0 ? 1 : 0;
   const end = offset + s.length + fin;
-  if (end < 0 || offset > window || (end === 0 && s.length + fin > 0)) {
+  if (end < 0 || offset > window) {
     tcp.counters.outOfWindow++;
-    if (end <= 0 && s.length > 0) {
+    if (end < 0 && s.length > 0) {
       tcp.counters.duplicate++;
-      m[t + DSACK_START] = s.seq;
+      // Duplicates that follow each other in a batch are one report.
+      if (m[t + DSACK_START] === m[t + DSACK_END] || m[t + DSACK_END] !== s.seq) m[t + DSACK_START] = s.seq;
       m[t + DSACK_END] = (s.seq + s.length) | 0;
       // The peer didn't get our ACK: it shall have it now.
       ackNow(tcp, t);
@@ -191,14 +258,18 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
     return false;
   }
   if (offset < 0) {
-    // Part of it is new.
+    // Part of it is new; or nothing is but what it acknowledges, which counts as in all other stacks: what a peer
+    // sends again, FIN above all, carries its latest ACK.
     tcp.counters.duplicate++;
-    m[t + DSACK_START] = s.seq;
-    m[t + DSACK_END] = m[t + RCV_NXT];
+    if (s.length > 0) {
+      m[t + DSACK_START] = s.seq;
+      m[t + DSACK_END] = end <= 0 ? (s.seq + s.length) | 0 : m[t + RCV_NXT];
+    }
     s.seq = m[t + RCV_NXT];
     s.dataAt -= offset;
     s.length += offset;
     if (s.length < 0) s.length = 0;
+    if (end <= 0) s.flags &= ~F_FIN;
     ackNow(tcp, t);
   }
   const room = (m[t + RCV_ADV] - s.seq) | 0;
@@ -211,18 +282,26 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
   return true;
 }
 
+function synInWindow(tcp: Tcp, t: number, s: Segment): boolean {
+  const m = tcp.m;
+  if (m[t + ST] < ESTABLISHED) return false;
+  return ((s.seq - m[t + RCV_NXT]) | 0) >= 0 && ((s.seq - m[t + RCV_ADV]) | 0) < 0;
+}
+
 /** RFC 9293 3.10.7.4 with RFC 5961 3. */
 function resetInput(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   tcp.counters.resetsIn++;
-  if (s.seq === m[t + RCV_NXT]) {
+  const offset = (s.seq - m[t + RCV_NXT]) | 0;
+  const within = offset > 0 && ((s.seq - m[t + RCV_ADV]) | 0) < 0;
+  if (offset === 0 || (within && tcp.limits.blindReset)) {
     const refused = m[t + ST] === SYN_RECEIVED && m[t + LISTENER] === 0;
     tcpDestroy(tcp, t, refused ? CLOSED_REFUSED : CLOSED_RESET);
     return;
   }
-  const offset = (s.seq - m[t + RCV_NXT]) | 0;
-  if (offset > 0 && ((s.seq - m[t + RCV_ADV]) | 0) < 0) challengeOrAck(tcp, t);
-  else tcp.counters.outOfWindow++;
+  if (!within) tcp.counters.outOfWindow++;
+  else if (m[t + ST] !== SYN_RECEIVED) challengeOrAck(tcp, t);
+  else if (mayChallenge(tcp, t)) sendBareAck(tcp, t);
 }
 
 export function ackNow(tcp: Tcp, t: number): void {
@@ -232,18 +311,22 @@ export function ackNow(tcp: Tcp, t: number): void {
 
 /** An ACK for something suspicious, rarely enough that two ends can't make each other talk. */
 function challengeOrAck(tcp: Tcp, t: number): void {
+  if (mayChallenge(tcp, t)) ackNow(tcp, t);
+}
+
+function mayChallenge(tcp: Tcp, t: number): boolean {
   const m = tcp.m;
   if (((tcp.nowMs - m[t + CHALLENGE_AT]) | 0) < CHALLENGE_INTERVAL) {
     tcp.counters.challengeAcksLimited++;
-    return;
+    return false;
   }
   tcp.counters.challengeAcks++;
   m[t + CHALLENGE_AT] = tcp.nowMs;
-  ackNow(tcp, t);
+  return true;
 }
 
 /** New data within the window. */
-function receiveData(tcp: Tcp, t: number, s: Segment): void {
+export function receiveData(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   const state = m[t + ST];
   if ((m[t + FLAGS] & (DETACHED | FIN_RECEIVED)) !== 0) {
@@ -252,21 +335,19 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
     tcpReset(tcp, t, CLOSED_RESET);
     return;
   }
-  if (state < ESTABLISHED || state > FIN_WAIT_2) return;
-  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves. Who has
-  // left some already may not take the last quarter: others must be able to send, and to read as they go.
-  const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
-  const spare = tcp.chunks.free - tcp.chunksPromised - need;
-  if (spare < tcp.chunks.count >> 2 && (spare < 0 || m[t + RCVQ_LENGTH] > 0)) {
-    tcp.counters.receiveNoMemory++;
-    s.flags &= ~F_FIN;
-    ackNow(tcp, t);
-    return;
-  }
+  // SYN-RECEIVED: that of a SYN with a Fast Open cookie.
+  if (state < SYN_RECEIVED || state > FIN_WAIT_2) return;
   if (s.seq !== m[t + RCV_NXT]) {
     tcp.counters.outOfOrder++;
     if (!reassemblyAdd(tcp, t, s.seq, s.dataAt, s.length)) s.flags &= ~F_FIN;
     // RFC 5681 4.2: at once, so that the sender learns of the gap.
+    ackNow(tcp, t);
+    return;
+  }
+  // Kept in its frame until the program has seen it; promised a chunk for what the program leaves.
+  const need = 1 + ((s.length / tcp.chunks.dataBytes + 1) | 0);
+  if (tcp.chunks.free - tcp.chunksPromised - need < tcp.chunks.count >> 2 && !receiveAdmit(tcp, t, need)) {
+    s.flags &= ~F_FIN;
     ackNow(tcp, t);
     return;
   }
@@ -281,10 +362,16 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
     ackNow(tcp, t);
     return;
   }
-  // RFC 9293 3.8.6.3: at least every second full segment, quickly at the start.
+  // RFC 9293 3.8.6.3: at least every second full segment, quickly at the start. Full is what the peer sends, which
+  // may be less than our MSS; and one that can't send another within its window waits for us.
   m[t + ACK_OWED] += s.length;
-  if (m[t + ACK_OWED] >= 2 * m[t + MSS] || m[t + QUICK_ACKS] > 0) {
-    if (m[t + QUICK_ACKS] > 0) m[t + QUICK_ACKS]--;
+  if (m[t + ACK_OWED] > m[t + MSS] || m[t + QUICK_ACKS] > 0) {
+    // Quick ACKs don't run out while a FIN waits for what goes before it: so only here it must be thought of.
+    if (m[t + FIN_AHEAD] !== 0) eventPush(tcp, t, E_REASSEMBLE, m[t + RCV_NXT], 0);
+    else if (m[t + QUICK_ACKS] > 0) m[t + QUICK_ACKS]--;
+    m[t + FLAGS] |= ACK_NOW;
+    if (s.hasTimestamp !== 0 && m[t + ACK_OWED] > m[t + MSS]) receiveRtt(tcp, t, s);
+  } else if (((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) < m[t + MSS]) {
     m[t + FLAGS] |= ACK_NOW;
   } else {
     m[t + FLAGS] |= ACK_DELAYED;
@@ -292,7 +379,7 @@ function receiveData(tcp: Tcp, t: number, s: Segment): void {
   listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
 }
 
-function finInput(tcp: Tcp, t: number, s: Segment): void {
+export function finInput(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   const at = (s.seq + s.length) | 0;
   if (at === m[t + RCV_NXT]) {
@@ -303,6 +390,7 @@ function finInput(tcp: Tcp, t: number, s: Segment): void {
   if (((at - m[t + RCV_NXT]) | 0) > 0 && (m[t + FLAGS] & FIN_RECEIVED) === 0) {
     m[t + FIN_AHEAD] = 1;
     m[t + FIN_AHEAD_SEQ] = at;
+    if (m[t + QUICK_ACKS] === 0) m[t + QUICK_ACKS] = 1;
     // A gap, also when the segment was nothing but FIN (RFC 5681 4.2).
     ackNow(tcp, t);
   }
@@ -326,10 +414,14 @@ export function finReceived(tcp: Tcp, t: number): void {
       return;
     case FIN_WAIT_1:
       m[t + ST] = CLOSING;
+      if (tcp.limits.bsdAnswers) {
+        m[t + FLAGS] &= ~ACK_NOW;
+        sendFinAck(tcp, t, true);
+      }
       return;
     case FIN_WAIT_2:
       // Its ACK can't wait for the output list: the block goes.
-      sendBareAck(tcp, t);
+      sendFinAck(tcp, t, false);
       tcpFinish(tcp, t, true);
       return;
     default:

@@ -1,8 +1,5 @@
-/** Keep-alive (RFC 9293 3.8.4), the user timeout (3.8.3), and what ICMP may do (RFC 5927). */
+/** Keep-alive (RFC 9293 3.8.4) and the user timeout (3.8.3). */
 import { describe, expect, test } from 'vitest';
-import { emitIcmp } from '../wire/icmp.ts';
-import { emitIpv4Packet } from '../wire/ipv4.ts';
-import { PROTOCOL_ICMP } from '../wire/protocols.ts';
 import { TcpContext } from './testing.ts';
 
 describe('keep-alive', () => {
@@ -48,6 +45,21 @@ describe('keep-alive', () => {
     c.pass(1);
     expect(c.events()).toEqual(['close 3']);
     expect(c.engine.tcp.wheel.armed).toBe(0);
+  });
+
+  test('has an interval and a count of the connection’s own, or the engine’s', () => {
+    for (const [limits, interval, count, probes] of [
+      [{}, 1000, 2, [60_000, 61_000]],
+      [{ keepAliveInterval_ms: 3000, keepAliveProbes: 3 }, 0, 0, [60_000, 63_000, 66_000]],
+      [{ keepAliveProbes: 1 }, 5000, 0, [60_000]],
+    ] as const) {
+      const c = new TcpContext({ limits }).establish();
+      c.engine.setKeepAlive(c.conn, 60_000, 10, 20);
+      c.engine.setKeepAlive(c.conn, 60_000, interval, count);
+      c.pass(75_000);
+      expect(c.peer.take().map((s) => s.at)).toEqual(probes);
+      expect(c.events()).toEqual(['close 3']);
+    }
   });
 
   test('can be asked for before the connection is open, and does nothing once it is over', () => {
@@ -108,60 +120,5 @@ describe('the user timeout', () => {
     }
     expect(c.events()).toEqual([]);
     expect(c.info.sendQueue).toBe(0);
-  });
-});
-
-describe('ICMP about our segments', () => {
-  /** An error that quotes a segment of ours with this sequence number, relative. */
-  const about = (c: TcpContext, code: number, seq: number, mtu = 0) => {
-    const header = c.wrap({ srcPort: 80, dstPort: 5000, seq: (c.peer.irs + seq) | 0 });
-    // The quoted packet went the other way.
-    const payload = emitIpv4Packet({
-      src: '10.0.0.1',
-      dst: '10.0.0.2',
-      protocol: 6,
-      payload: header.subarray(20, 40),
-    });
-    const icmp = emitIcmp({ kind: 'unreachable', code, mtu, payload });
-    c.packet(emitIpv4Packet({ src: '10.0.0.2', dst: '10.0.0.1', protocol: PROTOCOL_ICMP, payload: icmp }));
-    c.run();
-  };
-  const [HOST, PROTOCOL, PORT_UNREACHABLE, TOO_BIG] = [1, 2, 3, 4];
-
-  test('ends an attempt to connect when it is hard, and no established connection', () => {
-    const c = new TcpContext().connect();
-    c.peer.expect();
-    about(c, HOST, 0);
-    expect(c.state).toBe('SYN-SENT');
-    about(c, PORT_UNREACHABLE, 500);
-    expect(c.state).toBe('SYN-SENT');
-    about(c, PORT_UNREACHABLE, 0);
-    expect(c.events()).toEqual(['close 2']);
-    const d = new TcpContext().establish();
-    d.write(10);
-    for (const code of [HOST, PROTOCOL, PORT_UNREACHABLE]) about(d, code, 1);
-    expect(d.state).toBe('ESTABLISHED');
-    // But it says why, when the connection times out.
-    d.pass(200_000);
-    expect(d.events()).toEqual(['close 4']);
-  });
-
-  test('Packet Too Big makes segments smaller, if it quotes what is in flight (RFC 1191, RFC 5927 7)', () => {
-    const c = new TcpContext().establish({ mss: 1460 });
-    c.write(1460);
-    c.peer.expect({ length: 1460 });
-    about(c, TOO_BIG, 1461, 1000);
-    about(c, TOO_BIG, 0, 1000);
-    c.peer.expectNothing();
-    expect(c.info.pathMtu).toBe(1500);
-    about(c, TOO_BIG, 1, 1000);
-    expect(c.peer.take().map((s) => [s.seq, s.length])).toEqual([
-      [1, 960],
-      [961, 500],
-    ]);
-    // No congestion: the window stays (RFC 1191 6.5).
-    expect(c.info).toMatchObject({ pathMtu: 1000, mss: 960, ssthresh: 0x3fffffff });
-    about(c, TOO_BIG, 1, 68);
-    expect(c.info.pathMtu).toBe(1000);
   });
 });

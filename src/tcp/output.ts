@@ -6,14 +6,19 @@ import type { Interface } from '../ip/interface.ts';
 import { txSlot } from '../ip/output.ts';
 import { queueCopy, queueCopySum } from '../memory/byte-queue.ts';
 import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_PSH as PSH, FLAG_SYN as SYN } from '../wire/tcp.ts';
-import { tcpSynOptionsWrite } from '../wire/tcp-options.ts';
-import { FLAG, STATE, TCB } from './block.ts';
+import { TCP_OPTIONS_BYTES_MAX, tcpSynOptionsWrite } from '../wire/tcp-options.ts';
+import { accEcnOptionBytes, accEcnOptionWrite, accEcnSynAckOption } from './accecn.ts';
+import { COLD, FLAG, FLAG2, LOSS_FLAG, PATH_FLAG, PATH_SHIFT, STATE, TCB } from './block.ts';
 import { blockRelease, tcpDestroy } from './close.ts';
+import { coldOf } from './cold.ts';
 import { congestionRestart } from './congestion/control.ts';
+import { paceAllowance, paceSpend, paceWait, UNPACED } from './congestion/pacing.ts';
+import { ecnFlags, ecnHandshakeFlags, ecnSynAckFlags, ecnSynFlags } from './ecn.ts';
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
-import { ownMss, windowShift } from './handshake.ts';
+import { fastOpenData, fastOpenOption } from './fast-open.ts';
+import { ownMss } from './handshake.ts';
+import { softErrorSet } from './icmp-errors.ts';
 import {
-  LIST_ACK,
   LIST_CONTROL,
   LIST_DATA,
   LIST_UNRESOLVED,
@@ -23,14 +28,22 @@ import {
   type OutputLists,
   unresolvedDue,
 } from './lists.ts';
-import { nextHop } from './next-hop.ts';
+import { HOP_NO_ROUTE, nextHop } from './next-hop.ts';
+import { pathResent } from './path.ts';
+import { mtuProbeBytes, mtuProbeSent } from './plpmtud.ts';
+import { prrSent } from './prr.ts';
+import { rateAppLimited } from './rate.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks } from './reassembly.ts';
-import { inFlight, lostEdge } from './recovery.ts';
+import { windowToTell } from './receive-window.ts';
+import { RECORD } from './record-pool.ts';
+import { inFlight, lastRecordStart, recordResent, recordSent, recordToResend } from './records.ts';
+import { recoveryResent } from './recovery.ts';
 import { sendReset } from './reply.ts';
-import { sackHoleEnd, sackSkip } from './sack.ts';
 import type { Tcp } from './tcp.ts';
 import { persistStart, rtoBackedOff, rtxStart, timerBy } from './timers.ts';
+import { probeSent, probeWanted } from './tlp.ts';
+import { urgentAnnounce, urgentSending } from './urgent.ts';
 
 const {
   STATE: ST,
@@ -43,18 +56,31 @@ const {
   LAST_ACK,
   CWND,
   MSS,
-  RTT_SEQ,
-  RTT_AT,
+  SENT_AT,
   SNDQ_LENGTH,
-  RCVQ_LENGTH,
 } = TCB;
-const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, HIGH_RXT, LIMITED, IFACE, TS_OFFSET } = TCB;
-const { DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } = TCB;
-const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK } = FLAG;
-const { RECOVERY, LOSS, TIMING, MINI, PROBE } = FLAG;
-const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE, LAST_ACK: LAST_ACK_STATE } = STATE;
+const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, RECORDS, RECOVER, LIMITED, TS_OFFSET } =
+  TCB;
+const { PATH, FLAGS2, ISS, LISTENER, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT } = TCB;
+const { RETRANSMITS, TS_RECENT } = TCB;
+const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK, PTO } = FLAG;
+const { RECOVERY, LOSS, MINI, PROBE } = FLAG;
+const { ECN, ECN_ACCURATE, ECT, OPTION, HANDSHAKE, MTU, ANY } = PATH_FLAG;
+const ECT_SHIFT = PATH_SHIFT.ECT;
+/** The bit of ACE that stands where CWR does. */
+const ACE_CWR = 2 << PATH_SHIFT.ACE;
+const { PACED, FAST_OPEN, SAMPLED, TLP_DUE, REO } = FLAG2;
+/** A local copy: imported bindings aren't folded. */
+const NO_LIMIT = UNPACED;
+const { LOSS_FLAGS } = COLD;
+const { FRTO, FRTO_NEW, ANYWAY } = LOSS_FLAG;
+const { CLOSED, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FREE } = STATE;
 const [F_FIN, F_SYN, F_PSH, F_ACK] = [FIN, SYN, PSH, ACK];
+const { START, END } = RECORD;
 const HEADER = 20;
+const OPTIONS_MAX = TCP_OPTIONS_BYTES_MAX;
+/** AccECN's option with all its fields, padded. */
+const ACCECN_BYTES = 12;
 /** Bits of FLAGS that are set once window scaling is agreed: our own shift is never 0 with buffers past 64 KiB. */
 const SCALED = 0xff;
 
@@ -110,14 +136,16 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
   if (state === SYN_SENT && (m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
   const hop = nextHop(tcp, t);
   if (hop <= 0) {
-    if (hop < 0 && state === SYN_SENT) {
+    if (hop === HOP_NO_ROUTE && state === SYN_SENT) {
       tcpDestroy(tcp, t, CLOSED_UNREACHABLE);
       return DONE;
     }
+    // Three questions in a row are lost on a bad link, too: the attempt goes on for as long as its SYN may.
+    if (hop < 0) softErrorSet(m, t, CLOSED_UNREACHABLE);
     // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
     return UNRESOLVED;
   }
-  if (state >= ESTABLISHED) return transmitData(tcp, iface, t);
+  if (state >= ESTABLISHED || mayAnswerSyn(m, t, state)) return transmitData(tcp, iface, t);
   return transmitSyn(tcp, iface, t, state);
 }
 
@@ -133,7 +161,22 @@ function transmitReset(tcp: Tcp, iface: Interface, t: number, state: number): nu
   return DONE;
 }
 
-function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): number {
+/** A connection that Fast Open's cookie opened may send once its SYN-ACK is out (RFC 7413 4.2.2). */
+function mayAnswerSyn(m: Int32Array, t: number, state: number): boolean {
+  return (
+    state === SYN_RECEIVED &&
+    (m[t + FLAGS] & (MINI | PROBE)) === 0 &&
+    isFastOpen(m, t) &&
+    m[t + LISTENER] !== 0
+  );
+}
+
+function isFastOpen(m: Int32Array, t: number): boolean {
+  return (m[t + FLAGS] & MINI) === 0 && (m[t + FLAGS2] & FAST_OPEN) !== 0;
+}
+
+/** SYN or SYN-ACK, of any kind of block. */
+export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): number {
   const m = tcp.m;
   if ((m[t + FLAGS] & (MINI | PROBE)) === 0 && state === SYN_SENT) return DONE;
   const slot = txSlot(iface);
@@ -142,115 +185,92 @@ function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number): numb
   const passive = state === SYN_RECEIVED;
   const at = segmentAt(tcp, iface, t, slot) + HEADER;
   // The first SYN offers all we can; an answer only what the peer offered.
-  const scale = passive ? ((flags & SCALED) !== 0 ? (flags >> 4) & 15 : -1) : windowShift(m[t + RCV_BUF]);
-  const optionBytes = tcpSynOptionsWrite(
+  const { limits } = tcp;
+  const scale = (passive && (flags & SCALED) === 0) || !limits.windowScale ? -1 : (flags >> 4) & 15;
+  const ecn = passive ? ecnSynAckFlags(m, t) : ecnSynFlags(m, t);
+  let optionBytes = tcpSynOptionsWrite(
     tcp.view,
     at,
     ownMss(tcp, t),
     scale,
-    !passive || (flags & SACK) !== 0,
-    !passive || (flags & TS) !== 0,
+    passive ? (flags & SACK) !== 0 : limits.sack,
+    passive ? (flags & TS) !== 0 : limits.timestamps,
     (tcp.nowMs + m[t + TS_OFFSET]) | 0,
     passive ? m[t + TS_RECENT] : 0,
   );
+  let length = 0;
+  let dataSum = 0;
+  const fastOpen = isFastOpen(m, t);
+  if (fastOpen || tcp.fastOpen.answering) {
+    optionBytes += fastOpenOption(tcp, t, at + optionBytes);
+    length = passive ? 0 : fastOpenData(tcp, t, optionBytes);
+    if (length > 0) dataSum = queueCopySum(tcp.chunks, t + SNDQ, 0, length, at + optionBytes);
+  }
+  if (passive && (m[t + PATH] & OPTION) !== 0 && optionBytes <= OPTIONS_MAX - ACCECN_BYTES) {
+    optionBytes += accEcnSynAckOption(tcp.view, at + optionBytes);
+  }
   const window = passive ? (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0 : m[t + RCV_BUF];
   emit(
     tcp,
     iface,
     t,
     slot,
-    m[t + SND_UNA],
+    (flags & MINI) !== 0 ? m[t + SND_UNA] : m[t + ISS],
     passive ? m[t + RCV_NXT] : 0,
-    passive ? F_SYN | F_ACK : F_SYN,
+    passive ? F_SYN | F_ACK | ecn : F_SYN | ecn,
     window < 0xffff ? window : 0xffff,
     optionBytes,
+    length,
+    tcp.arena.kernels.sum(at, optionBytes) + dataSum,
     0,
-    tcp.arena.kernels.sum(at, optionBytes),
     0,
   );
   m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
-  if (state === SYN_SENT && m[t + BACKOFF] === 0) {
-    m[t + FLAGS] |= TIMING;
-    m[t + RTT_SEQ] = m[t + SND_NXT];
-    m[t + RTT_AT] = tcp.nowUs;
+  const opened = fastOpen && passive && m[t + LISTENER] !== 0;
+  if ((state === SYN_SENT || opened) && m[t + BACKOFF] === 0) {
+    m[t + SENT_AT] = tcp.nowUs;
     rtxStart(tcp, t);
   }
-  return DONE;
+  if (!opened) return DONE;
+  m[t + LAST_ACK] = m[t + RCV_NXT];
+  m[t + ACK_OWED] = 0;
+  // What the program answered already goes behind the SYN-ACK.
+  return m[t + SNDQ_LENGTH] > 0 || (m[t + FLAGS] & FIN_QUEUED) !== 0 ? MORE : DONE;
 }
 
 /** States from ESTABLISHED on. */
 function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
-  let budget = QUANTUM;
-  if ((m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) {
-    for (; budget > 0; budget--) {
-      const verdict = retransmitNext(tcp, iface, t);
-      if (verdict === NO_SLOT) return NO_SLOT;
-      if (verdict === DONE) break;
-    }
+  if ((m[t + PATH] & HANDSHAKE) !== 0) {
+    // RFC 9768 3.2.2.1: a pure ACK, whatever there is to send.
+    const slot = txSlot(iface);
+    if (slot === 0) return NO_SLOT;
+    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
   }
+  tcp.allowance = (m[t + FLAGS2] & PACED) === 0 ? NO_LIMIT : paceAllowance(tcp, t);
+  const recovering = (m[t + FLAGS] & (RECOVERY | LOSS)) !== 0;
+  // F-RTO asks for new data first (RFC 5682 3.1 step 2b).
+  const newFirst = recovering && (m[coldOf(tcp, t) + LOSS_FLAGS] & FRTO_NEW) !== 0;
+  if (recovering && !newFirst && retransmit(tcp, iface, t) === NO_SLOT) return NO_SLOT;
   if ((m[t + FLAGS] & PROBE) !== 0 && !sendProbe(tcp, iface, t)) return NO_SLOT;
+  if (m[t + RECORDS] !== 0 && (m[t + FLAGS2] & TLP_DUE) !== 0 && !sendTailProbe(tcp, iface, t))
+    return NO_SLOT;
 
-  const una = m[t + SND_UNA];
-  const queued = m[t + SNDQ_LENGTH];
-  let outstanding = (m[t + SND_NXT] - una) | 0;
-  let unsent = queued - outstanding;
-  if (unsent > 0 || (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
-    const mss = m[t + MSS];
-    if (outstanding === 0 && ((tcp.nowMs - m[t + SND_AT]) | 0) > rtoBackedOff(tcp, t))
-      congestionRestart(m, t);
-    let pipe = inFlight(tcp, t);
-    const reach = superBytes(m, iface, t, mss);
-    while (unsent > 0) {
-      if (budget-- === 0) return MORE;
-      const byWindow = m[t + SND_WND] - outstanding;
-      const byCwnd = m[t + CWND] - pipe;
-      let n = unsent < reach ? unsent : reach;
-      if (n > byWindow) n = byWindow;
-      if (n > byCwnd) {
-        n = byCwnd;
-        m[t + LIMITED] = m[t + SND_NXT];
-      }
-      if (n < unsent && n > mss) n -= n % mss;
-      if (n < mss && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
-      const slot = txSlot(iface);
-      if (slot === 0 || iface.port.tx.available <= SLOTS_RESERVED) return NO_SLOT;
-      const last = n === unsent;
-      const fin = last && (m[t + FLAGS] & FIN_QUEUED) !== 0 ? F_FIN : 0;
-      const seq = m[t + SND_NXT];
-      sendData(tcp, iface, t, slot, seq, outstanding, n, last ? F_PSH | fin : 0);
-      m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
-      tcp.counters.bytesOut += n;
-      outstanding += n;
-      pipe += n;
-      unsent -= n;
-      m[t + SND_NXT] = (seq + n + (fin !== 0 ? 1 : 0)) | 0;
-      if (fin !== 0) m[t + FLAGS] |= FIN_SENT;
-      if ((m[t + FLAGS] & TIMING) === 0) {
-        m[t + FLAGS] |= TIMING;
-        m[t + RTT_SEQ] = m[t + SND_NXT];
-        m[t + RTT_AT] = tcp.nowUs;
-      }
-      m[t + SND_AT] = tcp.nowMs;
-      if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
-    }
-    if (unsent === 0 && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
-      const slot = txSlot(iface);
-      if (slot === 0) return NO_SLOT;
-      sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, F_FIN);
-      m[t + SND_NXT] = (m[t + SND_NXT] + 1) | 0;
-      m[t + FLAGS] |= FIN_SENT;
-      if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
-    }
-    // Nothing in flight whose ACK would open the window: ask for it (RFC 9293 3.8.6.1).
-    if (unsent > 0 && m[t + SND_NXT] === una && (m[t + FLAGS] & PERSIST) === 0) persistStart(tcp, t);
+  const from = m[t + SND_NXT];
+  const verdict = sendNew(tcp, iface, t);
+  if (m[t + SND_NXT] !== from) newSent(tcp, t, from);
+  if (verdict !== DONE) return verdict;
+  if (newFirst && m[t + SND_NXT] === m[t + RECOVER]) {
+    // There is none that the windows allow: conventional recovery.
+    m[coldOf(tcp, t) + LOSS_FLAGS] &= ~(FRTO | FRTO_NEW);
+    if (retransmit(tcp, iface, t) === NO_SLOT) return NO_SLOT;
   }
 
   const flags = m[t + FLAGS];
   if ((flags & ACK_NOW) !== 0) {
     const slot = txSlot(iface);
     if (slot === 0) return NO_SLOT;
-    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0);
+    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
   } else if ((flags & (ACK_DELAYED | DELACK)) === ACK_DELAYED) {
     m[t + DELACK_AT] = (tcp.nowMs + tcp.limits.delayedAck_ms) | 0;
     m[t + FLAGS] |= DELACK;
@@ -259,10 +279,107 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   return DONE;
 }
 
+/** New data as the windows allow, and FIN after the last. Moves SND.NXT. */
+function sendNew(tcp: Tcp, iface: Interface, t: number): number {
+  const m = tcp.m;
+  let budget = QUANTUM;
+  let byPace = tcp.allowance;
+  const una = m[t + SND_UNA];
+  const queued = m[t + SNDQ_LENGTH];
+  let outstanding = (m[t + SND_NXT] - una) | 0;
+  let unsent = queued - outstanding;
+  if (unsent > 0 || (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
+    const mss = m[t + MSS];
+    if (outstanding === 0 && ((tcp.nowMs - m[t + SND_AT]) | 0) > rtoBackedOff(tcp, t))
+      congestionRestart(tcp, t);
+    let pipe = inFlight(tcp, t);
+    const urgent = tcp.urgentSenders !== 0 && urgentSending(tcp, t);
+    // An urgent pointer is right for one segment only.
+    const reach = urgent ? mss : superBytes(m, iface, t, mss);
+    while (unsent > 0) {
+      if (budget-- === 0) return MORE;
+      if (byPace <= 0) {
+        paceWait(tcp, t);
+        break;
+      }
+      const byWindow = m[t + SND_WND] - outstanding;
+      const byCwnd = m[t + CWND] - pipe;
+      let n = unsent < reach ? unsent : reach;
+      if (n > byWindow) n = byWindow;
+      if (n > byCwnd) {
+        n = byCwnd;
+        m[t + LIMITED] = m[t + SND_NXT];
+      }
+      // The last segment of a quantum may exceed it: what is over is waited for.
+      if (n > byPace) n = byPace > mss ? byPace : n < mss ? n : mss;
+      if (n < unsent && n > mss) n -= n % mss;
+      // Urgent data doesn't wait to be more.
+      if (n < mss && !(urgent && n === unsent) && !sendSmall(m, t, n, unsent, outstanding, byWindow)) break;
+      let probe = 0;
+      if ((m[t + PATH] & (MTU | OPTION)) !== 0) {
+        if ((m[t + PATH] & MTU) !== 0)
+          probe = mtuProbeBytes(tcp, t, unsent, byWindow < byCwnd ? byWindow : byCwnd);
+        if (probe > 0) n = probe;
+        else if ((m[t + PATH] & OPTION) !== 0 && n > mss - ACCECN_BYTES) n = mss - ACCECN_BYTES;
+      }
+      const slot = txSlot(iface);
+      if (slot === 0 || iface.port.tx.available <= SLOTS_RESERVED) return NO_SLOT;
+      const last = n === unsent;
+      const fin = last && (m[t + FLAGS] & FIN_QUEUED) !== 0 ? F_FIN : 0;
+      const seq = m[t + SND_NXT];
+      sendData(
+        tcp,
+        iface,
+        t,
+        slot,
+        seq,
+        outstanding,
+        n,
+        last ? F_PSH | fin : 0,
+        probe === 0 && n > mss ? mss : 0,
+      );
+      if (probe > 0) mtuProbeSent(tcp, t, seq, probe);
+      m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
+      tcp.counters.bytesOut += n;
+      if (byPace !== NO_LIMIT) byPace = tcp.allowance = paceSpend(tcp, t, byPace, n);
+      outstanding += n;
+      pipe += n;
+      unsent -= n;
+      m[t + SND_NXT] = (seq + n + (fin !== 0 ? 1 : 0)) | 0;
+      if (fin !== 0) m[t + FLAGS] |= FIN_SENT;
+    }
+    if (unsent === 0 && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
+      const slot = txSlot(iface);
+      if (slot === 0) return NO_SLOT;
+      sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, F_FIN, 0);
+      m[t + SND_NXT] = (m[t + SND_NXT] + 1) | 0;
+      m[t + FLAGS] |= FIN_SENT;
+    }
+    // Nothing in flight whose ACK would open the window: ask for it (RFC 9293 3.8.6.1).
+    if (unsent > 0 && m[t + SND_NXT] === una && byPace > 0 && (m[t + FLAGS] & PERSIST) === 0)
+      persistStart(tcp, t);
+  }
+  return DONE;
+}
+
+/** What is from `from` on went out for the first time: it has a record, and a timer. */
+function newSent(tcp: Tcp, t: number, from: number): void {
+  const m = tcp.m;
+  m[t + SND_AT] = tcp.nowMs;
+  recordSent(tcp, t, from);
+  // The probe timer starts again with each sending (RFC 8985 7.2), the retransmission timer runs on (RFC 6298 5.1).
+  if ((m[t + FLAGS] & (RTX | PTO)) !== RTX) rtxStart(tcp, t);
+  if (m[t + RECORDS] === 0) return;
+  if ((m[t + FLAGS] & RECOVERY) !== 0) prrSent(tcp, t, (m[t + SND_NXT] - from) | 0);
+  if ((m[t + FLAGS2] & SAMPLED) !== 0) rateAppLimited(tcp, t);
+}
+
 /** Payload bytes of the largest frame: one segment, or as many whole ones as the device splits. */
 function superBytes(m: Int32Array, iface: Interface, t: number, mss: number): number {
   const most = iface.port.capabilities.segmentBytesMax;
   if (most === 0) return mss;
+  // Hosts that cut super-segments take ACE's middle bit for CWR, and leave it to the first (RFC 9768 3.3.4).
+  if ((m[t + PATH] & ECN) === ECN_ACCURATE && (m[t + PATH] & ACE_CWR) !== 0) return mss;
   const room = most - ((m[t + FLAGS] & V6) !== 0 ? iface.headroom6 : iface.headroom4) - 60;
   return room < mss ? mss : room - (room % mss);
 }
@@ -283,37 +400,74 @@ function sendSmall(
   return n >= m[t + MAX_WND] >> 1;
 }
 
-/** Sends the next hole below the lost edge. @returns DONE when there is none, or cwnd forbids it. */
-function retransmitNext(tcp: Tcp, iface: Interface, t: number): number {
+/** Sends again what is lost, as CWND allows. @returns NO_SLOT or DONE */
+function retransmit(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
-  const una = m[t + SND_UNA];
-  const edge = lostEdge(tcp, t);
-  const from = ((m[t + HIGH_RXT] - una) | 0) < 0 ? una : m[t + HIGH_RXT];
-  const seq = sackSkip(tcp, t, from);
-  if (((edge - seq) | 0) <= 0) return DONE;
-  const end = sackHoleEnd(tcp, t, seq, edge);
-  let n = (end - seq) | 0;
-  if (n > m[t + MSS]) n = m[t + MSS];
-  // The first one goes out whatever is in flight (RFC 6675 5, step 4.1).
-  if (seq !== una && inFlight(tcp, t) + n > m[t + CWND]) return DONE;
-  const slot = txSlot(iface);
-  if (slot === 0) return NO_SLOT;
-  resend(tcp, iface, t, slot, seq, n);
-  m[t + HIGH_RXT] = (seq + n) | 0;
-  return MORE;
+  const h = m[t + RECORDS];
+  if (h === 0) return DONE;
+  for (let budget = QUANTUM; budget > 0; budget--) {
+    const r = recordToResend(m, h);
+    if (r === 0) return DONE;
+    const seq = m[r + START];
+    let n = (m[r + END] - seq) | 0;
+    if (n > m[t + MSS]) n = m[t + MSS];
+    if (tcp.allowance <= 0) {
+      paceWait(tcp, t);
+      return DONE;
+    }
+    if (inFlight(tcp, t) + n > m[t + CWND] && (m[coldOf(tcp, t) + LOSS_FLAGS] & ANYWAY) === 0) return DONE;
+    const slot = txSlot(iface);
+    if (slot === 0) return NO_SLOT;
+    resend(tcp, iface, t, slot, seq, n);
+    recoveryResent(tcp, t, n);
+    if (tcp.allowance !== NO_LIMIT) tcp.allowance = paceSpend(tcp, t, tcp.allowance, n);
+    // The first outstanding byte's timeout runs from its last sending; RACK's timer goes first.
+    if ((m[t + FLAGS] & RTX) === 0 || (seq === m[t + SND_UNA] && (m[t + FLAGS2] & REO) === 0))
+      rtxStart(tcp, t);
+  }
+  return DONE;
 }
 
-/** Retransmits [seq, seq + n), which may end with our FIN. */
+/** Sends [seq, seq + n) again, which may end with our FIN. */
 function resend(tcp: Tcp, iface: Interface, t: number, slot: number, seq: number, n: number): void {
   const m = tcp.m;
   const position = (seq - m[t + SND_UNA]) | 0;
   const data = m[t + SNDQ_LENGTH] - position;
   const length = n < data ? n : data;
   const fin = n > data && (m[t + FLAGS] & FIN_SENT) !== 0 ? F_FIN : 0;
-  sendData(tcp, iface, t, slot, seq, position, length, fin | (length > 0 ? F_PSH : 0));
+  if ((m[t + PATH] & ANY) !== 0) pathResent(tcp, t, seq);
+  sendData(tcp, iface, t, slot, seq, position, length, fin | (length > 0 ? F_PSH : 0), 0);
+  recordResent(tcp, t, seq, (seq + n) | 0);
   m[t + RETRANSMITS]++;
   tcp.counters.retransmits++;
-  if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
+}
+
+/** RFC 8985 7.3: a segment of new data, or the last one again. @returns false for want of a slot. */
+function sendTailProbe(tcp: Tcp, iface: Interface, t: number): boolean {
+  const m = tcp.m;
+  const slot = txSlot(iface);
+  if (slot === 0) return false;
+  if (!probeWanted(m, t)) return true;
+  const seq = m[t + SND_NXT];
+  const outstanding = (seq - m[t + SND_UNA]) | 0;
+  const window = m[t + SND_WND] - outstanding;
+  let n = m[t + SNDQ_LENGTH] - outstanding;
+  if (n > m[t + MSS]) n = m[t + MSS];
+  if (n > 0 && n <= window) {
+    sendData(tcp, iface, t, slot, seq, outstanding, n, F_PSH, 0);
+    m[t + SND_NXT] = (seq + n) | 0;
+    m[t + BYTES_OUT] = (m[t + BYTES_OUT] + n) | 0;
+    tcp.counters.bytesOut += n;
+    m[t + SND_AT] = tcp.nowMs;
+    recordSent(tcp, t, seq);
+    probeSent(tcp, t, false);
+  } else {
+    const length = (seq - lastRecordStart(tcp, t)) | 0;
+    n = length < m[t + MSS] ? length : m[t + MSS];
+    resend(tcp, iface, t, slot, (seq - n) | 0, n);
+    probeSent(tcp, t, true);
+  }
+  return true;
 }
 
 /**
@@ -331,21 +485,27 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
     let n = queued < m[t + MSS] ? queued : m[t + MSS];
     if (n > m[t + SND_WND]) n = m[t + SND_WND];
     if (n < 1) n = 1;
-    sendData(tcp, iface, t, slot, una, 0, n, F_PSH);
-    const fresh = (una + n - m[t + SND_NXT]) | 0;
+    sendData(tcp, iface, t, slot, una, 0, n, F_PSH, 0);
+    const next = m[t + SND_NXT];
+    const fresh = (una + n - next) | 0;
+    if (next !== una) recordResent(tcp, t, una, fresh > 0 ? next : (una + n) | 0);
     if (fresh > 0) {
       m[t + SND_NXT] = (una + n) | 0;
       m[t + BYTES_OUT] = (m[t + BYTES_OUT] + fresh) | 0;
       tcp.counters.bytesOut += fresh;
+      recordSent(tcp, t, next);
     }
   } else if ((m[t + FLAGS] & PERSIST) === 0) {
     // RFC 9293 3.8.4: one below what the peer expects, so that it must answer.
-    sendData(tcp, iface, t, slot, (m[t + SND_UNA] - 1) | 0, 0, 0, 0);
+    sendData(tcp, iface, t, slot, (m[t + SND_UNA] - 1) | 0, 0, 0, 0, 0);
   }
   return true;
 }
 
-/** One segment with an ACK: `length` bytes from `position` of the send queue, which are `seq` on. */
+/**
+ * One segment with an ACK: `length` bytes from `position` of the send queue, which are `seq` on.
+ * @param split As `emit` takes it.
+ */
 function sendData(
   tcp: Tcp,
   iface: Interface,
@@ -355,6 +515,7 @@ function sendData(
   position: number,
   length: number,
   segmentFlags: number,
+  split: number,
 ): void {
   const m = tcp.m;
   const flags = m[t + FLAGS];
@@ -365,15 +526,38 @@ function sendData(
     optionBytes = 12;
     sum = writeTimestamps(tcp, t, at);
   }
+  const path = m[t + PATH] & ANY;
+  const handshake = length === 0 ? path & HANDSHAKE : 0;
   // SACK blocks ride on pure ACKs, where they cost no payload.
-  if (length === 0 && (flags & SACK) !== 0 && (m[t + OOO] !== 0 || m[t + DSACK_START] !== m[t + DSACK_END])) {
-    const sackBytes = writeSack(tcp, t, at + optionBytes, optionBytes > 0 ? 3 : 4);
+  if (
+    length === 0 &&
+    (flags & SACK) !== 0 &&
+    (m[t + OOO] !== 0 || m[t + DSACK_START] !== m[t + DSACK_END]) &&
+    handshake === 0
+  ) {
+    // Two must fit beside AccECN's option (RFC 9768 3.2.3.3).
+    const most = (optionBytes > 0 ? 3 : 4) - ((path & OPTION) !== 0 ? 1 : 0);
+    const sackBytes = writeSack(tcp, t, at + optionBytes, most);
     sum += tcp.arena.kernels.sum(at + optionBytes, sackBytes);
     optionBytes += sackBytes;
   }
-  let split = 0;
+  let tos = 0;
+  if ((path & ECN) !== 0) {
+    // RFC 3168 6.1.4 to 6.1.6: no ECT on pure ACKs, retransmissions and window probes.
+    const fresh = length > 0 && seq === m[t + SND_NXT] && (flags & PERSIST) === 0;
+    if (fresh) tos = (path & ECT) >>> ECT_SHIFT;
+    segmentFlags |= handshake !== 0 ? ecnHandshakeFlags(m, t) : ecnFlags(m, t, fresh);
+    if ((path & OPTION) !== 0 && split === 0 && (fresh || length === 0)) {
+      const room = length > 0 ? m[t + MSS] - length : OPTIONS_MAX - optionBytes;
+      const bytes = accEcnOptionBytes(tcp, t);
+      if (bytes <= room) {
+        accEcnOptionWrite(tcp, t, at + optionBytes, bytes, handshake !== 0);
+        sum += tcp.arena.kernels.sum(at + optionBytes, bytes);
+        optionBytes += bytes;
+      }
+    }
+  }
   if (length > 0) {
-    if (length > m[t + MSS]) split = m[t + MSS];
     if (iface.port.capabilities.txChecksum)
       queueCopy(tcp.chunks, t + SNDQ, position, length, at + optionBytes);
     else sum += queueCopySum(tcp.chunks, t + SNDQ, position, length, at + optionBytes);
@@ -392,7 +576,9 @@ function sendData(
     length,
     sum,
     split,
+    tos,
   );
+  if (tcp.urgentSenders !== 0) urgentAnnounce(tcp, iface, t, slot, seq);
   m[t + LAST_ACK] = rcvNxt;
   m[t + ACK_OWED] = 0;
   m[t + FLAGS] = m[t + FLAGS] & ~(ACK_NOW | ACK_DELAYED | DELACK);
@@ -411,41 +597,4 @@ function writeSack(tcp: Tcp, t: number, at: number, most: number): number {
   count += reassemblyBlocks(tcp, t, at + 4 + 8 * count, most - count);
   tcp.view.setInt32(at, 0x01010500 | (2 + 8 * count), false);
   return 4 + 8 * count;
-}
-
-/**
- * The window field. The right edge never moves left (RFC 9293 3.8.6.2.2); it moves right by a segment or half
- * the buffer at least, and not while chunks are short.
- */
-function windowToTell(tcp: Tcp, t: number): number {
-  const m = tcp.m;
-  const shift = (m[t + FLAGS] >> 4) & 15;
-  const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
-  let window = told;
-  const space = m[t + RCV_BUF] - m[t + RCVQ_LENGTH];
-  if (space - told >= windowStep(m, t) && tcp.chunks.free > tcp.chunks.count >> 3)
-    window = (space >> shift) << shift;
-  let field = (window + (1 << shift) - 1) >> shift;
-  if (field > 0xffff) field = 0xffff;
-  m[t + RCV_ADV] = (m[t + RCV_NXT] + (field << shift)) | 0;
-  return field;
-}
-
-/** RFC 9293 3.8.6.2.2: min(half the buffer, a full segment). */
-function windowStep(m: Int32Array, t: number): number {
-  const half = m[t + RCV_BUF] >> 1;
-  return half < m[t + MSS] ? half : m[t + MSS];
-}
-
-/** The program has read: tells the peer if the window has grown by enough to be worth a segment. */
-export function windowUpdate(tcp: Tcp, t: number): void {
-  const m = tcp.m;
-  if (m[t + ST] < ESTABLISHED || m[t + ST] > LAST_ACK_STATE) return;
-  const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
-  const space = m[t + RCV_BUF] - m[t + RCVQ_LENGTH];
-  const half = m[t + RCV_BUF] >> 1;
-  const worth = 2 * m[t + MSS] < half ? 2 * m[t + MSS] : half;
-  if (space - told < worth) return;
-  m[t + FLAGS] |= ACK_NOW;
-  listPush(m, tcp.lists[m[t + IFACE]], LIST_ACK, t);
 }

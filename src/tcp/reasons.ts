@@ -10,6 +10,12 @@ export const CLOSED_TIMEOUT = 3;
 export const CLOSED_UNREACHABLE = 4;
 /** Our own abort(), or a handler threw. */
 export const CLOSED_ABORTED = 5;
+/** ICMP said that there is no way to the peer's network. */
+export const CLOSED_NET_UNREACHABLE = 6;
+/** ICMP said that our packets are wrong. */
+export const CLOSED_PROTOCOL = 7;
+/** Its local address is no longer ours. */
+export const CLOSED_NO_ADDRESS = 8;
 /** By reason. */
 export const CLOSED_CODES = [
   '',
@@ -18,4 +24,7 @@ export const CLOSED_CODES = [
   'ETIMEDOUT',
   'EHOSTUNREACH',
   'ECONNABORTED',
+  'ENETUNREACH',
+  'EPROTO',
+  'EADDRNOTAVAIL',
 ] as const;

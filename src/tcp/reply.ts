@@ -5,14 +5,16 @@
 import { txSlot } from '../ip/output.ts';
 import type { Packet } from '../ip/packet.ts';
 import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
-import { FLAG, TCB } from './block.ts';
+import { FLAG, PATH_FLAG, TCB } from './block.ts';
+import { ecnFlags } from './ecn.ts';
 import { emit, segmentAt, TIMESTAMP_BYTES, writeTimestamps } from './emit.ts';
 import { keyFromPacket } from './lookup.ts';
 import { nextHop } from './next-hop.ts';
+import { windowToTell } from './receive-window.ts';
 import type { Segment } from './segment.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 
-const { FLAGS, IFACE, SND_NXT, RCV_NXT, RCV_ADV, MINI_CHALLENGE_AT } = TCB;
+const { FLAGS, PATH, IFACE, SND_NXT, RCV_NXT, RCV_ADV, MINI_CHALLENGE_AT } = TCB;
 const { TS } = FLAG;
 
 function reply(tcp: Tcp, t: number, seq: number, ack: number, flags: number, window: number): void {
@@ -28,7 +30,7 @@ function reply(tcp: Tcp, t: number, seq: number, ack: number, flags: number, win
     optionBytes = TIMESTAMP_BYTES;
     sum = writeTimestamps(tcp, t, segmentAt(tcp, iface, t, slot) + 20);
   }
-  emit(tcp, iface, t, slot, seq, ack, flags, window, optionBytes, 0, sum, 0);
+  emit(tcp, iface, t, slot, seq, ack, flags, window, optionBytes, 0, sum, 0, 0);
   if ((flags & RST) !== 0) tcp.counters.resetsOut++;
 }
 
@@ -37,12 +39,23 @@ export function sendReset(tcp: Tcp, t: number): void {
   reply(tcp, t, tcp.m[t + SND_NXT], tcp.m[t + RCV_NXT], RST | ACK, 0);
 }
 
+/**
+ * The ACK of the peer's FIN, at once; `fin`: with our own again, which has crossed it.
+ * @param t A full block: its window is told as any ACK tells it.
+ */
+export function sendFinAck(tcp: Tcp, t: number, fin: boolean): void {
+  const m = tcp.m;
+  const seq = fin ? (m[t + SND_NXT] - 1) | 0 : m[t + SND_NXT];
+  reply(tcp, t, seq, m[t + RCV_NXT], fin ? FIN | ACK : ACK, windowToTell(tcp, t));
+}
+
 /** An ACK with a block's current state, full or mini. */
 export function sendBareAck(tcp: Tcp, t: number): void {
   const m = tcp.m;
   const shift = (m[t + FLAGS] >> 4) & 15;
   const window = ((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) >> shift;
-  reply(tcp, t, m[t + SND_NXT], m[t + RCV_NXT], ACK, window < 0 ? 0 : window > 0xffff ? 0xffff : window);
+  const flags = (m[t + PATH] & PATH_FLAG.ECN) !== 0 ? ACK | ecnFlags(m, t, false) : ACK;
+  reply(tcp, t, m[t + SND_NXT], m[t + RCV_NXT], flags, window < 0 ? 0 : window > 0xffff ? 0xffff : window);
 }
 
 /** A mini block's ACK for something suspicious: one in CHALLENGE_INTERVAL, or two of them would never stop. */

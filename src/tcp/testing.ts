@@ -4,7 +4,7 @@
  */
 import { createCable } from '../device/cable.ts';
 import type { Port } from '../device/port.ts';
-import { Engine } from '../engine/engine.ts';
+import { type ConnectOptions, Engine, type ListenOptions } from '../engine/engine.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
@@ -14,6 +14,7 @@ import { emitIpv6Packet } from '../wire/ipv6.ts';
 import { PROTOCOL_TCP } from '../wire/protocols.ts';
 import { emitTcp, formatTcpFlags } from '../wire/tcp.ts';
 import type { TcpOptionValues } from '../wire/tcp-options.ts';
+import type { CongestionControl } from './congestion/control.ts';
 import type { TcpInfo } from './info.ts';
 import type { TcpLimits } from './tcp.ts';
 
@@ -24,7 +25,7 @@ const ADDRESS = {
   4: { engine: '10.0.0.1', peer: '10.0.0.2' },
   6: { engine: 'fd00::1', peer: 'fd00::2' },
 } as const;
-const FLAG_BITS: Record<string, number> = { F: 1, S: 2, R: 4, P: 8, '.': 16, U: 32, E: 64, W: 128 };
+const FLAG_BITS: Record<string, number> = { F: 1, S: 2, R: 4, P: 8, '.': 16, U: 32, E: 64, W: 128, e: 256 };
 
 /** A segment for the engine. What is left out is what a well-behaved peer would send next. */
 export interface Given {
@@ -43,6 +44,8 @@ export interface Given {
   /** TSval; the present unless told. null: no timestamps. */
   readonly ts?: number | null;
   readonly urgent?: number;
+  /** IP-ECN field: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE. */
+  readonly ecn?: number;
 }
 
 /** A segment that the engine sent. Numbers as in `Given`. */
@@ -53,9 +56,12 @@ export interface Sent {
   readonly seq: number;
   readonly ack: number;
   readonly window: number;
+  readonly urgent: number;
   readonly length: number;
   readonly payload: Uint8Array;
   readonly options: TcpOptionValues;
+  /** IP-ECN field. */
+  readonly ecn: number;
   readonly checksumGood: boolean;
 }
 
@@ -76,6 +82,7 @@ export interface ContextOptions {
   /** Program's handlers, called after the recording ones. */
   readonly handlers?: Handlers;
   readonly noDelay?: boolean;
+  readonly congestionControls?: readonly CongestionControl[];
 }
 
 export class TcpContext {
@@ -85,7 +92,7 @@ export class TcpContext {
   readonly version: 4 | 6;
   readonly handlers: Handlers;
   readonly noDelay: boolean;
-  /** What the program was told, in order: `open`, `data 10`, `end`, `writable`, `drained`, `close 0`. */
+  /** What the program was told, in order: `open`, `data 10`, `urgent 5`, `end`, `writable`, `drained`, `close 0`. */
   readonly told: string[] = [];
   /** Bytes that the program consumed, and the end of the stream as far as they were right. */
   received = 0;
@@ -110,7 +117,8 @@ export class TcpContext {
       arena: this.arena,
       secret: Int32Array.of(1, 2, 3, 4),
       now: this.now,
-      limits: { connections: 64, miniBlocks: 64, chunks: 1024, ...options.limits },
+      congestionControls: options.congestionControls ?? [],
+      limits: { connections: 64, miniBlocks: 64, chunks: 1024, records: 1024, ...options.limits },
     });
     const addresses =
       mtu >= 1280 ? [`${ADDRESS[4].engine}/24`, `${ADDRESS[6].engine}/64`] : [`${ADDRESS[4].engine}/24`];
@@ -135,6 +143,10 @@ export class TcpContext {
           this.received++;
         }
         return taken;
+      },
+      urgent: (conn, ahead) => {
+        this.told.push(`urgent ${ahead}`);
+        then.urgent?.(conn, ahead);
       },
       end: (conn) => {
         this.told.push('end');
@@ -163,13 +175,20 @@ export class TcpContext {
     return peer;
   }
 
-  listen(): this {
-    this.listener = this.engine.listen({ port: PORT, noDelay: this.noDelay }, this.handlers);
+  listen(options: Partial<ListenOptions> = {}): this {
+    this.listener = this.engine.listen({ port: PORT, noDelay: this.noDelay, ...options }, this.handlers);
     return this;
   }
 
   /** The engine opens a connection to the peer, whose port is then the remote one. */
-  connect(): this {
+  connect(options: Partial<ConnectOptions> = {}): this {
+    this.open(options);
+    this.run();
+    return this;
+  }
+
+  /** `connect`, but the program goes on before the SYN leaves. */
+  open(options: Partial<ConnectOptions> = {}): void {
     this.conn = this.engine.connect(
       {
         address: ADDRESS[this.version].peer,
@@ -177,11 +196,10 @@ export class TcpContext {
         port: PEER_PORT,
         localPort: PORT,
         noDelay: this.noDelay,
+        ...options,
       },
       this.handlers,
     );
-    this.run();
-    return this;
   }
 
   /** Both sides have what they offer; the window that the peer tells is unscaled. */
@@ -255,12 +273,12 @@ export class TcpContext {
   }
 
   /** Wraps a segment of a peer's for the engine. */
-  wrap(segment: Parameters<typeof emitTcp>[0]): Uint8Array {
+  wrap(segment: Parameters<typeof emitTcp>[0], tos = 0): Uint8Array {
     const { engine: dst, peer: src } = ADDRESS[this.version];
     const payload = emitTcp(segment, { src, dst });
     return this.version === 4
-      ? emitIpv4Packet({ src, dst, protocol: PROTOCOL_TCP, payload })
-      : emitIpv6Packet({ src, dst, nextHeader: PROTOCOL_TCP, payload });
+      ? emitIpv4Packet({ src, dst, protocol: PROTOCOL_TCP, tos, payload })
+      : emitIpv6Packet({ src, dst, nextHeader: PROTOCOL_TCP, trafficClass: tos, payload });
   }
 
   #collect(): void {
@@ -268,7 +286,7 @@ export class TcpContext {
     while (port.rxSync() > 0) {
       const slot = port.rx.slot(port.rx.head);
       const at = port.rx.m[slot + DESC_AT];
-      const { tcp, checksumGood } = decodeFrame(
+      const { tcp, ipv4, ipv6, checksumGood } = decodeFrame(
         this.arena.u8.slice(at, at + port.rx.m[slot + DESC_LENGTH]),
         'ip',
       );
@@ -285,9 +303,11 @@ export class TcpContext {
         seq: tcp.seq,
         ack: tcp.ack,
         window: tcp.window,
+        urgent: tcp.urgent,
         length: tcp.payload.length,
         payload: tcp.payload,
         options: tcp.options,
+        ecn: (ipv4?.tos ?? ipv6?.trafficClass ?? 0) & 3,
         checksumGood: checksumGood === true,
       });
     }
@@ -345,17 +365,20 @@ export class Peer {
     if (value !== null && this.#offersTs && (syn || this.#engineTs)) {
       options = { ...options, timestamps: { value: value >>> 0, echo: this.tsRecent >>> 0 } };
     }
-    const bytes = this.context.wrap({
-      srcPort: this.port,
-      dstPort: PORT,
-      seq: (this.iss + seq) | 0,
-      ack: flags.includes('.') ? (this.irs + ack) | 0 : 0,
-      flags: bits,
-      window,
-      urgent,
-      options,
-      payload: stream(seq + (syn ? 1 : 0), length),
-    });
+    const bytes = this.context.wrap(
+      {
+        srcPort: this.port,
+        dstPort: PORT,
+        seq: (this.iss + seq) | 0,
+        ack: flags.includes('.') ? (this.irs + ack) | 0 : 0,
+        flags: bits,
+        window,
+        urgent,
+        options,
+        payload: stream(seq + (syn ? 1 : 0), length),
+      },
+      given.ecn,
+    );
     if (given.seq === undefined) this.sndNxt = seq + length + (syn ? 1 : 0) + (flags.includes('F') ? 1 : 0);
     return bytes;
   }
@@ -376,7 +399,7 @@ export class Peer {
     if (this.known && seq <= this.rcvNxt && end > this.rcvNxt) this.rcvNxt = end;
     if (!raw.checksumGood) throw new Error('the engine sent a wrong checksum');
     if (raw.length > 0) {
-      const right = stream(seq, raw.length);
+      const right = stream(seq + (syn ? 1 : 0), raw.length);
       if (raw.payload.some((byte, i) => byte !== right[i]))
         throw new Error(`the engine sent wrong bytes at ${seq}`);
     }

@@ -106,6 +106,22 @@ describe('TIME-WAIT', () => {
     c.peer.expectNothing();
   });
 
+  test('gives way to the first SYN with timestamps after a connection without (RFC 6191 2)', () => {
+    const c = inTimeWait();
+    c.peer.inject({ flags: 'S', seq: -5000, options: MODERN });
+    c.peer.expect({ flags: 'S.' });
+  });
+
+  test('is not ended by SYN-ACK or SYN with FIN, which get an ACK or nothing', () => {
+    for (const flags of ['S.', 'SF']) {
+      const c = inTimeWait(MODERN);
+      c.pass(CHALLENGE_INTERVAL);
+      c.peer.inject({ flags, seq: 50, options: MODERN });
+      c.peer.expect({ flags: '.', seq: 2, ack: 2 });
+      expect(c.engine.tcp.minis.inUse).toBe(2);
+    }
+  });
+
   test('to a SYN where nobody listens any more: RST', () => {
     const c = inTimeWait();
     c.engine.unlisten(c.listener);
@@ -129,5 +145,53 @@ describe('TIME-WAIT', () => {
     c.pass(TIME_WAIT_MS);
     expect(c.engine.tcp.minis.inUse).toBe(1);
     expect(c.engine.tcp.table.count).toBe(0);
+  });
+});
+
+describe('a port in TIME-WAIT and connect()', () => {
+  /** connect() to the peer, which accepts; then we end first. */
+  function connectAndEnd(c: TcpContext, options = MODERN): void {
+    c.peer.rcvNxt = 0;
+    c.peer.sndNxt = 0;
+    c.connect();
+    c.peer.inject({ flags: 'S.', options });
+    c.engine.shutdown(c.conn);
+    c.run();
+    c.peer.inject({ flags: 'F.' });
+    c.peer.take();
+    expect(c.events()).toEqual(['open', 'end', 'close 0']);
+  }
+
+  test('is free again after a second when timestamps were agreed, and numbers go on above the old ones', () => {
+    const c = new TcpContext();
+    connectAndEnd(c);
+    const before = (c.peer.irs + c.peer.rcvNxt) | 0;
+    c.pass(999);
+    expect(() => c.open()).toThrow('EADDRINUSE');
+    c.pass(1);
+    c.peer.rcvNxt = 0;
+    c.connect();
+    c.peer.expect({ flags: 'S' });
+    expect((c.peer.irs - before) | 0).toBeGreaterThan(0);
+    expect(c.engine.tcp.counters.timeWaitRecycled).toBe(1);
+    expect(c.engine.tcp.minis.inUse).toBe(1);
+  });
+
+  test('is taken for all of TIME-WAIT without', () => {
+    const c = new TcpContext();
+    connectAndEnd(c, {});
+    c.pass(TIME_WAIT_MS - 1);
+    expect(() => c.open()).toThrow('EADDRINUSE');
+    c.pass(1);
+    c.open();
+  });
+
+  test('stays where it is when there is no control block', () => {
+    const c = new TcpContext({ limits: { connections: 1 } });
+    connectAndEnd(c);
+    c.pass(1000);
+    c.open({ localPort: 81 });
+    expect(() => c.open()).toThrow('ENOBUFS');
+    expect(c.engine.tcp.minis.inUse).toBe(2);
   });
 });

@@ -4,7 +4,7 @@
  * look at its head, and the wheel isn't involved. T_NEXT is the next younger, T_PREV the next older.
  */
 
-import { FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
+import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
 import { flowReplace } from './lookup.ts';
@@ -19,6 +19,7 @@ const {
   T_PREV,
   T_AT,
   RCV_NXT,
+  RCV_ADV,
   SND_NXT,
   TS_RECENT,
   NEXT_OUT,
@@ -32,6 +33,8 @@ export const TIME_WAIT_DROP = 0;
 export const TIME_WAIT_ACK = 1;
 /** The block is gone and the SYN may open a new connection. */
 export const TIME_WAIT_REUSE = 2;
+/** RFC 793's answer to a SYN in the window. */
+export const TIME_WAIT_RESET = 3;
 
 /**
  * Moves a full block's connection into a mini block, which takes its place in the table. When there is no mini
@@ -90,6 +93,11 @@ export function timeWaitRemove(tcp: Tcp, w: number): void {
   blockRelease(tcp, w);
 }
 
+/** How long a connection has been in TIME-WAIT, ms. */
+export function timeWaitAge(tcp: Tcp, w: number): number {
+  return (tcp.nowMs - tcp.m[w + T_AT] + tcp.limits.timeWait_ms) | 0;
+}
+
 /** Ends those whose time is over, at most `budget` of them. */
 export function timeWaitExpire(tcp: Tcp, budget: number): void {
   for (let w = tcp.timeWaitOldest; w !== 0 && budget > 0; w = tcp.timeWaitOldest, budget--) {
@@ -98,15 +106,21 @@ export function timeWaitExpire(tcp: Tcp, budget: number): void {
   }
 }
 
-/** RFC 9293 3.10.7.4 for TIME-WAIT, with RFC 1337 and RFC 6191. */
+/** RFC 9293 3.10.7.4 for TIME-WAIT, with RFC 1337 and RFC 6191; what acknowledges nothing is dropped (fifth step). */
 export function timeWaitSegment(tcp: Tcp, w: number, s: Segment): number {
   const m = tcp.m;
   const timestamps = (m[w + FLAGS] & TS) !== 0 && s.hasTimestamp === 1;
   const old = timestamps && ((s.tsVal - m[w + TS_RECENT]) | 0) < 0;
-  if ((s.flags & SYN) !== 0 && (s.flags & (RST | FIN)) === 0) {
+  // RFC 1337: no RST ends it.
+  if ((s.flags & RST) !== 0) return TIME_WAIT_DROP;
+  if ((s.flags & SYN) !== 0) {
+    const offset = (s.seq - m[w + RCV_NXT]) | 0;
+    if (tcp.limits.blindSyn && offset >= 0 && ((s.seq - m[w + RCV_ADV]) | 0) < 0) return TIME_WAIT_RESET;
+    // RFC 6191 2: a later timestamp, the first at all, or else a sequence number beyond the old connection's.
     const newer = timestamps && ((s.tsVal - m[w + TS_RECENT]) | 0) > 0;
-    // RFC 6191 2: a later timestamp, or else a sequence number beyond the old connection's.
-    if (newer || (!old && ((s.seq - m[w + RCV_NXT]) | 0) > 0)) {
+    const first = (m[w + FLAGS] & TS) === 0 && s.hasTimestamp === 1;
+    const beyond = !old && offset > 0;
+    if ((s.flags & (FIN | ACK)) === 0 && (newer || first || beyond)) {
       tcp.counters.timeWaitReused++;
       tcp.reusedSndNxt = m[w + SND_NXT];
       timeWaitRemove(tcp, w);
@@ -114,8 +128,7 @@ export function timeWaitSegment(tcp: Tcp, w: number, s: Segment): number {
     }
     return TIME_WAIT_ACK;
   }
-  // RFC 1337: no RST ends it.
-  if ((s.flags & RST) !== 0) return TIME_WAIT_DROP;
+  if ((s.flags & ACK) === 0) return TIME_WAIT_DROP;
   if (old) return TIME_WAIT_ACK;
   if ((s.flags & FIN) !== 0 && ((s.seq + s.length + 1 - m[w + RCV_NXT]) | 0) === 0) {
     unlink(tcp, w);

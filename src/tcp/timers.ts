@@ -3,14 +3,18 @@
  * nothing: the entry fires early, finds nothing due and is armed anew.
  */
 
-import { FLAG, STATE, TCB } from './block.ts';
-import { tcpDestroy } from './close.ts';
-import { congestionTimeout } from './congestion/control.ts';
+import { COLD, FLAG, FLAG2, STATE, TCB } from './block.ts';
+import { tcpDestroy, tcpReset } from './close.ts';
+import { coldWord } from './cold.ts';
+import { softError } from './icmp-errors.ts';
 import { LIST_ACK, LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { synReceivedTimeout } from './passive-open.ts';
+import { pathTimeout } from './path.ts';
 import { CLOSED_TIMEOUT } from './reasons.ts';
-import { enterLoss } from './recovery.ts';
+import { firstSentAt } from './records.ts';
+import { reorderingTimeout, timeoutLoss } from './recovery.ts';
 import type { Tcp } from './tcp.ts';
+import { probeAllowed, probeDue, probeTimeout } from './tlp.ts';
 
 const {
   FLAGS,
@@ -23,36 +27,42 @@ const {
   BACKOFF,
   STATE: ST,
   IFACE,
+  MSS,
   STALL_AT,
   USER_TIMEOUT,
 } = TCB;
-const { SND_UNA, SND_NXT, SND_WND, KEEP_IDLE, KEEP_PROBES, RCV_AT, SOFT_ERROR, HANDLE } = TCB;
-const { RTX, PERSIST, DELACK, KEEP, MINI, ACK_NOW, ACK_DELAYED, PROBE, TIMING } = FLAG;
+const { SND_UNA, SND_NXT, SND_WND, KEEP_IDLE, KEEP_PROBES, RCV_AT, HANDLE } = TCB;
+const { FLAGS2, MIN_RTT, RECORDS } = TCB;
+const { RTX, PERSIST, PTO, DELACK, KEEP, MINI, ACK_NOW, ACK_DELAYED, PROBE } = FLAG;
+const { REO } = FLAG2;
 
 /** Initial RTO (RFC 6298 2.1), ms. */
 const RTO_INITIAL = 1000;
+/** Samples that a round trip counts as at most: with more, integers would keep SRTT from moving. */
+const SAMPLES_MAX = 64;
 /** Exponent limit, so that shifts stay in range. */
 const BACKOFF_SHIFT_MAX = 10;
-/** Keep-alive: ms between probes, and how many go unanswered (Linux's defaults). */
-const KEEP_INTERVAL = 75_000;
-const KEEP_PROBES_MAX = 9;
+const { KEEP_INTERVAL, KEEP_COUNT } = COLD;
 
-/** Retransmission timeout without back-off, ms (RFC 6298 2.3). */
+/**
+ * Retransmission timeout without back-off, ms (RFC 6298 2.3, 2.4). However little the RTT of a long path varies, its
+ * margin is no less than another RTT or the minimum: the peer's delayed ACK must fit in.
+ */
 export function rto(tcp: Tcp, t: number): number {
   const m = tcp.m;
   const srtt = m[t + SRTT];
-  if (srtt === 0) return RTO_INITIAL;
-  const ms = (((srtt >>> 3) + m[t + RTTVAR]) / 1000 + 1) | 0;
-  return ms < tcp.limits.rtoMin_ms
-    ? tcp.limits.rtoMin_ms
-    : ms > tcp.limits.rtoMax_ms
-      ? tcp.limits.rtoMax_ms
-      : ms;
+  if (srtt === 0 && m[t + RTTVAR] === 0) return RTO_INITIAL;
+  const { rtoMin_ms, rtoMax_ms } = tcp.limits;
+  const rtt = srtt >>> 3;
+  const least = rtt < rtoMin_ms * 1000 ? rtt : rtoMin_ms * 1000;
+  const ms = ((rtt + (m[t + RTTVAR] > least ? m[t + RTTVAR] : least)) / 1000 + 1) | 0;
+  return ms < rtoMin_ms ? rtoMin_ms : ms > rtoMax_ms ? rtoMax_ms : ms;
 }
 
 /** The RTO with its exponential back-off (RFC 6298 5.5), ms. */
 export function rtoBackedOff(tcp: Tcp, t: number): number {
   const shift = tcp.m[t + BACKOFF];
+  if (shift === 0) return rto(tcp, t);
   const ms = rto(tcp, t) * 2 ** (shift < BACKOFF_SHIFT_MAX ? shift : BACKOFF_SHIFT_MAX);
   return ms < tcp.limits.rtoMax_ms ? ms : tcp.limits.rtoMax_ms;
 }
@@ -70,7 +80,31 @@ export function rttSample(m: Int32Array, t: number, us: number): void {
     const deviation = error < 0 ? -error : error;
     m[t + RTTVAR] = (m[t + RTTVAR] + deviation - (m[t + RTTVAR] >> 2)) | 0;
   }
-  if (m[t + TCB.MIN_RTT] === 0 || sample < m[t + TCB.MIN_RTT]) m[t + TCB.MIN_RTT] = sample;
+  rttLeast(m, t, sample);
+}
+
+/**
+ * `rttSample` for one of many in a round trip, of `flight` bytes: as many weigh as much as one would (RFC 7323
+ * appendix G), so that a large window doesn't forget within a fraction of its RTT what that varied by.
+ */
+export function rttSampleOfFlight(m: Int32Array, t: number, us: number, flight: number): void {
+  const share = 2 * m[t + MSS];
+  const srtt = m[t + SRTT];
+  if (flight <= share || srtt === 0) {
+    rttSample(m, t, us);
+    return;
+  }
+  const sample = us > 0 ? us : 1;
+  const samples = Math.min(Math.ceil(flight / share), SAMPLES_MAX);
+  const error = (sample - (srtt >> 3)) | 0;
+  m[t + SRTT] = (srtt + Math.round(error / samples)) | 0;
+  const deviation = error < 0 ? -error : error;
+  m[t + RTTVAR] = (m[t + RTTVAR] + Math.round((deviation - (m[t + RTTVAR] >> 2)) / samples)) | 0;
+  rttLeast(m, t, sample);
+}
+
+export function rttLeast(m: Int32Array, t: number, sample: number): void {
+  if (m[t + MIN_RTT] === 0 || sample < m[t + MIN_RTT]) m[t + MIN_RTT] = sample;
 }
 
 /** Makes sure that the block's wheel entry is due no later than `deadline`. */
@@ -79,20 +113,47 @@ export function timerBy(tcp: Tcp, t: number, deadline: number): void {
   tcp.wheel.arm(t, deadline);
 }
 
-/** (Re)starts the retransmission timer. */
+/** (Re)starts the retransmission timer; or the probe timer, which is never later (RFC 8985 7.2). */
 export function rtxStart(tcp: Tcp, t: number): void {
   const m = tcp.m;
-  const deadline = (tcp.nowMs + rtoBackedOff(tcp, t)) | 0;
-  m[t + RTX_AT] = deadline;
-  m[t + FLAGS] = (m[t + FLAGS] & ~PERSIST) | RTX;
-  timerBy(tcp, t, deadline);
+  let after = rtoBackedOff(tcp, t);
+  let kind = RTX;
+  if (probeAllowed(m, t)) {
+    kind = RTX | PTO;
+    const pto = probeTimeout(tcp, t);
+    if (pto < after) after = pto;
+  }
+  if (m[t + RECORDS] !== 0) m[t + FLAGS2] &= ~REO;
+  rtxAt(tcp, t, after, kind);
+}
+
+/** The retransmission timer again, where another has stood in for it: since the first outstanding byte was sent. */
+export function rtxResume(tcp: Tcp, t: number): void {
+  const m = tcp.m;
+  const elapsed = (((tcp.nowUs - firstSentAt(m, t)) | 0) / 1000) | 0;
+  const left = rtoBackedOff(tcp, t) - elapsed;
+  m[t + FLAGS2] &= ~REO;
+  rtxAt(tcp, t, left > 1 ? left : 1, RTX);
+}
+
+/** RACK's reordering timer (RFC 8985 6.2 step 5), or the retransmission timer if that is due first. */
+export function reorderingStart(tcp: Tcp, t: number, after_us: number): void {
+  rtxResume(tcp, t);
+  const after = ((after_us / 1000) | 0) + 1;
+  if (((tcp.m[t + RTX_AT] - tcp.nowMs) | 0) <= after) return;
+  tcp.m[t + FLAGS2] |= REO;
+  rtxAt(tcp, t, after, RTX);
 }
 
 export function persistStart(tcp: Tcp, t: number): void {
+  rtxAt(tcp, t, rtoBackedOff(tcp, t), PERSIST);
+}
+
+function rtxAt(tcp: Tcp, t: number, after: number, kind: number): void {
   const m = tcp.m;
-  const deadline = (tcp.nowMs + rtoBackedOff(tcp, t)) | 0;
+  const deadline = (tcp.nowMs + after) | 0;
   m[t + RTX_AT] = deadline;
-  m[t + FLAGS] = (m[t + FLAGS] & ~RTX) | PERSIST;
+  m[t + FLAGS] = (m[t + FLAGS] & ~(RTX | PERSIST | PTO)) | kind;
   timerBy(tcp, t, deadline);
 }
 
@@ -150,32 +211,54 @@ function stalledTooLong(tcp: Tcp, t: number): boolean {
   return m[t + SND_WND] !== 0 || ((tcp.nowMs - m[t + RCV_AT]) | 0) >= limit;
 }
 
+/** An attempt to connect has its own R2 (RFC 9293 3.8.3), unless the program set a user timeout. */
+function openedTooLong(tcp: Tcp, t: number, state: number): boolean {
+  const m = tcp.m;
+  const { synRetries, synAckRetries } = tcp.limits;
+  const retries = state === STATE.SYN_SENT ? synRetries : synAckRetries;
+  if (m[t + USER_TIMEOUT] !== 0 && stalledTooLong(tcp, t)) return true;
+  return m[t + BACKOFF] >= retries;
+}
+
 function giveUp(tcp: Tcp, t: number): void {
   tcp.counters.userTimeouts++;
-  tcpDestroy(tcp, t, tcp.m[t + SOFT_ERROR] || CLOSED_TIMEOUT);
+  tcpDestroy(tcp, t, softError(tcp.m, t) || CLOSED_TIMEOUT);
 }
 
 function retransmissionTimeout(tcp: Tcp, t: number): void {
   const m = tcp.m;
   const state = m[t + ST];
-  m[t + FLAGS] &= ~RTX;
-  if (m[t + SND_UNA] === m[t + SND_NXT]) return;
-  tcp.counters.retransmissionTimeouts++;
+  const probing = (m[t + FLAGS] & PTO) !== 0;
+  m[t + FLAGS] &= ~(RTX | PTO);
   const opening = state === STATE.SYN_SENT || state === STATE.SYN_RECEIVED;
-  if (stalledTooLong(tcp, t) || (opening && m[t + BACKOFF] >= tcp.limits.synRetries)) {
+  if (!opening) {
+    if (m[t + SND_UNA] === m[t + SND_NXT]) return;
+    if ((m[t + FLAGS2] & REO) !== 0) {
+      reorderingTimeout(tcp, t);
+      return;
+    }
+    if (probing) {
+      if (probeDue(tcp, t)) {
+        // From here on a timeout is one (RFC 8985 7.3).
+        rtxStart(tcp, t);
+        listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
+      } else rtxResume(tcp, t);
+      return;
+    }
+  }
+  tcp.counters.retransmissionTimeouts++;
+  if (opening ? openedTooLong(tcp, t, state) : stalledTooLong(tcp, t)) {
     giveUp(tcp, t);
     return;
   }
   m[t + BACKOFF]++;
-  // Karn: what is retransmitted is not timed.
-  m[t + FLAGS] &= ~TIMING;
   if (opening) {
     m[t + FLAGS] |= PROBE;
   } else {
     // The next hop may have changed (RFC 9293 3.8.3's R1, RFC 1122 4.2.3.5).
     if (m[t + BACKOFF] >= 3) m[t + TCB.NEIGHBOUR] = 0;
-    congestionTimeout(tcp, t);
-    enterLoss(tcp, t);
+    pathTimeout(tcp, t);
+    timeoutLoss(tcp, t);
   }
   rtxStart(tcp, t);
   listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
@@ -197,26 +280,44 @@ function persistTimeout(tcp: Tcp, t: number): void {
 
 function keepTimeout(tcp: Tcp, t: number): void {
   const m = tcp.m;
+  const state = m[t + ST];
   m[t + FLAGS] &= ~KEEP;
-  if (m[t + ST] === STATE.FIN_WAIT_2 && (m[t + FLAGS] & FLAG.DETACHED) !== 0) {
-    tcpDestroy(tcp, t, 0);
-    return;
-  }
-  const idle = m[t + KEEP_IDLE];
-  if (idle === 0) return;
-  if (m[t + ST] < STATE.ESTABLISHED) {
-    keepStart(tcp, t, idle);
+  if ((m[t + FLAGS] & FLAG.DETACHED) !== 0) {
+    if (state === STATE.FIN_WAIT_2) tcpDestroy(tcp, t, 0);
+    else if ((m[t + FLAGS2] & FLAG2.LINGER) !== 0) {
+      tcp.counters.lingerTimeouts++;
+      tcpReset(tcp, t, CLOSED_TIMEOUT);
+    }
     return;
   }
   const silent = (tcp.nowMs - m[t + RCV_AT]) | 0;
+  let left = 0x7fffffff;
+  if (state === STATE.FIN_WAIT_2 && tcp.limits.halfClose_ms > 0) {
+    left = tcp.limits.halfClose_ms - silent;
+    if (left <= 0) {
+      tcp.counters.halfCloseTimeouts++;
+      tcpReset(tcp, t, CLOSED_TIMEOUT);
+      return;
+    }
+  }
+  const next = keepAlive(tcp, t, silent);
+  if (m[t + ST] !== state || (next < 0 && left === 0x7fffffff)) return;
+  keepStart(tcp, t, next >= 0 && next < left ? next : left);
+}
+
+/** RFC 9293 3.8.4. @returns ms until it is to be called again; -1: never */
+function keepAlive(tcp: Tcp, t: number, silent: number): number {
+  const m = tcp.m;
+  const idle = m[t + KEEP_IDLE];
+  if (idle === 0) return -1;
+  if (m[t + ST] < STATE.ESTABLISHED) return idle;
   if (silent < idle) {
     m[t + KEEP_PROBES] = 0;
-    keepStart(tcp, t, idle - silent);
-    return;
+    return idle - silent;
   }
-  if (m[t + KEEP_PROBES] >= KEEP_PROBES_MAX) {
+  if (m[t + KEEP_PROBES] >= (coldWord(tcp, t, KEEP_COUNT) || tcp.limits.keepAliveProbes)) {
     giveUp(tcp, t);
-    return;
+    return -1;
   }
   // Data in flight probes by itself.
   if (m[t + SND_UNA] === m[t + SND_NXT]) {
@@ -225,5 +326,5 @@ function keepTimeout(tcp: Tcp, t: number): void {
     m[t + FLAGS] |= PROBE;
     listPush(m, tcp.lists[m[t + IFACE]], LIST_ACK, t);
   }
-  keepStart(tcp, t, KEEP_INTERVAL);
+  return coldWord(tcp, t, KEEP_INTERVAL) || tcp.limits.keepAliveInterval_ms;
 }

@@ -234,6 +234,38 @@ describe('delayed ACKs (RFC 9293 3.8.6.3, RFC 5681 4.2)', () => {
     expect(c.engine.tcp.counters.delayedAcks).toBe(0);
   });
 
+  test('after a second’s silence the first go at once again', () => {
+    const c = settled(new TcpContext().establish({ mss: MSS }));
+    c.pass(900);
+    c.peer.inject({ length: 10 });
+    c.peer.expectNothing();
+    c.pass(1100);
+    c.peer.take();
+    for (let i = 0; i < QUICK; i++) {
+      c.peer.inject({ length: 10 });
+      c.peer.expect({ ack: 101 + 10 * i });
+    }
+    c.peer.inject({ length: 10 });
+    c.peer.expectNothing();
+  });
+
+  test('two segments of a peer whose own are shorter than ours count as full', () => {
+    const c = settled(new TcpContext().establish({ mss: MSS }));
+    c.peer.inject({ length: 900 });
+    c.peer.expectNothing();
+    c.peer.inject({ length: 900 });
+    c.peer.expect({ ack: 81 + 1800 });
+  });
+
+  test('a peer whose window has no room for another segment need not wait', () => {
+    const c = new TcpContext({ limits: { receiveBuffer: 1500 } }).establish({ mss: MSS });
+    for (let i = 0; i < 50; i++) {
+      c.peer.inject({ length: MSS });
+      c.peer.expect({ ack: 1 + MSS * (i + 1), window: 1500 });
+    }
+    expect(c.engine.tcp.counters.delayedAcks).toBe(0);
+  });
+
   test('a batch gets one ACK, whatever it was made of', () => {
     const c = settled(new TcpContext().establish({ mss: MSS }));
     for (let i = 0; i < 20; i++) c.peer.send({ length: MSS });
@@ -281,51 +313,80 @@ describe('our window', () => {
     c.peer.expectNothing();
   });
 
-  test('its right edge never moves left, and what is inside is always taken', () => {
+  test('its right edge never moves left, what is inside is always taken, and no more is kept than the buffer holds', () => {
     const step = fc.record({
-      length: fc.integer({ min: 0, max: 1500 }),
+      length: fc.oneof(fc.integer({ min: 0, max: 1500 }), fc.integer({ min: 1, max: 9 })),
       takes: fc.integer({ min: 0, max: 2000 }),
       resume: fc.boolean(),
     });
-    const buffer = fc.constantFrom(1000, 3000, 10_000, 70_000, 300_000);
+    const buffer = fc.constantFrom(1000, 3000, 10_000, 70_000, 300_000, 0);
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 60 }), buffer, fc.boolean(), (steps, receiveBuffer, modern) => {
-        const c = new TcpContext({ limits: { receiveBuffer } }).establish(modern ? MODERN : { mss: 1460 });
-        const scale = c.info.rcvWindowScale;
-        let edge = 1 + Math.min(receiveBuffer, 65_535);
-        let next = 1;
-        let left = 0;
-        c.takes = (length) => {
-          const n = Math.min(length, left);
-          left -= n;
-          return n;
-        };
-        for (const { length, takes, resume } of steps) {
-          left = takes;
-          if (resume) {
+      fc.property(
+        fc.array(step, { maxLength: 100 }),
+        buffer,
+        fc.boolean(),
+        fc.integer({ min: 1, max: 30 }),
+        (steps, receiveBuffer, modern, times) => {
+          const c = new TcpContext({ limits: { receiveBuffer } }).establish(modern ? MODERN : { mss: 1460 });
+          const scale = c.info.rcvWindowScale;
+          const unit = 1 << scale;
+          let edge = 1 + Math.min(receiveBuffer || 65_535, 65_535);
+          let next = 1;
+          let left = 0;
+          c.takes = (length) => {
+            const n = Math.min(length, left);
+            left -= n;
+            return n;
+          };
+          for (const { length, takes, resume } of steps) {
+            left = takes;
+            if (resume) {
+              c.engine.resume(c.conn);
+              c.run();
+            }
+            for (let i = 0; i < times; i++) {
+              const n = Math.min(length, edge - next);
+              c.peer.inject({ length: n });
+              next += n;
+            }
+            c.pass(50);
+            const { receiveQueue } = c.info;
+            for (const s of c.peer.take()) {
+              const told = s.ack + (s.window << scale);
+              // A part of a unit of the scale may seem to be taken back (RFC 7323 2.4).
+              expect(told).toBeGreaterThan(edge - unit);
+              edge = Math.max(edge, told);
+            }
+            const { receiveBuffer: size } = c.info;
+            expect(receiveQueue).toBeLessThan(size + 2 * unit);
+            expect(edge - next).toBeLessThan(size + 2 * unit - receiveQueue);
+            expect(c.info.rcvNxt).toBe((c.peer.iss + next) >>> 0);
+          }
+          left = 1e9;
+          for (let i = 0; i < 2; i++) {
             c.engine.resume(c.conn);
             c.run();
           }
-          const n = Math.min(length, edge - next);
-          c.peer.inject({ length: n });
-          next += n;
-          c.pass(50);
-          for (const s of c.peer.take()) {
-            expect(s.ack + (s.window << scale)).toBeGreaterThanOrEqual(edge);
-            // Rounding up to the scale's unit may promise a little more.
-            expect(s.window << scale).toBeLessThan(receiveBuffer + (1 << scale));
-            edge = s.ack + (s.window << scale);
-          }
-          expect(c.info.rcvNxt).toBe((c.peer.iss + next) >>> 0);
-        }
-        left = 1e9;
-        for (let i = 0; i < 2; i++) {
-          c.engine.resume(c.conn);
-          c.run();
-        }
-        expect(c.received).toBe(next - 1);
-      }),
+          expect(c.received).toBe(next - 1);
+        },
+      ),
       { numRuns: 100 },
     );
+  });
+
+  test('a peer that sends less than a unit of the scale at a time can’t push it past the buffer', () => {
+    const c = new TcpContext().establish({ ...MODERN, windowScale: 0 });
+    c.takes = () => 0;
+    for (let i = 0; i < 200; i++) {
+      for (let k = 0; k < 20; k++) c.peer.send({ length: 20 });
+      c.run();
+    }
+    for (let i = 0; i < 3000; i++) {
+      const window = c.peer.take().at(-1)?.window ?? 0;
+      if (i > 0 && window === 0) break;
+      c.peer.inject({ length: 20 });
+    }
+    expect(c.info.receiveQueue).toBeGreaterThanOrEqual(65_536 - 512);
+    expect(c.info.receiveQueue).toBeLessThan(65_536 + 1024);
   });
 });

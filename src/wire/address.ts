@@ -14,13 +14,25 @@ export class AddressError extends Error {
 
 /** Dotted decimal, four parts, no leading zeros (which some read as octal). @throws AddressError */
 export function parseIpv4(text: string): number {
-  const parts = text.split('.');
+  // Character by character: each connect() does it, and a pattern for each part took 150 ns, a twentieth of a short
+  // connection.
   let address = 0;
-  for (const part of parts) {
-    if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return refuse('IPv4 address', text);
-    address = (address << 8) | Number(part);
+  let part = -1;
+  let dots = 0;
+  for (let i = 0; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit === -2 && part >= 0 && dots < 3) {
+      address = (address << 8) | part;
+      part = -1;
+      dots++;
+      continue;
+    }
+    // No leading zeros: some would read them as octal.
+    if (digit < 0 || digit > 9 || part === 0) return refuse('IPv4 address', text);
+    part = part < 0 ? digit : part * 10 + digit;
+    if (part > 255) return refuse('IPv4 address', text);
   }
-  return parts.length === 4 ? address : refuse('IPv4 address', text);
+  return part >= 0 && dots === 3 ? (address << 8) | part : refuse('IPv4 address', text);
 }
 
 export function formatIpv4(address: number): string {

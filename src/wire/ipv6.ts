@@ -42,6 +42,7 @@ export const PROBLEM_SILENT = -1;
 
 const OPTION_PAD1 = 0;
 const OPTION_PADN = 1;
+const OPTION_ROUTER_ALERT = 5;
 
 export const IPV6_TRUNCATED = -1;
 export const IPV6_VERSION = -2;
@@ -85,6 +86,8 @@ export class Ipv6Chain {
   namedAt = 0;
   /** An atomic fragment's header was stepped over. */
   fragmented = false;
+  /** A router alert was among the options (RFC 2711). */
+  alert = false;
   /** Of a rejected chain: one of PROBLEM_*, where it lies, and whether a group's members say so too (RFC 8200 4.2). */
   problem = PROBLEM_SILENT;
   pointer = 0;
@@ -111,6 +114,7 @@ export function ipv6Walk(
   chain.protocol = protocol;
   chain.namedAt = namedAt;
   chain.fragmented = false;
+  chain.alert = false;
   for (let i = 0; i <= EXTENSIONS_MAX; i++) {
     const { protocol, offset } = chain;
     if (
@@ -193,6 +197,7 @@ function optionsSkippable(chain: Ipv6Chain, view: DataView, at: number, from: nu
     } else {
       padding = 0;
       if (++options > OPTIONS_MAX) return false;
+      if (type === OPTION_ROUTER_ALERT) chain.alert = true;
       if (type > 0x3f) {
         if (type >= 0x80) refuse(chain, IPV6_OPTION, PROBLEM_OPTION, offset);
         chain.problemToGroup = type >> 6 === 2;

@@ -27,3 +27,20 @@ test('1-3 gives the vectors of the Linux kernel', () => {
     0x88b4c4cc,
   ]);
 });
+
+test('the second half depends on the key, and on the words as a whole', () => {
+  const seen = new Set<number>();
+  for (const [k0, k1] of [
+    [K0, K1],
+    [K0, K1 ^ 1],
+    [K0 ^ (1 << 31), K1],
+  ]) {
+    const hash = new HalfSipHash(k0, k1);
+    for (let words = 0; words < 8; words++) {
+      const first = hashWords(hash, words) | 0;
+      seen.add(first);
+      seen.add(hash.finishSecond());
+    }
+  }
+  expect(seen.size).toBe(3 * 8 * 2);
+});

@@ -56,6 +56,16 @@ export class HalfSipHash {
     return this.#v1 ^ this.#v3;
   }
 
+  /**
+   * After `finish`: another int32 of the same hash, which tells nothing of the first, as the reference makes its
+   * second half.
+   */
+  finishSecond(): number {
+    this.#v1 ^= 0xdd;
+    this.#mix(this.#roundsFinish);
+    return this.#v1 ^ this.#v3;
+  }
+
   #mix(rounds: number): void {
     let v0 = this.#v0;
     let v1 = this.#v1;

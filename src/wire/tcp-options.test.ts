@@ -99,8 +99,6 @@ test('agrees with a simple reading on any bytes, and reads none beyond', () => {
     [8, [8]],
     [28, [2]],
     [34, [0, 4, 6, 8, 10, 12, 14, 16]],
-    [172, [0, 3, 6, 9]],
-    [174, [0, 3, 6, 9]],
   ]);
   let malformed = 0;
   fc.assert(
@@ -138,11 +136,10 @@ test('agrees with a simple reading on any bytes, and reads none beyond', () => {
       expect(out.userTimeout).toBe(last.has(28) ? int(28, 0, 2) : -1);
       expect(out.fastOpenAt > 0).toBe(last.has(34));
       expect(out.fastOpenLength).toBe(last.get(34)?.length ?? 0);
-      const accEcn = options
-        .filter(([kind, body]) => kind >= 172 && sizes.get(kind)?.includes(body.length))
-        .at(-1);
+      // Of any length: whole counters, then padding.
+      const accEcn = options.filter(([kind]) => kind === 172 || kind === 174).at(-1);
       expect(out.accEcnKind).toBe(accEcn?.[0] ?? 0);
-      expect(out.accEcnCount).toBe((accEcn?.[1].length ?? 0) / 3);
+      expect(out.accEcnCount).toBe(Math.min(Math.floor((accEcn?.[1].length ?? 0) / 3), 3));
     }),
     { numRuns: 2000 },
   );

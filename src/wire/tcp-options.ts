@@ -137,12 +137,10 @@ function tcpOptionRead(view: DataView, at: number, kind: number, bytes: number, 
       break;
     case OPTION_ACCECN0:
     case OPTION_ACCECN1:
-      // RFC 9768 3.2.3: counters may be left off from the end.
-      if (bytes === 2 || bytes === 5 || bytes === 8 || bytes === 11) {
-        out.accEcnKind = kind;
-        out.accEcnAt = at + 2;
-        out.accEcnCount = (bytes - 2) / 3;
-      }
+      // RFC 9768 3.2.3: counters may be left off from the end, and what comes after whole ones is padding.
+      out.accEcnKind = kind;
+      out.accEcnAt = at + 2;
+      out.accEcnCount = Math.min(((bytes - 2) / 3) | 0, 3);
       break;
   }
 }

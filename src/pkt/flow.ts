@@ -1,0 +1,95 @@
+/**
+ * One connection as the script sees it: its four-tuple, and the way between the script's numbers and those on the wire.
+ * The peer's sequence numbers are the script's own; the stack's count from its SYN, and its timestamps from the first.
+ */
+import { FLAG_ACK } from '../wire/tcp.ts';
+import type { TcpOptionSpec, TcpSpec } from './script.ts';
+import type { LivePacket, LiveTcp } from './sent.ts';
+
+export interface Tuple {
+  readonly version: 4 | 6;
+  readonly local: string;
+  readonly localPort: number;
+  readonly remote: string;
+  readonly remotePort: number;
+}
+
+export class Flow {
+  readonly tuple: Tuple;
+  readonly protocol: 'tcp' | 'udp';
+  /** The stack's first sequence number, once it was seen. */
+  isn: number | null = null;
+  /** Sent by the stack and not yet expected by the script. */
+  readonly queue: LivePacket[] = [];
+  /** The script's TS values to those on the wire; and the first of both. */
+  readonly #timestamps = new Map<number, number>();
+  #first: { script: number; live: number } | null = null;
+
+  constructor(tuple: Tuple, protocol: 'tcp' | 'udp' = 'tcp') {
+    this.tuple = tuple;
+    this.protocol = protocol;
+  }
+
+  sends(packet: LivePacket): boolean {
+    const { tuple } = this;
+    if (packet.protocol === 'icmp') return packet.src === tuple.local && packet.dst === tuple.remote;
+    return (
+      packet.protocol === this.protocol &&
+      packet.srcPort === tuple.localPort &&
+      packet.dstPort === tuple.remotePort &&
+      packet.src === tuple.local &&
+      packet.dst === tuple.remote
+    );
+  }
+
+  /** Numbers of a segment of the script's, as they go on the wire. */
+  toWire(spec: TcpSpec): { seq: number; ack: number } {
+    const base = spec.ackAbsolute ? 0 : (this.isn ?? 0);
+    return { seq: spec.seq | 0, ack: (spec.flags & FLAG_ACK) !== 0 ? (spec.ack + base) | 0 : 0 };
+  }
+
+  /** A sequence number of the stack's, which an ICMP error quotes. */
+  localToWire(seq: number): number {
+    return (seq + (this.isn ?? 0)) | 0;
+  }
+
+  /** Options of the script's with SACK blocks and the echoed timestamp as they go on the wire. */
+  optionsToWire(options: readonly TcpOptionSpec[], acknowledges: boolean): TcpOptionSpec[] {
+    const base = this.isn ?? 0;
+    return options.map((option) => {
+      if (option.kind === 'sack') {
+        return {
+          ...option,
+          blocks: option.blocks.map(([l, r]) => [(l + base) >>> 0, (r + base) >>> 0] as const),
+        };
+      }
+      if (option.kind !== 'TS' || option.ecrAbsolute || !acknowledges) return option;
+      return { ...option, ecr: this.#timestamps.get(option.ecr) ?? this.#interpolate(option.ecr) };
+    });
+  }
+
+  /** A value that the script never saw: as far from the first as it is in the script. */
+  #interpolate(script: number): number {
+    return this.#first === null ? script : (script - this.#first.script + this.#first.live) >>> 0;
+  }
+
+  /** A segment of the stack's in the script's numbers, as `spec` expects it. */
+  toScript(packet: LiveTcp, spec: TcpSpec): LiveTcp {
+    const base = spec.seqAbsolute ? 0 : (this.isn ?? 0);
+    return {
+      ...packet,
+      seq: (packet.seq - base) >>> 0,
+      options: packet.options.map((option) =>
+        option.kind === 'TS' ? this.#timestampToScript(option, spec) : option,
+      ),
+    };
+  }
+
+  #timestampToScript(option: TcpOptionSpec & { kind: 'TS' }, spec: TcpSpec): TcpOptionSpec {
+    const expected = spec.options?.find((candidate) => candidate.kind === 'TS');
+    if (expected?.kind !== 'TS' || expected.val === null || option.val === null) return option;
+    this.#timestamps.set(expected.val, option.val);
+    this.#first ??= { script: expected.val, live: option.val };
+    return { ...option, val: (option.val - this.#first.live + this.#first.script) >>> 0 };
+  }
+}

@@ -1,0 +1,608 @@
+/** Runs one script against a fresh engine in virtual time. */
+import type { Arena } from '../memory/arena.ts';
+import { STATE, STATE_NAMES, TCB } from '../tcp/block.ts';
+import { timeWaitRemove } from '../tcp/time-wait.ts';
+import { FLAG_ACK, FLAG_SYN } from '../wire/tcp.ts';
+import { type Attempt, Calls } from './calls.ts';
+import { type CommandTarget, type RouteSettings, runCommand } from './commands.ts';
+import { comparePacket, joinSegments } from './compare.ts';
+import { type Config, readConfig } from './config.ts';
+import { Mismatch, ScriptSyntaxError, Unsupported } from './errors.ts';
+import { Flow } from './flow.ts';
+import { Host } from './host.ts';
+import { buildIcmp, buildOptions, buildTcp, buildUdp } from './inject.ts';
+import { formatLive, formatSeconds } from './notation.ts';
+import { parseScript } from './parser.ts';
+import { AssertionFailed, PythonError, type PyValue, runPython } from './python.ts';
+import type { EventTime, PacketSpec, Script, ScriptEvent, SystemCall } from './script.ts';
+import type { LivePacket, LiveTcp } from './sent.ts';
+import { Settings } from './settings.ts';
+import { tableStates } from './socket.ts';
+import { Sockets } from './sockets.ts';
+import type { Dialect } from './symbols.ts';
+import { setTcpInfo } from './tcp-info.ts';
+
+export interface RunOptions {
+  /** Found out from the script when left out. */
+  readonly dialect?: Dialect;
+  /** Of scripts that don't say; 4 unless told. */
+  readonly version?: 4 | 6;
+  /** Memory for the engine, ARENA_BYTES or more; it is cleared first. */
+  readonly arena: Arena;
+  readonly defines?: ReadonlyMap<string, string>;
+}
+
+export interface Result {
+  readonly verdict: 'pass' | 'fail' | 'unsupported';
+  readonly dialect: Dialect;
+  /** Why it didn't pass: the line of the script, and what was expected and what came. */
+  readonly line: number;
+  readonly reason: string;
+  /** What happened, packet by packet and call by call. */
+  readonly trace: readonly string[];
+  /** Mismatches that the script itself calls not fatal. */
+  readonly warnings: readonly string[];
+}
+
+/** What Linux's test runner defines for its scripts, beside those of its own. */
+const DEFINES: Readonly<Record<string, string>> = {
+  CMSG_LEVEL_IP: 'SOL_IP',
+  CMSG_TYPE_RECVERR: 'IP_RECVERR',
+  TFO_COOKIE: '3021b9d889017eeb',
+  TFO_COOKIE_ZERO: 'b7c12350a90dc8f5',
+};
+
+/** Some scripts hold two answers, the standard's and FreeBSD's: either will do. */
+const STANDARD = 'STANDARD';
+const FREEBSD = 'FreeBSD';
+const ALTERNATIVE = /^[ \t]*#[ \t]*ifdef[ \t]+FreeBSD\b/m;
+
+/** Longest wait for a packet whose time is any, us. */
+const ANY_TIME_US = 300e6;
+const FIRST_REMOTE_PORT = 50_000;
+
+export function runScript(text: string, options: RunOptions): Result {
+  const dialect = options.dialect ?? detectDialect(text);
+  let result = runAs(text, options, dialect, STANDARD);
+  if (result.verdict !== 'pass' && ALTERNATIVE.test(text)) {
+    const other = runAs(text, options, dialect, FREEBSD);
+    if (other.verdict === 'pass') result = other;
+  }
+  return result;
+}
+
+function runAs(text: string, options: RunOptions, dialect: Dialect, symbol: string): Result {
+  const trace: string[] = [];
+  const warnings: string[] = [];
+  const settings = new Settings(dialect);
+  const end = (verdict: Result['verdict'], line = 0, reason = ''): Result => ({
+    verdict,
+    dialect,
+    line,
+    reason,
+    trace,
+    warnings,
+  });
+  try {
+    const defines = new Map([...Object.entries(DEFINES), ...(options.defines ?? [])]);
+    const script = parseScript(text, { defines, symbols: [symbol] });
+    const config = readConfig(script, options.version ?? null);
+    for (const what of config.missing) settings.lack(what);
+    if (!config.dryRun) new Run(script, config, settings, options.arena, trace, warnings).run();
+    return end('pass');
+  } catch (error) {
+    if (error instanceof Unsupported) return end('unsupported', error.line, error.message);
+    if (error instanceof ScriptSyntaxError) return end('fail', error.line, `syntax: ${error.message}`);
+    if (!(error instanceof Mismatch)) throw error;
+    if (settings.missing.length === 0) return end('fail', error.line, error.message);
+    return end('unsupported', error.line, `${settings.missing.join(', ')}; without, ${error.message}`);
+  }
+}
+
+/** By what only one system's scripts have. */
+export function detectDialect(text: string): Dialect {
+  return /\bnet\.inet6?\.|\bkern\.ipc|\bsockstat\b|\btcpdrop\b|\/udp\(|\bTCPI_[A-Z]|--udp_encapsulation|TCP_FUNCTION_BLK|#ifdef FreeBSD/.test(
+    text,
+  )
+    ? 'freebsd'
+    : 'linux';
+}
+
+interface Pending {
+  readonly call: SystemCall;
+  readonly attempt: Attempt;
+  readonly endUs: number;
+  readonly sinceUs: number;
+}
+
+class Run implements CommandTarget {
+  readonly #script: Script;
+  readonly #config: Config;
+  readonly settings: Settings;
+  readonly #arena: Arena;
+  readonly #trace: string[];
+  readonly #warnings: string[];
+  /** Built at the first event that needs it: settings made before count for all of it. */
+  #host: Host | null = null;
+  #sockets: Sockets | null = null;
+  #calls: Calls | null = null;
+  /** Time before there is a host, us. */
+  #earlyUs = 0;
+  readonly #flows: Flow[] = [];
+  /** What the script's packets belong to. */
+  #flow: Flow | null = null;
+  #remotePort = FIRST_REMOTE_PORT;
+  /** A blocking call that has not returned. */
+  #pending: Pending | null = null;
+  /** Highest sequence number that the flow sent, to tell what is sent again. */
+  readonly #sentTo = new WeakMap<Flow, number>();
+  readonly #variables = new Map<string, PyValue>();
+  #lastUs = 0;
+  #lastInbound = false;
+
+  constructor(
+    script: Script,
+    config: Config,
+    settings: Settings,
+    arena: Arena,
+    trace: string[],
+    warnings: string[],
+  ) {
+    this.#script = script;
+    this.#config = config;
+    this.settings = settings;
+    this.#arena = arena;
+    this.#trace = trace;
+    this.#warnings = warnings;
+  }
+
+  run(): void {
+    const { init, events, cleanup } = this.#script;
+    if (init !== null) this.#command(init.text, init.line);
+    const start = events[0].time.kind === 'absolute' ? events[0].time.us : 0;
+    for (const event of events) this.#event(event, start);
+    if (this.#pending !== null) {
+      this.#advance(
+        this.#pending.endUs + this.#tolerance(this.#pending.endUs, this.#pending.sinceUs),
+        () => this.#pending === null,
+      );
+      if (this.#pending !== null)
+        throw new Mismatch(this.#pending.call.line, `${this.#pending.call.name}() still blocks at the end`);
+    }
+    this.#expectNothingMore(events[events.length - 1]);
+    if (cleanup !== null) this.#command(cleanup.text, cleanup.line);
+  }
+
+  get #us(): number {
+    return this.#host?.us ?? this.#earlyUs;
+  }
+
+  #event(event: ScriptEvent, startUs: number): void {
+    const { action, time, line } = event;
+    const base = this.#baseUs(event, startUs);
+    const atUs = base + time.us;
+    if (atUs < this.#lastUs && time.kind === 'absolute' && atUs + this.#config.toleranceUs < this.#us)
+      throw new Mismatch(
+        line,
+        `time goes backwards, from ${formatSeconds(this.#lastUs)} to ${formatSeconds(atUs)}`,
+      );
+    const inbound = action.type === 'packet' && action.inbound;
+    const before = this.#lastUs;
+    if (action.type === 'packet' && !action.inbound) {
+      this.#expect(action, time, base, before);
+      this.#lastUs = Math.max(time.kind === 'any' ? this.#us : atUs, before);
+    } else {
+      this.#advance(atUs);
+      if (this.#us > atUs + this.#tolerance(atUs, before))
+        throw new Mismatch(
+          line,
+          `expected at ${formatSeconds(atUs)}, but it is ${formatSeconds(this.#us)} already`,
+        );
+      this.#lastUs = atUs;
+      if (action.type === 'packet') this.#inject(action);
+      else if (action.type === 'call') this.#call(action, base, atUs);
+      else if (action.type === 'command') this.#command(action.text, action.line);
+      else this.#code(action.text, action.line);
+    }
+    this.#lastInbound = inbound;
+  }
+
+  /** What a time counts from: packets in a row from each other, anything else from now. */
+  #baseUs(event: ScriptEvent, startUs: number): number {
+    const { kind } = event.time;
+    if (kind === 'absolute' || kind === 'absolute range') return -startUs;
+    const inbound = event.action.type === 'packet' && event.action.inbound;
+    return inbound && this.#lastInbound ? this.#lastUs : this.#us;
+  }
+
+  #tolerance(us: number, sinceUs: number): number {
+    return Math.max(this.#config.toleranceUs, ((us - sinceUs) * this.#config.tolerancePercent) / 100);
+  }
+
+  // --- the stack
+
+  #start(): Host {
+    if (this.#host !== null) return this.#host;
+    const { version, local, localPrefix, mtu } = this.#config;
+    this.#arena.reset();
+    const host = new Host({
+      arena: this.#arena,
+      limits: this.settings.limits,
+      mtu,
+      addresses: [`${local}/${localPrefix}`],
+      // The script's end answers for everywhere.
+      ...(version === 4 ? { gateway4: neighbour4(local) } : { gateway6: 'fe80::1' }),
+    });
+    host.advance(this.#earlyUs);
+    this.#host = host;
+    const sockets = new Sockets(host, this.settings, this.#config);
+    this.#sockets = sockets;
+    host.onBreath = () => {
+      sockets.adapt();
+      this.#retry();
+    };
+    this.#calls = new Calls(host, this.#sockets, this.settings, this.#config);
+    this.#calls.onSocket = () => this.#follow();
+    return host;
+  }
+
+  #advance(us: number, done?: () => boolean): void {
+    if (this.#host === null) {
+      this.#earlyUs = Math.max(this.#earlyUs, us);
+      return;
+    }
+    this.#host.advance(us, done);
+    this.#sort();
+  }
+
+  /** Packets of the script's belong to the socket that was last created, connected, accepted from or set to listen. */
+  #follow(): void {
+    const socket = this.#calls?.underTest ?? null;
+    if (socket === null) return;
+    if (socket.flow === null) {
+      this.#flow = null;
+      return;
+    }
+    const { tuple } = socket.flow;
+    const known = this.#flows.find((flow) => sameTuple(flow, tuple));
+    // A connect() from the same port is a connection of its own, with its own first sequence number.
+    if (known !== undefined && socket.state !== 'connecting') {
+      socket.flow = known;
+    } else this.#flows.push(socket.flow);
+    this.#flow = socket.flow;
+  }
+
+  /** Hands what the stack sent to the flows it belongs to. Other packets are nobody's, as in packetdrill. */
+  #sort(): void {
+    const host = this.#host;
+    if (host === null) return;
+    for (const packet of host.sent.splice(0)) {
+      for (let i = this.#flows.length - 1; i >= 0; i--) {
+        if (!this.#flows[i].sends(packet)) continue;
+        this.#flows[i].queue.push(packet);
+        break;
+      }
+    }
+  }
+
+  // --- packets
+
+  #inject(packet: PacketSpec): void {
+    const host = this.#start();
+    if (packet.encapsulation.length > 0)
+      throw new Unsupported(packet.line, 'packets in tunnels (IP in IP, GRE, MPLS)');
+    if (packet.tunnel !== null) throw new Unsupported(packet.line, 'TCP over UDP');
+    const flow = this.#flowFor(packet);
+    const path = {
+      version: flow.tuple.version,
+      src: flow.tuple.remote,
+      dst: flow.tuple.local,
+      srcPort: packet.srcPort || flow.tuple.remotePort,
+      dstPort: packet.dstPort || flow.tuple.localPort,
+    };
+    const { transport } = packet;
+    this.#trace.push(`${formatSeconds(host.us)} ${packet.text}`);
+    if (transport.protocol === 'udp') host.inject(buildUdp(transport.length, path, packet.ip));
+    else if (transport.protocol === 'icmp') {
+      if (transport.quoted?.protocol === 'tcp' && transport.quoted.tunnel !== null)
+        throw new Unsupported(packet.line, 'TCP over UDP');
+      const seq = transport.quoted?.protocol === 'tcp' ? transport.quoted.seq : 0;
+      host.inject(
+        buildIcmp(packet, transport, path, flow.localToWire(seq), flow.protocol === 'udp' ? 17 : 6),
+      );
+    } else {
+      const acknowledges = (transport.flags & FLAG_ACK) !== 0;
+      const options = buildOptions(flow.optionsToWire(transport.options ?? [], acknowledges), packet.line);
+      host.inject(buildTcp(transport, options, path, flow.toWire(transport), packet.ip));
+    }
+    this.#sort();
+  }
+
+  /** The flow of an inbound packet; a SYN for a listener, or a packet for nobody, begins one. */
+  #flowFor(packet: PacketSpec): Flow {
+    if (this.#flow !== null) return this.#flow;
+    const { version, local, remote, bindPort } = this.#config;
+    const flow = new Flow(
+      {
+        version,
+        local,
+        localPort: packet.dstPort || (this.#calls?.underTest?.bound?.port ?? bindPort),
+        remote,
+        remotePort: packet.srcPort || this.#remotePort++,
+      },
+      packet.transport.protocol === 'udp' ? 'udp' : 'tcp',
+    );
+    this.#flows.push(flow);
+    this.#flow = flow;
+    return flow;
+  }
+
+  #expect(packet: PacketSpec, time: EventTime, base: number, sinceUs: number): void {
+    if (packet.encapsulation.length > 0)
+      throw new Unsupported(packet.line, 'packets in tunnels (IP in IP, GRE, MPLS)');
+    if (packet.tunnel !== null) throw new Unsupported(packet.line, 'TCP over UDP');
+    const host = this.#start();
+    const flow = this.#flow;
+    if (flow === null) throw new Mismatch(packet.line, `no connection can send ${packet.text}`);
+    const any = time.kind === 'any';
+    const fromUs = any ? 0 : base + time.us;
+    const toUs = any ? host.us + ANY_TIME_US : base + time.endUs;
+    const tolerance = any ? 0 : this.#tolerance(fromUs, sinceUs);
+    const first = this.#nextOf(flow, toUs + tolerance);
+    if (first === null) {
+      throw new Mismatch(
+        packet.line,
+        `nothing was sent until ${formatSeconds(toUs + tolerance)}\n  script: ${packet.text}`,
+      );
+    }
+    const { live, several } = this.#wholeOf(flow, first, packet, toUs + tolerance);
+    const wrong = this.#compare(flow, packet, live, several);
+    const timing =
+      any || (live.us >= fromUs - tolerance && live.us <= toUs + tolerance)
+        ? null
+        : `time: expected ${formatSeconds(fromUs)}${toUs === fromUs ? '' : `~${formatSeconds(toUs)}`}, sent at ${formatSeconds(live.us)} (tolerance ${formatSeconds(tolerance)})`;
+    const problem = wrong ?? timing;
+    this.#trace.push(this.#show(flow, packet, live));
+    if (problem === null) return;
+    const message = `${problem}\n  script: ${packet.text}\n  actual: ${this.#show(flow, packet, live)}`;
+    if (!this.#config.nonFatalPackets) throw new Mismatch(packet.line, message);
+    this.#warnings.push(`${packet.line}: ${message}`);
+  }
+
+  /** The next packet that a flow sent, waiting for it if need be. */
+  #nextOf(flow: Flow, untilUs: number): LivePacket | null {
+    this.#sort();
+    if (flow.queue.length === 0) {
+      this.#advance(untilUs, () => {
+        this.#sort();
+        return flow.queue.length > 0;
+      });
+    }
+    return flow.queue.shift() ?? null;
+  }
+
+  /** What is expected as one packet may be several segments: a device that segments would have been given one. */
+  #wholeOf(
+    flow: Flow,
+    first: LivePacket,
+    packet: PacketSpec,
+    untilUs: number,
+  ): { live: LivePacket; several: boolean } {
+    const { transport } = packet;
+    if (transport.protocol !== 'tcp' || first.protocol !== 'tcp' || this.#config.strictSegments)
+      return { live: first, several: false };
+    let live: LiveTcp = first;
+    while (live.length > 0 && live.length < transport.length) {
+      const next = this.#nextOf(flow, untilUs);
+      const joined = next?.protocol === 'tcp' ? joinSegments(live, next) : null;
+      if (joined === null) {
+        if (next !== null) flow.queue.unshift(next);
+        break;
+      }
+      live = joined;
+    }
+    return { live, several: live !== first };
+  }
+
+  #compare(flow: Flow, packet: PacketSpec, live: LivePacket, several: boolean): string | null {
+    const { transport } = packet;
+    const options = { tsTickUs: this.#config.tsTickUs, toleranceUs: this.#config.toleranceUs };
+    if (transport.protocol !== 'tcp' || live.protocol !== 'tcp')
+      return comparePacket(packet, live, options, true);
+    if ((live.flags & FLAG_SYN) !== 0 && (transport.flags & FLAG_SYN) !== 0 && flow.isn === null)
+      flow.isn = (live.seq - transport.seq) | 0;
+    // How PSH stands in what is sent again, or was several segments, is not remembered by any standard.
+    const end = (live.seq + live.length) | 0;
+    const highest = this.#sentTo.get(flow);
+    const again = highest !== undefined && live.length > 0 && ((live.seq - highest) | 0) < 0;
+    if (highest === undefined || ((end - highest) | 0) > 0) this.#sentTo.set(flow, end);
+    return comparePacket(packet, flow.toScript(live, transport), options, !again && !several);
+  }
+
+  #show(flow: Flow, packet: PacketSpec, live: LivePacket): string {
+    const { transport } = packet;
+    return formatLive(
+      transport.protocol === 'tcp' && live.protocol === 'tcp' ? flow.toScript(live, transport) : live,
+    );
+  }
+
+  /** What was sent well before the script's end should have been expected, but for ACKs that say nothing else. */
+  #expectNothingMore(last: ScriptEvent): void {
+    this.#sort();
+    const before = this.#lastUs - this.#config.toleranceUs;
+    const left = this.#flow?.queue.find((packet) => packet.us < before && !isBareAck(packet));
+    if (left === undefined || this.#flow === null) return;
+    const shown = left.protocol === 'tcp' ? { ...left, seq: (left.seq - (this.#flow.isn ?? 0)) >>> 0 } : left;
+    throw new Mismatch(last.line, `nothing more was expected, but sent was\n  actual: ${formatLive(shown)}`);
+  }
+
+  // --- system calls
+
+  #call(call: SystemCall, base: number, atUs: number): void {
+    this.#start();
+    this.#awaitPending();
+    const calls = this.#calls as Calls;
+    const attempt = calls.begin(call);
+    const endUs = call.endUs === null ? atUs : base + call.endUs;
+    if (endUs < atUs) throw new Mismatch(call.line, `${call.name}() is to return before it is called`);
+    this.#pending = { call, attempt, endUs, sinceUs: atUs };
+    this.#host?.settle();
+    this.#retry();
+    this.#sort();
+    // Without a time of its own it should return at once; a little waiting is within the tolerance.
+    if (call.endUs === null && this.#pending !== null) {
+      this.#advance(atUs + this.#config.toleranceUs, () => this.#pending === null);
+      if (this.#pending !== null) throw new Mismatch(call.line, `${call.name}() blocks`);
+    }
+  }
+
+  /** Calls run one after another, as on one thread. */
+  #awaitPending(): void {
+    const pending = this.#pending;
+    if (pending === null) return;
+    this.#advance(
+      pending.endUs + this.#tolerance(pending.endUs, pending.sinceUs),
+      () => this.#pending === null,
+    );
+    if (this.#pending !== null)
+      throw new Mismatch(
+        pending.call.line,
+        `${pending.call.name}() still blocks at ${formatSeconds(this.#us)}`,
+      );
+  }
+
+  #retrying = false;
+
+  #retry(): void {
+    const pending = this.#pending;
+    if (pending === null || this.#retrying) return;
+    this.#retrying = true;
+    const outcome = pending.attempt();
+    this.#retrying = false;
+    if (outcome === null) return;
+    this.#pending = null;
+    const { call, endUs, sinceUs } = pending;
+    const shown = outcome.errno === undefined ? '' : ` ${outcome.errno}`;
+    this.#trace.push(`${formatSeconds(this.#us)} ${call.name}() = ${outcome.value}${shown}`);
+    const tolerance = this.#tolerance(endUs, sinceUs);
+    let wrong = this.#calls?.judge(call, outcome) ?? null;
+    if (wrong === null && Math.abs(this.#us - endUs) > tolerance)
+      wrong = `${call.name}(): expected to return at ${formatSeconds(endUs)}, returned at ${formatSeconds(this.#us)}`;
+    if (wrong === null) return;
+    if (!this.#config.nonFatalCalls) throw new Mismatch(call.line, wrong);
+    this.#warnings.push(`${call.line}: ${wrong}`);
+  }
+
+  // --- commands and code
+
+  #command(text: string, line: number): void {
+    const failed = runCommand(text, this);
+    if (this.#host !== null) Object.assign(this.#host.engine.tcp.limits, this.#changed());
+    if (failed !== null) throw new Mismatch(line, failed);
+  }
+
+  /** Settings that take effect while the stack runs. */
+  #changed(): object {
+    const {
+      receiveBuffer: _,
+      sendBuffer: __,
+      connections: ___,
+      miniBlocks: ____,
+      chunks: _____,
+      ...rest
+    } = this.settings.limits;
+    return rest;
+  }
+
+  #code(text: string, line: number): void {
+    const socket = this.#calls?.underTest ?? null;
+    if (socket !== null) setTcpInfo(this.#variables, socket, this.settings.dialect);
+    try {
+      for (const printed of runPython(text, this.#variables)) this.#trace.push(printed);
+    } catch (error) {
+      if (error instanceof AssertionFailed) throw new Mismatch(line, error.message);
+      if (!(error instanceof PythonError)) throw error;
+      throw new Unsupported(line, `code: ${error.message}`);
+    }
+  }
+
+  // --- what commands ask for
+
+  sockets(): string[] {
+    if (this.#host === null || this.#sockets === null) return [];
+    const version = this.#config.version;
+    const line = (port: number, state: string) => `root packetdrill 1 3 tcp${version} *:${port} * ${state}`;
+    const lines: string[] = [];
+    for (const { state, localPort } of tableStates(this.#host.engine))
+      lines.push(line(localPort, stateWord(STATE_NAMES[state])));
+    for (const socket of this.#sockets.all) {
+      if (socket.state === 'listening')
+        lines.push(line(socket.bound?.port ?? this.#config.bindPort, 'LISTEN'));
+      else if (
+        (socket.state === 'ended' || socket.state === 'fresh') &&
+        socket.references > 0 &&
+        !this.#inTable(socket.flow)
+      )
+        lines.push(line(socket.flow?.tuple.localPort ?? 0, 'CLOSED'));
+    }
+    return lines;
+  }
+
+  /** Whether the stack still knows a connection, if only in TIME-WAIT. */
+  #inTable(flow: Flow | null): boolean {
+    if (flow === null || this.#host === null) return false;
+    return tableStates(this.#host.engine).some(({ localPort }) => localPort === flow.tuple.localPort);
+  }
+
+  dropConnections(state: string): void {
+    const { engine } = this.#start();
+    if (state !== 'TIME_WAIT') {
+      for (const found of tableStates(engine))
+        if (stateWord(STATE_NAMES[found.state]) === state) engine.abort(found.conn);
+      return;
+    }
+    while (engine.tcp.timeWaitOldest !== 0) {
+      if (engine.tcp.m[engine.tcp.timeWaitOldest + TCB.STATE] !== STATE.TIME_WAIT) return;
+      timeWaitRemove(engine.tcp, engine.tcp.timeWaitOldest);
+    }
+  }
+
+  setRoute(route: RouteSettings): void {
+    if (route.rtoMin_ms !== undefined) this.settings.limits.rtoMin_ms = route.rtoMin_ms;
+    if (route.initCwnd !== undefined) this.settings.initialWindow = route.initCwnd;
+    if (route.mtu !== undefined) this.settings.lack(`route with mtu ${route.mtu}`);
+    if (route.congestion !== undefined)
+      this.settings.lack(`route with congestion control ${route.congestion}`);
+  }
+
+  sleep(us: number): void {
+    this.#advance(this.#us + us);
+  }
+}
+
+function isBareAck(packet: LivePacket): boolean {
+  return packet.protocol === 'tcp' && packet.length === 0 && packet.flags === FLAG_ACK;
+}
+
+function sameTuple(flow: Flow, tuple: Flow['tuple']): boolean {
+  const a = flow.tuple;
+  return (
+    a.local === tuple.local &&
+    a.localPort === tuple.localPort &&
+    a.remote === tuple.remote &&
+    a.remotePort === tuple.remotePort
+  );
+}
+
+/** SYN-RECEIVED as sockstat and tcpdrop call it. */
+function stateWord(name: string): string {
+  if (name === 'SYN-RECEIVED') return 'SYN_RCVD';
+  return name.replaceAll('-', '_');
+}
+
+/** Another address of the network. */
+function neighbour4(local: string): string {
+  const parts = local.split('.');
+  const last = Number(parts[3]);
+  return [...parts.slice(0, 3), last === 254 ? 253 : last + 1].join('.');
+}

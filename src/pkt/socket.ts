@@ -1,0 +1,236 @@
+/** One TCP socket as a program of POSIX's has it, over a connection or a listener of the engine's. */
+import type { Engine } from '../engine/engine.ts';
+import type { Conn } from '../engine/handlers.ts';
+import { FLAG, STATE, TCB } from '../tcp/block.ts';
+import { fastOpenCookie } from '../tcp/fast-open.ts';
+import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
+import type { Flow } from './flow.ts';
+
+export type SocketState = 'fresh' | 'listening' | 'connecting' | 'connected' | 'ended';
+
+/** What POLLIN and the others tell, by the names that all systems have for them. */
+export interface Readiness {
+  readonly readable: boolean;
+  readonly writable: boolean;
+  readonly error: boolean;
+  /** Both directions are over; the peer's is. */
+  readonly hangUp: boolean;
+  readonly readHangUp: boolean;
+}
+
+export class TcpSocket {
+  readonly engine: Engine;
+  readonly version: 4 | 6;
+  state: SocketState = 'fresh';
+  conn: Conn = 0;
+  listener = -1;
+  backlog = 0;
+  /** Of a listener: established, not accepted. */
+  readonly accepted: TcpSocket[] = [];
+  /** How packets of this socket are known; null before any. */
+  flow: Flow | null = null;
+  bound: { readonly address: string; readonly port: number } | null = null;
+  nonBlocking = false;
+  /** Pending SO_ERROR, by name. */
+  error: string | null = null;
+  /** connect() was told that it succeeded. */
+  connectTold = false;
+  /** Descriptors that refer to it. */
+  references = 1;
+  readShut = false;
+  writeShut = false;
+  eof = false;
+  /** Bytes that TCP_CORK or MSG_MORE hold back. */
+  held = 0;
+  corked = false;
+  /** Set by setsockopt, by level and option. */
+  readonly options = new Map<string, number | string>();
+  receiveBuffer: number;
+  sendBuffer: number;
+  /** The receive buffer was set by the program, and grows no more. */
+  receiveBufferFixed = false;
+  sendBufferFixed = false;
+  /** The connection has the buffers that the socket has. */
+  sized = false;
+  /** Counted for edge-triggered waiting: arrivals, and times that room was made. */
+  arrivals = 0;
+  rooms = 0;
+  /** How many bytes a read in progress still wants, and what it got. */
+  #wanted = 0;
+  #got = 0;
+
+  constructor(engine: Engine, version: 4 | 6, receiveBuffer: number, sendBuffer: number) {
+    this.engine = engine;
+    this.version = version;
+    this.receiveBuffer = receiveBuffer;
+    this.sendBuffer = sendBuffer;
+  }
+
+  /** The control block, or 0 when the connection is over. */
+  get block(): number {
+    return this.conn === 0 ? 0 : this.engine.tcp.blocks.find(this.conn);
+  }
+
+  // --- what the engine's handlers call
+
+  opened(): void {
+    if (this.state === 'connecting' || this.state === 'fresh') this.state = 'connected';
+    this.rooms++;
+  }
+
+  /** @returns how much of `length` bytes a read in progress takes */
+  offered(length: number): number {
+    if (this.readShut) return length;
+    const taken = Math.min(this.#wanted, length);
+    this.#wanted -= taken;
+    this.#got += taken;
+    if (taken === 0) this.arrivals++;
+    return taken;
+  }
+
+  ended(): void {
+    this.eof = true;
+    this.arrivals++;
+  }
+
+  closed(reason: number): void {
+    if (reason !== CLOSED_CLEAN) this.error = CLOSED_CODES[reason];
+    if (reason === CLOSED_CLEAN) this.eof = true;
+    this.state = 'ended';
+    this.conn = 0;
+    this.arrivals++;
+    this.rooms++;
+  }
+
+  // --- what system calls ask
+
+  get readable(): number {
+    const t = this.block;
+    return t === 0 ? 0 : this.engine.tcp.m[t + TCB.RCVQ_LENGTH];
+  }
+
+  /** The peer's FIN came, and all before it was read. */
+  get atEnd(): boolean {
+    if (this.readable > 0) return false;
+    const t = this.block;
+    return (
+      this.eof || this.readShut || (t !== 0 && (this.engine.tcp.m[t + TCB.FLAGS] & FLAG.FIN_RECEIVED) !== 0)
+    );
+  }
+
+  /** A SYN of this connection may take data along: the peer has given a cookie before. */
+  get hasCookie(): boolean {
+    const t = this.block;
+    return t !== 0 && fastOpenCookie(this.engine.tcp, t);
+  }
+
+  /** @returns bytes that were queued */
+  get unacknowledged(): number {
+    const t = this.block;
+    return this.held + (t === 0 ? 0 : this.engine.tcp.m[t + TCB.SNDQ_LENGTH]);
+  }
+
+  get unsent(): number {
+    const t = this.block;
+    if (t === 0) return this.held;
+    const { m } = this.engine.tcp;
+    const outstanding = (m[t + TCB.SND_NXT] - m[t + TCB.SND_UNA]) | 0;
+    return this.held + Math.max(0, m[t + TCB.SNDQ_LENGTH] - outstanding);
+  }
+
+  get room(): number {
+    return Math.max(0, this.engine.sendRoom(this.conn) - this.held);
+  }
+
+  /** Takes up to `length` bytes out of the receive queue. */
+  read(length: number): number {
+    this.#wanted = length;
+    this.#got = 0;
+    this.engine.resume(this.conn);
+    return 0;
+  }
+
+  /** What the read that `read` began got, once the engine has breathed. */
+  readDone(): number {
+    this.#wanted = 0;
+    return this.#got;
+  }
+
+  /** Queues zeros; with `more` (or corked) only whole segments go. @returns how many were taken */
+  write(length: number, more: boolean): number {
+    const taken = Math.min(length, this.room);
+    if (taken <= 0) return 0;
+    const total = this.held + taken;
+    const t = this.block;
+    const mss = t === 0 ? 1 : Math.max(1, this.engine.tcp.m[t + TCB.MSS]);
+    this.held = more || this.corked ? total % mss : 0;
+    if (total > this.held) this.engine.write(this.conn, new Uint8Array(total - this.held));
+    return taken;
+  }
+
+  flush(): void {
+    const { held } = this;
+    this.held = 0;
+    if (held > 0) this.engine.write(this.conn, new Uint8Array(held));
+  }
+
+  shutdownRead(): void {
+    this.readShut = true;
+    this.engine.shutdownRead(this.conn);
+  }
+
+  shutdownWrite(): void {
+    this.flush();
+    this.writeShut = true;
+    this.engine.shutdown(this.conn);
+  }
+
+  takeError(): string | null {
+    const { error } = this;
+    this.error = null;
+    return error;
+  }
+
+  readiness(): Readiness {
+    if (this.state === 'listening')
+      return {
+        readable: this.accepted.length > 0,
+        writable: false,
+        error: false,
+        hangUp: false,
+        readHangUp: false,
+      };
+    const over = this.state === 'ended' || this.state === 'fresh';
+    const ended = over || this.atEnd;
+    return {
+      readable: this.readable > 0 || (ended && this.state !== 'fresh') || this.error !== null,
+      writable: over || (this.state === 'connected' && (this.writeShut || this.room >= this.sendBuffer / 3)),
+      error: this.error !== null,
+      hangUp: over || (ended && this.writeShut),
+      readHangUp: ended,
+    };
+  }
+
+  /** RFC 9293's name of its state; a socket whose connection the engine has forgotten is CLOSED. */
+  get stateName(): string {
+    if (this.state === 'listening') return 'LISTEN';
+    return this.engine.info(this.conn)?.state ?? 'CLOSED';
+  }
+}
+
+/** A block in TIME-WAIT, or half open, counts as a connection that no socket owns. */
+export function tableStates(engine: Engine): { state: number; localPort: number; conn: Conn }[] {
+  const { m, table } = engine.tcp;
+  const found: { state: number; localPort: number; conn: Conn }[] = [];
+  for (let i = 0; i <= table.mask; i++) {
+    const t = m[table.base + 2 * i + 1];
+    if (t === 0) continue;
+    const mini = (m[t + TCB.FLAGS] & FLAG.MINI) !== 0;
+    found.push({
+      state: m[t + TCB.STATE],
+      localPort: m[t + TCB.PORTS] & 0xffff,
+      conn: mini ? 0 : m[t + TCB.HANDLE],
+    });
+  }
+  return found.filter(({ state }) => state !== STATE.FREE);
+}

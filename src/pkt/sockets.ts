@@ -1,0 +1,261 @@
+/** The sockets of the program that a script plays, and the handlers that join them to the engine. */
+import type { Engine } from '../engine/engine.ts';
+import { EngineError } from '../engine/errors.ts';
+import type { Conn, Handlers } from '../engine/handlers.ts';
+import { FLAG2, STATE, TCB } from '../tcp/block.ts';
+import type { Config } from './config.ts';
+import { Flow } from './flow.ts';
+import type { Host } from './host.ts';
+import type { Settings } from './settings.ts';
+import { TcpSocket } from './socket.ts';
+
+/** Fewest bytes that a buffer of the engine's may have. */
+const BUFFER_MIN = 256;
+const LOW_WATER_MAX = 2 ** 30;
+
+export class Sockets {
+  readonly #host: Host;
+  readonly #engine: Engine;
+  readonly #settings: Settings;
+  readonly #config: Config;
+  readonly #byConn = new Map<Conn, TcpSocket>();
+  readonly #handlers: Handlers;
+  readonly all: TcpSocket[] = [];
+
+  constructor(host: Host, settings: Settings, config: Config) {
+    this.#host = host;
+    this.#engine = host.engine;
+    this.#settings = settings;
+    this.#config = config;
+    this.#handlers = {
+      open: (conn) => this.#opened(conn, null),
+      data: (conn, _at, length) => this.#byConn.get(conn)?.offered(length) ?? length,
+      end: (conn) => this.#byConn.get(conn)?.ended(),
+      close: (conn, reason) => {
+        this.#byConn.get(conn)?.closed(reason);
+        this.#byConn.delete(conn);
+      },
+    };
+  }
+
+  create(version: 4 | 6): TcpSocket {
+    const { receiveBuffer, sendBuffer } = this.#settings;
+    const socket = new TcpSocket(this.#engine, version, receiveBuffer, sendBuffer);
+    this.all.push(socket);
+    return socket;
+  }
+
+  /** @returns an error's name, or null */
+  listen(socket: TcpSocket, backlog: number): string | null {
+    socket.backlog = Math.max(1, backlog);
+    if (socket.state === 'listening') return null;
+    if (socket.state !== 'fresh') return 'EINVAL';
+    const port = socket.bound?.port ?? this.#config.bindPort;
+    try {
+      socket.listener = this.#engine.listen(
+        {
+          port,
+          backlog: Math.max(128, backlog),
+          fastOpen: this.#fastOpenPending(socket),
+          ...this.#options(socket),
+        },
+        { ...this.#handlers, open: (conn) => this.#opened(conn, socket) },
+      );
+    } catch (error) {
+      if (error instanceof EngineError) return error.code;
+      throw error;
+    }
+    socket.state = 'listening';
+    return null;
+  }
+
+  /** How many connections may wait for the end of a handshake that brought data; 0: no Fast Open. */
+  #fastOpenPending(socket: TcpSocket): number {
+    const { dialect, fastOpen } = this.#settings;
+    if (dialect === 'freebsd') return socket.options.get('TCP_FASTOPEN') ? socket.backlog : 0;
+    if ((fastOpen & 2) === 0) return 0;
+    return (fastOpen & 0x400) !== 0 ? socket.backlog : Number(socket.options.get('TCP_FASTOPEN') ?? 0);
+  }
+
+  /** @returns an error's name, or null: the connection is on its way */
+  connect(socket: TcpSocket, remote: string, port: number, fastOpen = false): string | null {
+    try {
+      socket.conn = this.#engine.connect(
+        {
+          address: remote,
+          port,
+          localAddress: this.#config.local,
+          ...(socket.bound === null ? {} : { localPort: socket.bound.port }),
+          fastOpen,
+          ...this.#options(socket),
+        },
+        this.#handlers,
+      );
+    } catch (error) {
+      if (error instanceof EngineError) return error.code === 'EHOSTUNREACH' ? 'ENETUNREACH' : error.code;
+      throw error;
+    }
+    socket.state = 'connecting';
+    this.#byConn.set(socket.conn, socket);
+    socket.flow = this.#flowOf(socket.conn);
+    return null;
+  }
+
+  /** Of a connection, or all of a listener's: 0 lets a buffer tune itself. */
+  #options(socket: TcpSocket): {
+    receiveBuffer: number;
+    sendBuffer: number;
+    noDelay: boolean;
+    congestion?: string;
+  } {
+    const { dialect } = this.#settings;
+    const fixed = (bytes: number) => Math.max(BUFFER_MIN, bytes);
+    const congestion = socket.options.get('TCP_CONGESTION');
+    return {
+      receiveBuffer: socket.receiveBufferFixed ? fixed(socket.receiveBuffer) : 0,
+      sendBuffer: socket.sendBufferFixed || dialect === 'freebsd' ? fixed(socket.sendBuffer) : 0,
+      noDelay: socket.options.get('TCP_NODELAY') === 1,
+      ...(congestion === undefined ? {} : { congestion: congestionName(String(congestion)) }),
+    };
+  }
+
+  /** What the system's TCP does otherwise than ours, connection by connection; to be called after each breath. */
+  adapt(): void {
+    if (this.#settings.dialect !== 'freebsd') return;
+    const { m, timeWaitOldest } = this.#engine.tcp;
+    for (let w = timeWaitOldest; w !== 0; w = m[w + TCB.T_NEXT]) {
+      // What it told counts in TIME-WAIT.
+      const told = (m[w + TCB.RCV_ADV] - m[w + TCB.RCV_NXT]) | 0;
+      if ((m[w + TCB.FLAGS] & 0xff) === 0 && told > 0xffff)
+        m[w + TCB.RCV_ADV] = (m[w + TCB.RCV_NXT] + 0xffff) | 0;
+    }
+    for (const socket of this.#byConn.values()) {
+      const t = socket.block;
+      if (t === 0) continue;
+      if (m[t + TCB.STATE] > STATE.SYN_SENT) this.#sizeBuffers(socket);
+      this.#acceptBuffer(t);
+      // Every second segment is acknowledged at once, whatever its size, and none sooner.
+      m[t + TCB.QUICK_ACKS] = 0;
+      if (m[t + TCB.ACK_OWED] > 0)
+        m[t + TCB.ACK_OWED] = Math.max(m[t + TCB.ACK_OWED], 2 * m[t + TCB.MSS] - 1);
+    }
+  }
+
+  #opened(conn: Conn, listener: TcpSocket | null): void {
+    let socket = this.#byConn.get(conn);
+    if (socket === undefined) {
+      socket = this.create(listener?.version ?? this.#config.version);
+      socket.conn = conn;
+      socket.flow = this.#flowOf(conn);
+      this.#byConn.set(conn, socket);
+      if (listener !== null) this.#inherit(socket, listener);
+    }
+    this.#sizeBuffers(socket);
+    this.#startWindow(socket);
+    socket.opened();
+    if (listener !== null) {
+      listener.accepted.push(socket);
+      listener.arrivals++;
+    }
+    this.applyOptions(socket);
+  }
+
+  #startWindow(socket: TcpSocket): void {
+    const { initialWindow } = this.#settings;
+    const { m } = this.#engine.tcp;
+    const t = socket.block;
+    if (initialWindow !== 10) m[t + TCB.CWND] = initialWindow * m[t + TCB.MSS];
+  }
+
+  #inherit(socket: TcpSocket, listener: TcpSocket): void {
+    socket.receiveBuffer = listener.receiveBuffer;
+    socket.receiveBufferFixed = listener.receiveBufferFixed;
+    socket.sendBuffer = listener.sendBuffer;
+    socket.sendBufferFixed = listener.sendBufferFixed;
+    socket.bound = listener.bound;
+    for (const [name, value] of listener.options) socket.options.set(name, value);
+  }
+
+  #sizeBuffers(socket: TcpSocket): void {
+    const { m } = this.#engine.tcp;
+    const t = socket.block;
+    if (socket.sized) return;
+    socket.sized = true;
+    if (this.#settings.dialect !== 'freebsd') return;
+    // FreeBSD rounds both buffers up to whole segments.
+    const mss = Math.min(m[t + TCB.PEER_MSS], m[t + TCB.PMTU] - (socket.version === 6 ? 60 : 40));
+    const whole = (bytes: number) => (bytes > mss ? Math.ceil(bytes / mss) * mss : bytes);
+    socket.receiveBuffer = whole(socket.receiveBuffer);
+    socket.sendBuffer = whole(socket.sendBuffer);
+    m[t + TCB.FLAGS2] &= ~FLAG2.RCV_AUTO;
+    m[t + TCB.RCV_BUF] = socket.receiveBuffer;
+    m[t + TCB.SND_BUF] = socket.sendBuffer;
+    this.#acceptBuffer(t);
+  }
+
+  /** Without scaling FreeBSD takes as much as the buffer does, which may be more than it could tell. */
+  #acceptBuffer(t: number): void {
+    const { m } = this.#engine.tcp;
+    const space = m[t + TCB.RCV_BUF] - m[t + TCB.RCVQ_LENGTH];
+    const told = (m[t + TCB.RCV_ADV] - m[t + TCB.RCV_NXT]) | 0;
+    if ((m[t + TCB.FLAGS] & 0xff) === 0 && m[t + TCB.STATE] > STATE.SYN_SENT && space > told && told > 0)
+      m[t + TCB.RCV_ADV] = (m[t + TCB.RCV_NXT] + space) | 0;
+  }
+
+  /** Gives the engine what was set on the socket before its connection stood. */
+  applyOptions(socket: TcpSocket): void {
+    const { options, conn } = socket;
+    const t = socket.block;
+    if (t === 0) return;
+    if (options.has('TCP_NODELAY')) this.#engine.setNoDelay(conn, options.get('TCP_NODELAY') !== 0);
+    if (options.get('SO_KEEPALIVE') === 1) {
+      const s = (name: string, fallback: number) => Number(options.get(name) ?? fallback);
+      this.#engine.setKeepAlive(
+        conn,
+        s('TCP_KEEPIDLE', this.#settings.keepIdle_s) * 1000,
+        s('TCP_KEEPINTVL', this.#settings.keepInterval_s) * 1000,
+        s('TCP_KEEPCNT', this.#settings.keepCount),
+      );
+    } else if (options.get('SO_KEEPALIVE') === 0) this.#engine.setKeepAlive(conn, 0);
+    const timeout = options.get('TCP_USER_TIMEOUT');
+    if (timeout !== undefined) this.#engine.setUserTimeout(conn, Number(timeout));
+    const lowWater = options.get('TCP_NOTSENT_LOWAT');
+    if (lowWater !== undefined)
+      this.#engine.setNotSentLowWater(conn, Math.min(Number(lowWater), LOW_WATER_MAX));
+  }
+
+  #flowOf(conn: Conn): Flow | null {
+    const ends = this.#engine.endpoint(conn);
+    if (ends === null) return null;
+    return new Flow({
+      version: ends.family,
+      local: ends.localAddress,
+      localPort: ends.localPort,
+      remote: ends.remoteAddress,
+      remotePort: ends.remotePort,
+    });
+  }
+
+  /** close(2), once no descriptor is left. */
+  close(socket: TcpSocket): void {
+    if (socket.state === 'listening') {
+      this.#engine.unlisten(socket.listener);
+      for (const waiting of socket.accepted.splice(0)) this.#engine.abort(waiting.conn);
+      socket.state = 'ended';
+      return;
+    }
+    if (socket.conn === 0) return;
+    const linger = socket.options.get('SO_LINGER');
+    if (linger === 0) this.#engine.abort(socket.conn);
+    else {
+      socket.flush();
+      this.#engine.close(socket.conn);
+    }
+    this.#host.settle();
+  }
+}
+
+/** FreeBSD's name for what the others call Reno. */
+export function congestionName(name: string): string {
+  return name === 'newreno' ? 'reno' : name;
+}

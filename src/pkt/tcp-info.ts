@@ -1,0 +1,116 @@
+/** TCP_INFO as the code in scripts names it, of both systems. */
+import type { TcpInfo } from '../tcp/info.ts';
+import type { PyValue } from './python.ts';
+import type { TcpSocket } from './socket.ts';
+import type { Dialect } from './symbols.ts';
+
+/** By RFC 9293's names. */
+const LINUX_STATES: Readonly<Record<string, number>> = {
+  ESTABLISHED: 1,
+  'SYN-SENT': 2,
+  'SYN-RECEIVED': 3,
+  'FIN-WAIT-1': 4,
+  'FIN-WAIT-2': 5,
+  'TIME-WAIT': 6,
+  CLOSED: 7,
+  'CLOSE-WAIT': 8,
+  'LAST-ACK': 9,
+  LISTEN: 10,
+  CLOSING: 11,
+};
+const FREEBSD_STATES: readonly string[] = [
+  'CLOSED',
+  'LISTEN',
+  'SYN-SENT',
+  'SYN-RECEIVED',
+  'ESTABLISHED',
+  'CLOSE-WAIT',
+  'FIN-WAIT-1',
+  'CLOSING',
+  'LAST-ACK',
+  'FIN-WAIT-2',
+  'TIME-WAIT',
+];
+
+const LINUX_CONSTANTS: Readonly<Record<string, number>> = {
+  TCP_ESTABLISHED: 1,
+  TCP_SYN_SENT: 2,
+  TCP_SYN_RECV: 3,
+  TCP_FIN_WAIT1: 4,
+  TCP_FIN_WAIT2: 5,
+  TCP_TIME_WAIT: 6,
+  TCP_CLOSE: 7,
+  TCP_CLOSE_WAIT: 8,
+  TCP_LAST_ACK: 9,
+  TCP_LISTEN: 10,
+  TCP_CLOSING: 11,
+  TCP_CA_Open: 0,
+  TCP_CA_Disorder: 1,
+  TCP_CA_CWR: 2,
+  TCP_CA_Recovery: 3,
+  TCP_CA_Loss: 4,
+};
+
+const OPTION_BITS: Readonly<Record<string, number>> = {
+  TCPI_OPT_TIMESTAMPS: 1,
+  TCPI_OPT_SACK: 2,
+  TCPI_OPT_WSCALE: 4,
+  TCPI_OPT_ECN: 8,
+  TCPI_OPT_ECN_SEEN: 16,
+  TCPI_OPT_SYN_DATA: 32,
+};
+
+/** Sets what TCP_INFO of a socket says now, and the constants it is compared with. */
+export function setTcpInfo(variables: Map<string, PyValue>, socket: TcpSocket, dialect: Dialect): void {
+  for (const [name, value] of Object.entries(OPTION_BITS)) variables.set(name, value);
+  if (dialect === 'linux')
+    for (const [name, value] of Object.entries(LINUX_CONSTANTS)) variables.set(name, value);
+  else
+    for (const [i, name] of FREEBSD_STATES.entries()) variables.set(`TCPI_${name.replaceAll('-', '_')}`, i);
+  const state = socket.stateName;
+  variables.set(
+    'tcpi_state',
+    dialect === 'linux' ? (LINUX_STATES[state] ?? 7) : Math.max(0, FREEBSD_STATES.indexOf(state)),
+  );
+  const info = socket.engine.info(socket.conn);
+  for (const [name, value] of Object.entries(info === null ? {} : fields(info, dialect)))
+    variables.set(name, value);
+  if (info === null) variables.set('tcpi_options', 0);
+}
+
+function fields(info: TcpInfo, dialect: Dialect): Record<string, number> {
+  const segments = (bytes: number) => Math.ceil(bytes / Math.max(1, info.mss));
+  const bytes = dialect === 'freebsd';
+  const us = (ms: number) => Math.round(ms * 1000);
+  const scaled = info.sndWindowScale > 0 || info.rcvWindowScale > 0;
+  return {
+    tcpi_options: (info.timestamps ? 1 : 0) | (info.sack ? 2 : 0) | (scaled ? 4 : 0),
+    tcpi_snd_wscale: info.sndWindowScale,
+    tcpi_rcv_wscale: info.rcvWindowScale,
+    tcpi_ca_state: info.recovery === 'timeout' ? 4 : info.recovery === 'fast' ? 3 : 0,
+    tcpi_retransmits: info.backoff,
+    tcpi_backoff: info.backoff,
+    tcpi_rto: us(info.rto_ms),
+    tcpi_rtt: us(info.rtt_ms),
+    tcpi_rttvar: us(info.rttvar_ms),
+    tcpi_min_rtt: us(info.minRtt_ms),
+    tcpi_snd_mss: info.mss,
+    tcpi_rcv_mss: info.mss,
+    tcpi_advmss: info.mss,
+    tcpi_pmtu: info.pathMtu,
+    tcpi_unacked: segments(info.sndNxt - info.sndUna),
+    tcpi_snd_cwnd: bytes ? info.cwnd : Math.max(1, Math.floor(info.cwnd / Math.max(1, info.mss))),
+    tcpi_snd_ssthresh: bytes ? info.ssthresh : Math.floor(info.ssthresh / Math.max(1, info.mss)),
+    tcpi_snd_wnd: info.sndWnd,
+    tcpi_rcv_wnd: info.rcvWnd,
+    tcpi_rcv_space: info.rcvWnd,
+    tcpi_snd_nxt: info.sndNxt,
+    tcpi_rcv_nxt: info.rcvNxt,
+    tcpi_notsent_bytes: Math.max(0, info.sendQueue - (info.sndNxt - info.sndUna)),
+    tcpi_bytes_received: info.bytesReceived,
+    tcpi_bytes_sent: info.bytesSent,
+    tcpi_bytes_acked: Math.max(0, info.bytesSent - (info.sndNxt - info.sndUna)),
+    tcpi_total_retrans: info.retransmits,
+    tcpi_snd_rexmitpack: info.retransmits,
+  };
+}
