@@ -16,9 +16,10 @@ import { emitIpv4Packet } from '../wire/ipv4.ts';
 import { HEADER_DESTINATION, HEADER_FRAGMENT, HEADER_HOP_BY_HOP, HEADER_ROUTING } from '../wire/ipv6.ts';
 import { mutateFrame, repairChecksums } from '../wire/mutate.ts';
 import { concat, viewOf } from '../wire/plain.ts';
+import { auditEngine, liveStates } from './audit.ts';
 import { Engine } from './engine.ts';
 import type { Conn, Handlers } from './handlers.ts';
-import { A4, A6, auditEngine, B4, B6, liveStates } from './testing.ts';
+import { A4, A6, B4, B6 } from './testing.ts';
 
 const MACS = ['02:6d:72:00:00:01', '02:6d:72:00:00:02'];
 const LISTENING = [7, 9];
@@ -90,7 +91,10 @@ class Program {
         if (prng.bool(0.1)) this.engine.abort(conn);
       },
     };
-    for (const port of LISTENING) engine.listen({ port, noDelay: prng.bool(), backlog: 20 }, this.handlers);
+    for (const port of LISTENING) {
+      const options = { port, noDelay: prng.bool(), backlog: pick(prng, [20, 3]), fastOpen: prng.bool() };
+      engine.listen(options, this.handlers);
+    }
     engine.onHandlerError = (error) => {
       throw error;
     };
@@ -99,15 +103,24 @@ class Program {
   /** Something with one connection. */
   act(conn: Conn): void {
     const { engine, prng, bytes } = this;
-    const what = prng.below(40);
+    const what = prng.below(50);
     if (what < 14) engine.write(conn, bytes, 0, 1 + prng.below(what < 7 ? 100 : bytes.length));
     else if (what < 20) engine.resume(conn);
     else if (what < 23) engine.notifyDrained(conn);
     else if (what < 26) engine.setNoDelay(conn, prng.bool());
-    else if (what < 28) engine.setKeepAlive(conn, pick(prng, [0, 100, 5000]));
+    else if (what < 28)
+      engine.setKeepAlive(conn, pick(prng, [0, 100, 5000]), pick(prng, [0, 50]), prng.below(4));
     else if (what < 33) engine.shutdown(conn);
     else if (what < 35) engine.close(conn);
     else if (what === 36) engine.abort(conn);
+    else if (what === 37) engine.markUrgent(conn);
+    else if (what === 38) engine.shutdownRead(conn);
+    else if (what === 39) engine.setLinger(conn, pick(prng, [null, 0, 500]));
+    else if (what === 40) engine.setCongestion(conn, pick(prng, ['cubic', 'reno', 'bbr']));
+    else if (what === 41) engine.setReceiveBuffer(conn, pick(prng, [0, 300, 100_000]));
+    else if (what === 42) engine.setSendBuffer(conn, pick(prng, [0, 300, 100_000]));
+    else if (what === 43) engine.setNotSentLowWater(conn, pick(prng, [0, 100, 5000]));
+    else if (what === 44) engine.setUserTimeout(conn, pick(prng, [0, 200, 10_000]));
     else engine.info(conn);
   }
 
@@ -118,7 +131,11 @@ class Program {
     if (this.live.size < 12 && prng.bool(0.2)) {
       try {
         const conn = engine.connect(
-          { address: pick(prng, this.others), port: pick(prng, [...LISTENING, 10]) },
+          {
+            address: pick(prng, this.others),
+            port: pick(prng, [...LISTENING, 10]),
+            fastOpen: prng.bool(0.3),
+          },
           this.handlers,
         );
         this.live.set(conn, { open: false, ended: false });
@@ -184,11 +201,22 @@ export class Attack {
       connections: 48,
       miniBlocks: 64,
       chunks: 600,
-      receiveBuffer: pick(prng, [2000, 60_000, 500_000]),
-      sendBuffer: 30_000,
+      receiveBuffer: pick(prng, [0, 2000, 60_000]),
+      sendBuffer: pick(prng, [0, 30_000]),
       timeWait_ms: 3000,
       synRetries: 3,
+      synAckRetries: 3,
       reassemblyBuffers: 6,
+      records: pick(prng, [8, 500]),
+      udpSockets: 8,
+      udpChunks: 32,
+      synCookies: pick(prng, ['auto', 'auto', 'always', 'never'] as const),
+      ecn: pick(prng, ['passive', 'off', 'on', 'accurate'] as const),
+      mtuProbing: pick(prng, ['auto', 'always'] as const),
+      congestion: pick(prng, ['cubic', 'reno', 'bbr']),
+      pacing: prng.bool(0.2),
+      connectionsPerSource: pick(prng, [0, 0, 10]),
+      halfOpenPerSource: pick(prng, [0, 0, 5]),
     };
     const engine = (address4: string, address6: string, i: number): [Engine, Port] => {
       const ends = createCable(this.arena, `cable ${i}`, {
