@@ -138,6 +138,7 @@ const limits = z
     ephemeralPortMin: port,
     ephemeralPortMax: port,
     reassemblyBuffers: count.max(1024),
+    ttl: z.int().min(1).max(255),
     congestion: z.string(),
     pacing: z.boolean(),
     udpSockets: count.max(UDP_SOCKETS_MAX),
