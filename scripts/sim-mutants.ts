@@ -53,7 +53,7 @@ const MUTANTS: readonly Mutant[] = [
     name: 'the window shrinks with the buffer',
     file: 'tcp/receive-window.ts',
     from: '    if (whole > told) window = whole;\n  }',
-    to: '  }\n  window = (space >> shift) << shift;',
+    to: '  }\n  if (space < window) window = space > 0 ? (space >> shift) << shift : 0;',
   },
   {
     name: 'what is partly old is delivered whole',
@@ -140,8 +140,12 @@ class Simulator {
 
   run(from: number, count: number): Promise<SimResult[]> {
     return new Promise((resolve, reject) => {
-      this.#worker.once('message', resolve);
-      this.#worker.once('error', reject);
+      const settle = (how: () => void): void => {
+        this.#worker.removeAllListeners();
+        how();
+      };
+      this.#worker.once('message', (results: SimResult[]) => settle(() => resolve(results)));
+      this.#worker.once('error', (error) => settle(() => reject(error)));
       this.#worker.postMessage({ from, count });
     });
   }
