@@ -13,6 +13,7 @@ import type { TcpCounters } from './counters.ts';
 import { HASH_FAST_OPEN, MSS_DEFAULT_4, MSS_DEFAULT_6 } from './handshake.ts';
 import { CLOSED_ABORTED, CLOSED_CLEAN, CLOSED_RESET } from './reasons.ts';
 import type { Segment } from './segment.ts';
+import { ipOptionBytes } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 
 const {
@@ -250,7 +251,7 @@ export function fastOpenData(tcp: Tcp, t: number, optionBytes: number): number {
   const v6 = (m[t + FLAGS] & V6) !== 0;
   const peer = path.mss || (v6 ? MSS_DEFAULT_6 : MSS_DEFAULT_4);
   const byPath = m[t + PMTU] - (v6 ? 60 : 40);
-  const room = (peer < byPath ? peer : byPath) - optionBytes;
+  const room = (peer < byPath ? peer : byPath) - optionBytes - ipOptionBytes(tcp, t);
   const length = m[t + SNDQ_LENGTH] < room ? m[t + SNDQ_LENGTH] : room;
   if (length <= 0) return 0;
   m[coldOf(tcp, t) + SYN_DATA] = length;

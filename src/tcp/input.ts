@@ -28,6 +28,7 @@ import { receiveAdmit } from './receive.ts';
 import { receiveRtt } from './receive-window.ts';
 import { challengeMini, resetFor, sendBareAck, sendFinAck, sendReset } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
+import { sourceRouteHeard } from './source-route.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import {
   TIME_WAIT_ACK,
@@ -225,7 +226,11 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
     }
   }
-  if (tcp.marking) ipFieldsInput(tcp, t);
+  if (tcp.marking) {
+    ipFieldsInput(tcp, t);
+    const listener = m[t + LISTENER] - 1;
+    if (listener >= 0 && tcp.listeners[listener].options.sourceRoutes) sourceRouteHeard(tcp, t);
+  }
   const path = m[t + PATH] & PATH_ANY;
   if (path !== 0) pathInput(tcp, t, s);
   const accepted = acceptAck(tcp, t, s);
