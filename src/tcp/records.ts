@@ -189,7 +189,8 @@ export function recordAcked(tcp: Tcp, t: number, news: AckNews, ack: number): vo
           const rtt = (tcp.nowUs - m[r + SENT]) | 0;
           if (rtt > news.rttOldest) news.rttOldest = rtt;
         }
-        arrived(tcp, t, news, r, end, length, news.hasEcho);
+        // The echo is of what stood at the edge (RFC 7323 4.3), and not of what that was followed by.
+        arrived(tcp, t, news, r, end, length, news.hasEcho && m[r + START] === news.una);
       } else if ((m[t + FLAGS2] & SAMPLED) !== 0) rateDelivered(tcp, t, news, 0, end, length);
       news.acked += length;
       leaveFlight(m, t, r, length);
