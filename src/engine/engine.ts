@@ -27,6 +27,7 @@ import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { type TcpInfo, tcpInfo } from '../tcp/info.ts';
 import { tcpInput } from '../tcp/input.ts';
 import { tcpAddressGone, tcpMtuChanged } from '../tcp/interface-changes.ts';
+import { ipFields, ipFieldsOf, ipFieldsSet } from '../tcp/ip-fields.ts';
 import { listenerAdd, listenerRemove } from '../tcp/listen.ts';
 import { LIST_UNRESOLVED, OutputLists, unresolvedDelay } from '../tcp/lists.ts';
 import { LEVEL_HIGH, LEVEL_NAMES, memoryLevel } from '../tcp/memory.ts';
@@ -96,6 +97,14 @@ export interface CongestionOptions {
   readonly startWindow?: number | undefined;
 }
 
+/** What the IP headers of a connection, or of all of a listener's connections, say. */
+export interface IpFieldOptions {
+  /** Differentiated Services codepoint (RFC 2474), 0 to 63; 0 unless told. ECN has the other two bits of that octet. */
+  readonly diffserv?: number | undefined;
+  /** TTL, or hop limit of IPv6, 1 to 255; the engine's limits, or IPv6's routers, say otherwise. */
+  readonly ttl?: number | undefined;
+}
+
 /** A connection's buffers, bytes. */
 export interface BufferOptions {
   /** 256 or more: fixed; 0: they tune themselves. The engine's limits say what holds when left out. */
@@ -122,7 +131,7 @@ export interface MemoryInfo {
   readonly grownMax: number;
 }
 
-export interface ListenOptions extends CongestionOptions, BufferOptions {
+export interface ListenOptions extends CongestionOptions, BufferOptions, IpFieldOptions {
   /** 0: every port, for a transparent listener only. Listeners for one port or address come before. */
   readonly port: number;
   /** One of our addresses; all of them when left out. */
@@ -148,7 +157,7 @@ export interface ListenOptions extends CongestionOptions, BufferOptions {
   readonly ecn?: EcnMode;
 }
 
-export interface ConnectOptions extends CongestionOptions, BufferOptions {
+export interface ConnectOptions extends CongestionOptions, BufferOptions, IpFieldOptions {
   readonly address: string;
   readonly port: number;
   /** One of our addresses, and a port of it; chosen when left out. */
@@ -276,7 +285,7 @@ export class Engine {
   /**
    * Accepts connections from now on.
    * @returns the listener's id, for `unlisten`.
-   * @throws EngineError EADDRINUSE, EADDRNOTAVAIL, ERR_CONGESTION
+   * @throws EngineError EADDRINUSE, EADDRNOTAVAIL, ERR_CONGESTION, ERR_OUT_OF_RANGE
    */
   listen(options: ListenOptions, handlers: Handlers): number {
     const { port, address, family, transparent = false, fastOpen = false } = options;
@@ -294,6 +303,7 @@ export class Engine {
       noDelay: options.noDelay ?? false,
       ecn: options.ecn ?? this.tcp.limits.ecn,
       congestion: this.congestionChoice(options),
+      ipFields: checkIpFields(options),
       ...this.#buffers(options),
     });
     if (listener === null)
@@ -312,7 +322,7 @@ export class Engine {
   /**
    * Opens a connection; `open` or `close` is called when it is known how that went.
    * @throws EngineError EHOSTUNREACH (no route), EADDRNOTAVAIL (not our address, or no port left), EADDRINUSE, ENOBUFS,
-   *   ERR_CONGESTION
+   *   ERR_CONGESTION, ERR_OUT_OF_RANGE
    */
   connect(options: ConnectOptions, handlers: Handlers): Conn {
     const remote = parseIp(options.address);
@@ -331,6 +341,7 @@ export class Engine {
       ecn: options.ecn ?? this.tcp.limits.ecn,
       fastOpen: options.fastOpen ?? false,
       congestion: this.congestionChoice(options),
+      ipFields: checkIpFields(options),
       ...this.#buffers(options),
     });
     switch (t) {
@@ -515,6 +526,21 @@ export class Engine {
   setUserTimeout(conn: Conn, timeout_ms: number): void {
     const t = this.#find(conn);
     if (t !== 0) this.tcp.m[t + TCB.USER_TIMEOUT] = timeout_ms;
+  }
+
+  /**
+   * What the IP header says from now on; what is left out stays. From the first call on `info` tells the Diffserv field of
+   * what the peer sends.
+   * @throws EngineError ERR_OUT_OF_RANGE
+   */
+  setIpFields(conn: Conn, options: IpFieldOptions): void {
+    const { diffserv, ttl } = options;
+    const given = checkIpFields(options);
+    const t = this.#find(conn);
+    if (t === 0) return;
+    const before = ipFieldsOf(this.tcp, t);
+    const tos = diffserv === undefined ? before & 0xff : given & 0xff;
+    ipFieldsSet(this.tcp, t, tos | (ttl === undefined ? before & ~0xff : given & ~0xff));
   }
 
   /**
@@ -788,6 +814,15 @@ function checkCongestion(own: readonly CongestionControl[], name: string): void 
 function unknownCongestion(all: readonly CongestionControl[], name: string): EngineError {
   const names = all.map((module) => module.name).join(', ');
   return new EngineError('ERR_CONGESTION', `no congestion control is named '${name}'; there are ${names}`);
+}
+
+/** @returns the word of tcp/ip-fields.ts */
+function checkIpFields({ diffserv = 0, ttl }: IpFieldOptions): number {
+  if (!(Number.isInteger(diffserv) && diffserv >= 0 && diffserv <= 63))
+    throw new EngineError('ERR_OUT_OF_RANGE', `a Diffserv codepoint is 0 to 63, not ${diffserv}`);
+  if (ttl !== undefined && !(Number.isInteger(ttl) && ttl >= 1 && ttl <= 255))
+    throw new EngineError('ERR_OUT_OF_RANGE', `a TTL is 1 to 255, not ${ttl}`);
+  return ipFields(diffserv, ttl ?? 0);
 }
 
 function checkBuffer(name: string, bytes: number): void {

@@ -16,8 +16,6 @@ import type { Route } from './routes.ts';
 const ETHERNET_BYTES = 14;
 const IPV4_BYTES = 20;
 const IPV6_BYTES = 40;
-/** RFC 1122 3.2.1.7 and IANA's recommended default. */
-const TTL = 64;
 
 export class Address4 {
   readonly address: number;
@@ -117,8 +115,10 @@ export class Interface {
   /** Takes part in what IPv6 routers and neighbours arrange; null: only what the program gave is used. */
   auto: Autoconf | null = null;
   readonly prefixes: OnLinkPrefix[] = [];
+  /** TTL of what we send when nobody says otherwise. */
+  readonly ttl: number;
   /** What routers say (RFC 4861 6.3.2): hop limit of packets, and the timing of neighbour discovery, ms. */
-  hopLimit = TTL;
+  hopLimit: number;
   reachable_ms = 30_000;
   retrans_ms = 1000;
   readonly neighbours: NeighbourCache;
@@ -146,6 +146,8 @@ export class Interface {
   ) {
     const { link, mac } = port.capabilities;
     this.ip = ip;
+    this.ttl = ip.ttl;
+    this.hopLimit = ip.ttl;
     this.index = index;
     this.port = port;
     this.link = link;

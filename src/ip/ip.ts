@@ -61,9 +61,12 @@ export interface IpOptions {
 export interface IpLimits {
   /** Datagrams being put together again at once, of 64 KiB each; one source may have a quarter of them. */
   readonly reassemblyBuffers: number;
+  /** TTL of IPv4, and hop limit of IPv6 until a router says otherwise, where a connection or socket doesn't say. */
+  readonly ttl: number;
 }
 
-export const IP_LIMITS_DEFAULT: IpLimits = { reassemblyBuffers: 32 };
+/** The TTL is RFC 1122 3.2.1.7's, and IANA's recommended default. */
+export const IP_LIMITS_DEFAULT: IpLimits = { reassemblyBuffers: 32, ttl: 64 };
 
 export interface InterfaceOptions {
   /** As CIDR, with the network's prefix: `10.0.0.2/24`, `fd00::2/64`. */
@@ -91,6 +94,7 @@ export class Ip {
   readonly pathMtus = new PathMtuCache();
   readonly counters = new IpCounters();
   readonly icmpErrors: TokenBucket;
+  readonly ttl: number;
   /** Time, int32 ms that wraps. The engine sets it before anything else is called. */
   now_ms: number;
 
@@ -132,6 +136,7 @@ export class Ip {
     this.identifiers = new OpaqueIdentifiers(
       options.addressSecret ?? Int32Array.from({ length: 4 }, () => this.random.next()),
     );
+    this.ttl = options.limits?.ttl ?? IP_LIMITS_DEFAULT.ttl;
     this.now_ms = options.now_ms ?? 0;
     this.icmpErrors = new TokenBucket(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_BURST, this.now_ms);
     this.scratchAt = arena.carve('ip scratch', SCRATCH_BYTES);

@@ -19,6 +19,7 @@ import {
   negotiate,
 } from './handshake.ts';
 import { finInput, receiveData } from './input.ts';
+import { ipFieldsSet } from './ip-fields.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowLookup, keyFromPacket, packetHash } from './lookup.ts';
 import { ephemeralPorts, timeWaitReusable } from './ports.ts';
@@ -35,7 +36,6 @@ const {
   STATE: ST,
   FLAGS,
   FLAGS2,
-  BACKOFF,
   IFACE,
   LISTENER,
   TS_OFFSET,
@@ -54,6 +54,7 @@ const {
   RCV_BUF,
   RCV_AT,
   SENT_AT,
+  BACKOFF,
 } = TCB;
 const { PROBE } = FLAG;
 const { FAST_OPEN } = FLAG2;
@@ -85,6 +86,8 @@ export interface OpenOptions {
   readonly congestion?: CongestionChoice | undefined;
   /** Bytes; 0: none. See send.ts. */
   readonly notSentLowWater: number;
+  /** Of the IP header, see ip-fields.ts; 0: nothing. */
+  readonly ipFields: number;
 }
 
 /** The key of a connection to be, as if a packet of the peer's had come. */
@@ -149,6 +152,7 @@ export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   m[t + FLAGS] |= receiveShift(tcp, o.receiveBuffer) << 4;
   blockStart(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.notSentLowWater, o.handlers);
   if (o.congestion !== undefined) congestionChoose(tcp, t, o.congestion);
+  if (o.ipFields !== 0) ipFieldsSet(tcp, t, o.ipFields);
   ecnOpen(m, t, o.ecn);
   // Timed from the breath that tries to send it: between breaths the clock stands still.
   m[t + FLAGS] |= PROBE;

@@ -3,6 +3,7 @@ import type { Interface } from '../ip/interface.ts';
 import { ipWriteHeader4, ipWriteHeader6, txCommit } from '../ip/output.ts';
 import { DESC_AT, FRAME_CHECKSUM_FILL, FRAME_SEGMENT } from '../memory/ring.ts';
 import { FLAG, TCB } from './block.ts';
+import { ipFieldsOf } from './ip-fields.ts';
 import type { Tcp } from './tcp.ts';
 
 const { FLAGS, PORTS, RADDR, LADDR, RADDR6, LADDR6, NEIGHBOUR, TS_OFFSET, TS_RECENT } = TCB;
@@ -39,7 +40,7 @@ export function writeTimestamps(tcp: Tcp, t: number, at: number): number {
  * @param window As it goes on the wire.
  * @param sum Unfolded sum of options and payload; not looked at when the device fills in checksums.
  * @param split Payload bytes of a segment when the frame is a super-segment, else 0.
- * @param tos DSCP and ECN of the IP header.
+ * @param tos ECN of the IP header.
  */
 export function emit(
   tcp: Tcp,
@@ -101,6 +102,13 @@ export function emit(
     view.setInt32(l4 + 16, (s ^ 0xffff) << 16, false);
   }
 
+  let ttl = v6 ? iface.hopLimit : iface.ttl;
+  let trafficClass = tos;
+  if (tcp.marking) {
+    const fields = ipFieldsOf(tcp, t);
+    trafficClass |= fields & 0xfc;
+    if (fields >>> 8 !== 0) ttl = fields >>> 8;
+  }
   if (v6) {
     ipWriteHeader6(
       tcp.ip,
@@ -111,8 +119,9 @@ export function emit(
       t + LADDR6,
       t + RADDR6,
       l4Length,
-      tos,
+      trafficClass,
       PROTOCOL_TCP,
+      ttl,
     );
   } else {
     ipWriteHeader4(
@@ -123,8 +132,9 @@ export function emit(
       m[t + LADDR],
       m[t + RADDR],
       l4Length,
-      tos,
+      trafficClass,
       PROTOCOL_TCP,
+      ttl,
     );
   }
   txCommit(iface, slot, headroom + l4Length, descFlags, split);

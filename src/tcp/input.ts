@@ -16,6 +16,7 @@ import { FLAG, PATH_FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish, tcpReset } from './close.ts';
 import { ecnSynAckAgain } from './ecn.ts';
 import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
+import { ipFieldsInput } from './ip-fields.ts';
 import { listenerFind } from './listen.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
@@ -225,6 +226,7 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
     }
   }
+  if (tcp.marking) ipFieldsInput(tcp, t);
   const path = m[t + PATH] & PATH_ANY;
   if (path !== 0) pathInput(tcp, t, s);
   const accepted = acceptAck(tcp, t, s);

@@ -61,8 +61,9 @@ const {
 } = TCB;
 const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, RECORDS, RECOVER, LIMITED, TS_OFFSET } =
   TCB;
-const { PATH, FLAGS2, ISS, LISTENER, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT } = TCB;
-const { RETRANSMITS, TS_RECENT, IFACE } = TCB;
+const { PATH, FLAGS2, ISS, LISTENER, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } =
+  TCB;
+const { IFACE } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK, PTO } = FLAG;
 const { RECOVERY, LOSS, MINI, PROBE } = FLAG;
 const { ECN, ECN_ACCURATE, ECT, OPTION, HANDSHAKE, MTU, ANY } = PATH_FLAG;
@@ -141,7 +142,8 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
       return DONE;
     }
     // Three questions in a row are lost on a bad link, too: the attempt goes on for as long as its SYN may.
-    if (hop < 0) softErrorSet(m, t, CLOSED_UNREACHABLE);
+    // (A mini block has no such word.)
+    if (hop < 0 && (m[t + FLAGS] & MINI) === 0) softErrorSet(tcp, t, CLOSED_UNREACHABLE);
     // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
     return UNRESOLVED;
   }

@@ -21,6 +21,7 @@ import {
 } from './fast-open.ts';
 import { blockStart, established, initialSequence, negotiate, synLost } from './handshake.ts';
 import { receiveData } from './input.ts';
+import { ipFieldsSet } from './ip-fields.ts';
 import { type Listener, listenerFind } from './listen.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowReplace, keyFromPacket, packetHash } from './lookup.ts';
@@ -254,6 +255,7 @@ function accepted(tcp: Tcp, t: number, listener: Listener): void {
   const irs = (m[t + RCV_NXT] - 1) | 0;
   blockStart(tcp, t, m[t + SND_UNA], irs, o.receiveBuffer, o.sendBuffer, o.notSentLowWater, o.handlers);
   if (o.congestion !== undefined) congestionChoose(tcp, t, o.congestion);
+  if (o.ipFields !== 0) ipFieldsSet(tcp, t, o.ipFields);
 }
 
 /**

@@ -100,6 +100,19 @@ describe('what is lost', () => {
     expect(f.info).toMatchObject({ recovery: 'none', inFlight: 0, lost: 0, sacked: 0 });
   });
 
+  test('a retransmission that left in one breath with new data that has arrived, after it', () => {
+    const f = new Flow();
+    f.write(4);
+    f.pass(100);
+    f.write(2);
+    f.ack(0, [[1, 4]]);
+    expect(f.starts()).toEqual([0]);
+    f.pass(101);
+    f.ack(0, [[1, 5]]);
+    expect(f.starts()).toEqual([0]);
+    expect(f.counters.rackLosses).toBe(2);
+  });
+
   test('an ACK of the original says nothing of when the retransmission arrived (6.2 step 2)', () => {
     const f = new Flow({ rtt_ms: 100 });
     f.write(5);
@@ -221,6 +234,17 @@ describe('reordering', () => {
       f.ack(n, [[n - 1, n]]);
     }
     expect(f.info.reorderingWindow_ms).toBeLessThanOrEqual(f.info.rtt_ms);
+  });
+
+  test('more D-SACKs than we sent again are not believed', () => {
+    const f = new Flow();
+    f.write(6);
+    f.pass(100);
+    f.ack(0, [[1, 4]]);
+    f.pass(100);
+    f.ack(6);
+    for (let i = 0; i < 5; i++) f.ack(6, [[4, 5]]);
+    expect(f.info).toMatchObject({ retransmits: 1, duplicatesReported: 1 });
   });
 
   test('D-SACKs of what we never sent twice are not believed', () => {

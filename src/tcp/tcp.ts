@@ -205,6 +205,8 @@ export class Tcp {
   cwndHeld = 0;
   /** Connections with urgent data to announce. */
   urgentSenders = 0;
+  /** Connections or listeners have said something of the IP header; see ip-fields.ts. */
+  marking = false;
   /** Bytes that pacing lets the connection that is being served send. */
   allowance = 0;
   /** Runs of out-of-order data so far; see reassembly.ts. */
