@@ -1,6 +1,8 @@
 /** RACK (RFC 8985 6), packet by packet and against the RFC's own words, taken byte by byte. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { COLD, LOSS_FLAG, TCB } from './block.ts';
+import { coldOf } from './cold.ts';
 import { Flow, MSS } from './recovery.testing.ts';
 
 describe('what is lost', () => {
@@ -254,6 +256,23 @@ describe('reordering', () => {
     expect(f.info.duplicatesReported).toBe(0);
     expect(f.counters.duplicatesReported).toBe(0);
   });
+});
+
+test('a reordering window of a whole SRTT ends before the retransmission timeout', () => {
+  const f = new Flow({ rtt_ms: 100 });
+  const { m } = f.c.engine.tcp;
+  const cold = coldOf(f.c.engine.tcp, f.block);
+  m[cold + COLD.LOSS_FLAGS] |= LOSS_FLAG.REORDERING;
+  m[cold + COLD.REO_MULT] = 15;
+  m[f.block + TCB.RTTVAR] = 0;
+  f.write(10);
+  f.pass(100);
+  f.ack(0, [[1, 10]]);
+  expect(f.info.lost).toBe(0);
+  f.pass(110);
+  expect(f.starts()).toContain(0);
+  expect(f.info.recovery).toBe('fast');
+  expect(f.counters.retransmissionTimeouts).toBe(0);
 });
 
 /** The RFC's algorithm on cells of 250 bytes, with nothing left out and nothing clever. */

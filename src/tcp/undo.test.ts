@@ -221,6 +221,39 @@ describe('a spurious fast retransmit', () => {
     expect(f.info.undos).toBe(0);
   });
 
+  test('not for the echo of one hole, when the ACK covers another that was sent again later', () => {
+    const f = new Flow({ rtt_ms: 100, timestamps: true });
+    expect(f.write(60)).toHaveLength(10);
+    f.pass(100);
+    f.ack(0, [[1, 8]]);
+    expect(f.starts()).toEqual([0, 10, 11]);
+    f.pass(20);
+    f.ack(0, [[1, 10]]);
+    expect(f.starts()).toEqual([12, 13]);
+    // In this recovery 10 is found lost, too. It ends, and another begins for 12.
+    f.pass(80);
+    f.ack(0, [
+      [11, 12],
+      [1, 10],
+    ]);
+    expect(f.starts()).toContain(10);
+    const echo = f.tsVal.get(10 * MSS) as number;
+    f.pass(5);
+    f.ack(10, [[11, 12]]);
+    expect(f.info.recovery).toBe('none');
+    f.take();
+    f.pass(15);
+    f.ack(10, [
+      [13, 14],
+      [11, 12],
+    ]);
+    f.pass(30);
+    expect(f.starts()).toContain(12);
+    f.pass(60);
+    f.ack(14, [], echo);
+    expect(f.info).toMatchObject({ recovery: 'fast', undos: 0 });
+  });
+
   test('not when only some of it was a duplicate', () => {
     const f = new Flow({ rtt_ms: 100 });
     f.write(10);
