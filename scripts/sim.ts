@@ -26,6 +26,8 @@ interface Options {
 /** Seeds that a worker is given at once. */
 const RANGE = 8;
 const PROGRESS_MS = 1000;
+/** Violations that are told one by one. */
+const TOLD_MAX = 40;
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
@@ -51,7 +53,12 @@ class Summary {
   add(results: readonly SimResult[], seeds: number): void {
     this.#results.push(...results);
     this.seeds += seeds;
-    for (const result of results) if (result.violation !== null) say(violationLine(result));
+    for (const result of results) {
+      if (result.violation === null) continue;
+      const told = this.violations;
+      if (told <= TOLD_MAX) say(violationLine(result));
+      if (told === TOLD_MAX) say('further ones are only counted');
+    }
   }
 
   get violations(): number {

@@ -28,7 +28,15 @@ export {
   type Origin,
   type Sock,
 } from './engine/datagrams.ts';
-export type { CongestionOptions, ConnectOptions, Endpoint, Engine, ListenOptions } from './engine/engine.ts';
+export type {
+  BufferOptions,
+  CongestionOptions,
+  ConnectOptions,
+  Endpoint,
+  Engine,
+  ListenOptions,
+  MemoryInfo,
+} from './engine/engine.ts';
 export { EngineError } from './engine/errors.ts';
 export type { Conn, Handlers } from './engine/handlers.ts';
 export { LIMITS_DEFAULT, type Limits } from './engine/limits.ts';

@@ -93,6 +93,28 @@ test('connections of an address end with it, whatever their state, and others go
   world.finish();
 });
 
+test('half-open connections whose peers cannot be found end by themselves', () => {
+  const world = new World({ seed: 5 });
+  const { a, b } = world;
+  const reasons = echo(world);
+  const [iface] = a.ip.interfaces;
+  const addresses = Array.from({ length: 8 }, (_, i) => `10.0.0.${50 + i}`);
+  for (const localAddress of addresses) {
+    a.addAddress(iface, `${localAddress}/24`);
+    a.connect({ address: B4, port: PORT, localAddress }, {});
+  }
+  a.breath(world.now);
+  // Their SYNs are on the way, and nobody will say where they live.
+  for (const address of addresses) a.removeAddress(iface, address);
+  world.pass(100);
+  expect(b.tcp.listeners[0].halfOpen).toBe(8);
+  const state = talk(world, B4, 50_000);
+  world.run(() => state.back === 50_000, 10_000);
+  world.a.close(state.conn);
+  world.finish();
+  expect([reasons, b.ip.interfaces[0].counters.neighbourFailed > 8]).toEqual([[0], true]);
+});
+
 test('datagram sockets of an address that is gone stay, and say why they cannot send', () => {
   const world = new World({ seed: 2 });
   const { datagrams } = world.b;

@@ -70,6 +70,7 @@ export interface AddressChange {
 export function addressBegin(ip: Ip, iface: Interface, address: Address4 | Address6): void {
   if (iface.auto === null || !iface.ether) {
     assign(ip, iface, address);
+    if (address instanceof Address6 && address.origin === 'link-local') iface.auto?.linkUp();
     return;
   }
   // Its group is joined first: others may be about to use it too (RFC 4862 5.4.2).

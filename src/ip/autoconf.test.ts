@@ -370,6 +370,20 @@ describe('prefixes', () => {
   });
 });
 
+test('a link without hardware addresses has routers, too, and nobody to ask whether an address is free', () => {
+  const host = new Host('ip', { autoconfigure: true, addresses: [`${OUR_4}/24`] });
+  expect([host.iface.v4.length, host.iface.v6.length]).toEqual([1, 1]);
+  host.pass(1100);
+  const [solicit] = host.take().map((packet) => decodeFrame(packet, 'ip'));
+  expect(solicit.icmpv6).toEqual({ kind: 'router solicitation', options: {} });
+  const advert = prefix();
+  advert.options = { ...advert.options, sourceMac: PEER_MAC };
+  host.receive(routerFrame(ROUTER, advert).subarray(14));
+  expect(addressesOf(host)).toHaveLength(1);
+  expect(route(host, '2001:db8:9::9')).toEqual({ next: ROUTER, source: addressesOf(host)[0] });
+  expect(host.counters.neighbourFull).toBe(0);
+});
+
 describe('redirects', () => {
   const FAR = '2001:db8:9::9';
   const redirect = (

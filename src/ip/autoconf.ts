@@ -136,7 +136,7 @@ export class Autoconf {
     const retrans_ms = view.getUint32(at + NDP_RETRANS_TIMER, false);
     if (retrans_ms > 0) iface.retrans_ms = Math.max(RETRANS_MIN_MS, Math.min(retrans_ms, RETRANS_MAX_MS));
     if (options.mtu >= MTU_MIN && options.mtu <= iface.mtu) iface.mtu6 = options.mtu;
-    if (options.sourceLinkAt !== 0) {
+    if (options.sourceLinkAt !== 0 && iface.ether) {
       const high = view.getUint16(options.sourceLinkAt, false);
       const low = view.getInt32(options.sourceLinkAt + 2, false);
       if ((high & 0x0100) === 0 && (high | low) !== 0)
@@ -186,7 +186,7 @@ export class Autoconf {
     }
     this.redirects.push(made);
     iface.counters.redirectsFollowed++;
-    if (options.targetLinkAt === 0) return;
+    if (options.targetLinkAt === 0 || !iface.ether) return;
     const high = view.getUint16(options.targetLinkAt, false);
     const low = view.getInt32(options.targetLinkAt + 2, false);
     if ((high & 0x0100) === 0 && (high | low) !== 0)

@@ -11,6 +11,12 @@ const PERIOD = 65_521;
 const STEP_SALT = 40_503;
 const STEP_ROUND = 12_347;
 
+const NOISE = new Uint8Array(PERIOD);
+{
+  const prng = new Prng(0x6d72);
+  for (let i = 0; i < PERIOD; i++) NOISE[i] = prng.next();
+}
+
 export class Content {
   readonly #arena: Arena;
   readonly #noise: number;
@@ -18,10 +24,9 @@ export class Content {
   constructor(arena: Arena) {
     this.#arena = arena;
     this.#noise = arena.carveUnzeroed('content', 2 * PERIOD);
-    const prng = new Prng(0x6d72);
     // Twice, so that a piece may start anywhere.
-    for (let i = 0; i < PERIOD; i++)
-      arena.u8[this.#noise + i] = arena.u8[this.#noise + PERIOD + i] = prng.next();
+    arena.u8.set(NOISE, this.#noise);
+    arena.u8.set(NOISE, this.#noise + PERIOD);
   }
 
   /** Where the stream's bytes from `offset` on stand in the arena, `run(offset)` of them. */

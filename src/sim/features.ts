@@ -59,6 +59,14 @@ export const FEATURES: readonly Feature[] = [
     draw: (prng) => ({ connect: { fastOpen: prng.bool(0.3) }, listen: { fastOpen: prng.bool(0.5) } }),
   },
   {
+    name: 'ECN',
+    draw: (prng) => ({ limits: { ecn: pick(prng, ['passive', 'off', 'on', 'accurate'] as const) } }),
+  },
+  {
+    name: 'probing of MTUs',
+    draw: (prng) => ({ limits: { mtuProbing: pick(prng, ['auto', 'auto', 'off', 'always'] as const) } }),
+  },
+  {
     name: 'start window',
     draw: (prng) => {
       const startWindow = pick(prng, [undefined, undefined, 2000, 60_000]);

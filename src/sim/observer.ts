@@ -278,6 +278,7 @@ export class Observer implements Tap {
       fresh.synSent = true;
       fresh.iss = seq;
       fresh.sndMax = seq;
+      fresh.sendings.begin(seq);
       flow = fresh;
     }
     flow.ownWindow = this.#window;

@@ -12,12 +12,12 @@ export class Sendings {
   readonly #times: number[] = [];
   readonly #again: boolean[] = [];
   #head = 0;
+  /** Where the first of them starts. */
+  #una = 0;
 
-  clear(): void {
-    this.#ends.length = 0;
-    this.#times.length = 0;
-    this.#again.length = 0;
-    this.#head = 0;
+  /** What is sent starts at `seq`. */
+  begin(seq: number): void {
+    this.#una = seq;
   }
 
   forget(): void {
@@ -32,14 +32,22 @@ export class Sendings {
     this.#again.push(false);
   }
 
-  /** [start, end) left once more. */
+  /** [start, end) left once more; what else its segments held was still sent once. */
   repeat(start: number, end: number): void {
     for (let i = this.#head; i < this.#ends.length; i++) {
       if (((this.#ends[i] - start) | 0) <= 0) continue;
-      const from = i === this.#head ? start : this.#ends[i - 1];
+      const from = i === this.#head ? this.#una : this.#ends[i - 1];
       if (((end - from) | 0) <= 0) return;
+      if (((start - from) | 0) > 0) this.#split(i++, start);
+      if (((this.#ends[i] - end) | 0) > 0) this.#split(i, end);
       this.#again[i] = true;
     }
+  }
+
+  #split(i: number, at: number): void {
+    this.#ends.splice(i, 0, at);
+    this.#times.splice(i, 0, this.#times[i]);
+    this.#again.splice(i, 0, this.#again[i]);
   }
 
   /** The peer says that all before `ack` has arrived, in a segment that this host need not accept. */
@@ -50,6 +58,7 @@ export class Sendings {
 
   /** All before `ack` has arrived. */
   acknowledge(ack: number, now: number): void {
+    if (((ack - this.#una) | 0) > 0) this.#una = ack;
     while (this.#head < this.#ends.length && ((this.#ends[this.#head] - ack) | 0) <= 0)
       this.#measure(this.#head++, now);
     if (this.#head < 64 || 2 * this.#head < this.#ends.length) return;

@@ -93,7 +93,7 @@ export function throughputPage(arena: Arena, say: (text: string) => void): Throu
   lines.push('| | RTT, ms | 1 | 2 | 5 |', '|---|---|---|---|---|');
   for (const congestion of CONGESTIONS)
     for (const rtt of RTTS_MS) lines.push(tailRow(arena, congestion, rtt));
-  return { markdown: `${lines.join('\\n')}\\n`, svg: chart(arena) };
+  return { markdown: `${lines.join('\n')}\n`, svg: chart(arena) };
 }
 
 function chart(arena: Arena): string {

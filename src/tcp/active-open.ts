@@ -37,7 +37,6 @@ const {
   STATE: ST,
   FLAGS,
   FLAGS2,
-  BACKOFF,
   IFACE,
   LISTENER,
   TS_OFFSET,
@@ -56,6 +55,7 @@ const {
   RCV_BUF,
   RCV_AT,
   SENT_AT,
+  BACKOFF,
 } = TCB;
 const { PROBE } = FLAG;
 const { FAST_OPEN } = FLAG2;

@@ -249,8 +249,9 @@ export const COLD = {
   RCV_SPACE: 74,
   /** The send buffer itself while SND_BUF holds a low-water mark; 0: it holds none. */
   SND_FULL: 75,
-  /** The runs of OOO that SACK reports, the latest first: 4 words. */
+  /** The runs of OOO that SACK reports, the latest first: 4 words; and how many of them have grown since the last ACK. */
   OOO_RECENT: 76,
+  OOO_TOLD_NOT: 39,
   /** Payload bytes that our SYN took along (RFC 7413). */
   SYN_DATA: 68,
   /** With FLAG2.LINGER: how long close() lets data and FIN be on their way, ms. */
@@ -292,7 +293,7 @@ export const LOSS_FLAG = {
   /** RACK.reordering_seen; RACK.dsack_round is set. */
   REORDERING: 1 << 1,
   DSACK_ROUND: 1 << 2,
-  /** The UNDO_ and PRIOR_ words are of a reduction that may turn out to be without cause. */
+  /** The UNDO_ words are of a reduction that may turn out to be without cause. */
   UNDO: 1 << 3,
   /** Something was sent again since that reduction. */
   UNDO_SENT: 1 << 4,

@@ -126,7 +126,10 @@ function packetTooBig(tcp: Tcp, t: number, e: IcmpError): void {
     return;
   }
   if ((m[t + SND_UNA] - m[t + ISS]) >>> 0 < FIRST_BYTES) {
-    believe(tcp, t, mtu);
+    // What was too large is lost, and no congestion (RFC 1191 6.5): again, in smaller segments.
+    if (!believe(tcp, t, mtu) || m[t + TCB.STATE] < STATE.ESTABLISHED) return;
+    enterLoss(tcp, t);
+    listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
     return;
   }
   const cold = coldOf(tcp, t);
@@ -143,22 +146,20 @@ export function toldMtuTimeout(tcp: Tcp, t: number): void {
   if (((m[cold + TOLD_SEQ] - m[t + SND_UNA]) | 0) >= 0 && mtu < m[t + PMTU]) believe(tcp, t, mtu);
 }
 
-function believe(tcp: Tcp, t: number, told: number): void {
+/** @returns whether the connection sends smaller segments now. */
+function believe(tcp: Tcp, t: number, told: number): boolean {
   const m = tcp.m;
   const iface = tcp.ip.interfaces[m[t + IFACE]];
   const v6 = (m[t + FLAGS] & FLAG.V6) !== 0;
   const version = v6 ? 6 : 4;
   const d0 = m[t + (v6 ? RADDR6 : RADDR)];
   const [d1, d2, d3] = v6 ? [m[t + RADDR6 + 1], m[t + RADDR6 + 2], m[t + RADDR6 + 3]] : [0, 0, 0];
-  if (!pathMtuUpdate(tcp.ip, version, d0, d1, d2, d3, told)) return;
+  if (!pathMtuUpdate(tcp.ip, version, d0, d1, d2, d3, told)) return false;
   // Others on this path may know of a still smaller one.
   const mtu = pathMtu(tcp.ip, iface, version, d0, d1, d2, d3);
-  if (mtu >= m[t + PMTU]) return;
+  if (mtu >= m[t + PMTU]) return false;
   tcp.counters.pathMtuReduced++;
   mtuLower(tcp, t, mtu);
-  if (m[t + TCB.STATE] < STATE.ESTABLISHED) return;
-  searchEnd(tcp, t, mtu);
-  // What was too large is lost, and no congestion (RFC 1191 6.5): again, in smaller segments.
-  enterLoss(tcp, t);
-  listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
+  if (m[t + TCB.STATE] >= STATE.ESTABLISHED) searchEnd(tcp, t, mtu);
+  return true;
 }

@@ -20,6 +20,7 @@ import { ipFieldsInput } from './ip-fields.ts';
 import { listenerFind } from './listen.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
+import { sackIfFull } from './output.ts';
 import { cookieInput, listenInput, synReceivedInput } from './passive-open.ts';
 import { pathInput, pathInputDone } from './path.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
@@ -348,7 +349,7 @@ export function receiveData(tcp: Tcp, t: number, s: Segment): void {
     tcp.counters.outOfOrder++;
     if (!reassemblyAdd(tcp, t, s.seq, s.dataAt, s.length)) s.flags &= ~F_FIN;
     // RFC 5681 4.2: at once, so that the sender learns of the gap.
-    ackNow(tcp, t);
+    if (!sackIfFull(tcp, t)) ackNow(tcp, t);
     return;
   }
   // Kept in its frame until the program has seen it; promised a chunk for what the program leaves.

@@ -3,8 +3,8 @@ import { Address4, type Address6, type Interface } from '../ip/interface.ts';
 import { pathMtu } from '../ip/path-mtu.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
-import { mssUpdate } from './handshake.ts';
 import { halfOpenRemove } from './passive-open.ts';
+import { mtuLower, searchEnd } from './plpmtud.ts';
 import { CLOSED_NO_ADDRESS } from './reasons.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
@@ -38,8 +38,8 @@ export function tcpMtuChanged(tcp: Tcp, iface: Interface): void {
         ? pathMtu(ip, iface, 6, m[t + RADDR6], m[t + RADDR6 + 1], m[t + RADDR6 + 2], m[t + RADDR6 + 3])
         : pathMtu(ip, iface, 4, m[t + RADDR], 0, 0, 0);
     if (mtu >= m[t + PMTU]) continue;
-    m[t + PMTU] = mtu;
-    mssUpdate(tcp, t);
+    mtuLower(tcp, t, mtu);
+    searchEnd(tcp, t, mtu);
   }
 }
 

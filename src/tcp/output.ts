@@ -34,7 +34,7 @@ import { mtuProbeBytes, mtuProbeSent } from './plpmtud.ts';
 import { prrSent } from './prr.ts';
 import { rateAppLimited } from './rate.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
-import { reassemblyBlocks } from './reassembly.ts';
+import { reassemblyBlocks, reassemblyUntold } from './reassembly.ts';
 import { windowToTell } from './receive-window.ts';
 import { RECORD } from './record-pool.ts';
 import { inFlight, lastRecordStart, recordResent, recordSent, recordToResend } from './records.ts';
@@ -62,8 +62,9 @@ const {
 } = TCB;
 const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, RECORDS, RECOVER, LIMITED, TS_OFFSET } =
   TCB;
-const { PATH, FLAGS2, ISS, LISTENER, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT } = TCB;
-const { RETRANSMITS, TS_RECENT } = TCB;
+const { PATH, FLAGS2, ISS, LISTENER, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } =
+  TCB;
+const { IFACE } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK, PTO } = FLAG;
 const { RECOVERY, LOSS, MINI, PROBE } = FLAG;
 const { ECN, ECN_ACCURATE, ECT, OPTION, HANDSHAKE, MTU, ANY } = PATH_FLAG;
@@ -142,7 +143,8 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
       return DONE;
     }
     // Three questions in a row are lost on a bad link, too: the attempt goes on for as long as its SYN may.
-    if (hop < 0) softErrorSet(tcp, t, CLOSED_UNREACHABLE);
+    // (A mini block has no such word.)
+    if (hop < 0 && (m[t + FLAGS] & MINI) === 0) softErrorSet(tcp, t, CLOSED_UNREACHABLE);
     // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
     return UNRESOLVED;
   }
@@ -536,9 +538,7 @@ function sendData(
     (m[t + OOO] !== 0 || m[t + DSACK_START] !== m[t + DSACK_END]) &&
     handshake === 0
   ) {
-    // Two must fit beside AccECN's option (RFC 9768 3.2.3.3).
-    const most = (optionBytes > 0 ? 3 : 4) - ((path & OPTION) !== 0 ? 1 : 0);
-    const sackBytes = writeSack(tcp, t, at + optionBytes, most);
+    const sackBytes = writeSack(tcp, t, at + optionBytes, sackRoom(m, t));
     sum += tcp.arena.kernels.sum(at + optionBytes, sackBytes);
     optionBytes += sackBytes;
   }
@@ -583,6 +583,28 @@ function sendData(
   m[t + LAST_ACK] = rcvNxt;
   m[t + ACK_OWED] = 0;
   m[t + FLAGS] = m[t + FLAGS] & ~(ACK_NOW | ACK_DELAYED | DELACK);
+}
+
+/** Blocks that fit in an ACK. Two must fit beside AccECN's option (RFC 9768 3.2.3.3). */
+function sackRoom(m: Int32Array, t: number): number {
+  return ((m[t + FLAGS] & TS) !== 0 ? 3 : 4) - ((m[t + PATH] & OPTION) !== 0 ? 1 : 0);
+}
+
+/**
+ * Out-of-order data came. A batch has one ACK at its end; but what that has no room to report would seem lost, and be
+ * sent again: so there is one at once whenever it is full. @returns whether there was
+ */
+export function sackIfFull(tcp: Tcp, t: number): boolean {
+  const m = tcp.m;
+  if ((m[t + FLAGS] & SACK) === 0 || m[t + ST] < ESTABLISHED || (m[t + PATH] & HANDSHAKE) !== 0) return false;
+  const duplicate = m[t + DSACK_START] !== m[t + DSACK_END] ? 1 : 0;
+  if (reassemblyUntold(tcp, t) + duplicate < sackRoom(m, t)) return false;
+  const iface = tcp.ip.interfaces[m[t + IFACE]];
+  if (iface.port.tx.available <= SLOTS_RESERVED || nextHop(tcp, t) <= 0) return false;
+  const slot = txSlot(iface);
+  if (slot === 0) return false;
+  sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
+  return true;
 }
 
 /** D-SACK first (RFC 2883 4), then what is out of order. */

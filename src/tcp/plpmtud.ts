@@ -13,11 +13,13 @@ import { pathMtuConfirm, pathMtuFloor } from '../ip/path-mtu.ts';
 import { COLD, FLAG, FLAG2, PATH_FLAG, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
 import { mssUpdate } from './handshake.ts';
+import { RECORD } from './record-pool.ts';
+import { recordToResend } from './records.ts';
 import { ipOptionBytes } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 
 const { FLAGS, FLAGS2, PATH, PEER_MSS, IFACE, PMTU, MSS, SND_UNA, SND_NXT, BACKOFF } = TCB;
-const { RADDR, RADDR6, SACKED_BYTES, LOST_BYTES, DUPACKS } = TCB;
+const { RADDR, RADDR6, RECORDS, LOST_BYTES, SACKED_BYTES, DUPACKS } = TCB;
 const { V6, TS, RECOVERY, LOSS } = FLAG;
 const { PROBE_LOST } = FLAG2;
 const { PROBE_SEQ, MTU_SEARCH, MTU_RAISE_AT } = COLD;
@@ -49,8 +51,10 @@ function headers(tcp: Tcp, t: number): number {
 /** The largest packet that the link and the peer take. */
 function ceiling(tcp: Tcp, t: number): number {
   const m = tcp.m;
-  const { mtu } = tcp.ip.interfaces[m[t + IFACE]];
-  const byPeer = (m[t + PEER_MSS] & 0xffff) + ((m[t + FLAGS] & V6) !== 0 ? 60 : 40);
+  const v6 = (m[t + FLAGS] & V6) !== 0;
+  const iface = tcp.ip.interfaces[m[t + IFACE]];
+  const mtu = v6 ? iface.mtu6 : iface.mtu;
+  const byPeer = (m[t + PEER_MSS] & 0xffff) + (v6 ? 60 : 40);
   return byPeer < mtu ? byPeer : mtu;
 }
 
@@ -178,7 +182,8 @@ export function mtuProbeOnly(tcp: Tcp, t: number): boolean {
   const m = tcp.m;
   const cold = coldOf(tcp, t);
   const size = m[cold + MTU_SEARCH] & 0xffff;
-  if (size === 0 || m[t + SND_UNA] !== m[cold + PROBE_SEQ]) return false;
+  const first = recordToResend(m, m[t + RECORDS]);
+  if (size === 0 || first === 0 || m[first + RECORD.START] !== m[cold + PROBE_SEQ]) return false;
   return m[t + LOST_BYTES] <= size - headers(tcp, t);
 }
 

@@ -139,11 +139,12 @@ export function rtxResume(tcp: Tcp, t: number): void {
   rtxAt(tcp, t, left > 1 ? left : 1, RTX);
 }
 
-/** RACK's reordering timer (RFC 8985 6.2 step 5), or the retransmission timer if that is due first. */
+/**
+ * RACK's reordering timer (RFC 8985 6.2 step 5), and before the retransmission timer even if that is due first: the window
+ * may grow to an SRTT, and the RTO of a steady path be two.
+ */
 export function reorderingStart(tcp: Tcp, t: number, after_us: number): void {
-  rtxResume(tcp, t);
   const after = ((after_us / 1000) | 0) + 1;
-  if (((tcp.m[t + RTX_AT] - tcp.nowMs) | 0) <= after) return;
   tcp.m[t + FLAGS2] |= REO;
   rtxAt(tcp, t, after, RTX);
 }
