@@ -20,8 +20,7 @@ test('a shut window doesn’t keep RST and urgent pointers out (MUST-66)', () =>
 });
 
 test('PSH is on the last segment of what is queued (MUST-61), and two SENDs need no two of them (SHLD-27)', () => {
-  const c = new TcpContext();
-  c.establish(MODERN);
+  const c = new TcpContext({ noDelay: true }).establish(MODERN);
   c.engine.write(c.conn, stream(1, 2000));
   c.engine.write(c.conn, stream(2001, 2000));
   c.run();
