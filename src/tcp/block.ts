@@ -251,7 +251,7 @@ export const COLD = {
   SND_FULL: 75,
   /** The runs of OOO that SACK reports, the latest first: 4 words; and how many of them have grown since the last ACK. */
   OOO_RECENT: 76,
-  OOO_TOLD_NOT: 39,
+  OOO_TOLD_NOT: 100,
   /** Payload bytes that our SYN took along (RFC 7413). */
   SYN_DATA: 68,
   /** With FLAG2.LINGER: how long close() lets data and FIN be on their way, ms. */

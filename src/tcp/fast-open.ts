@@ -92,29 +92,39 @@ const RESET_HELD_MS = 60_000;
 /** Looks at the Fast Open option of a SYN; leaves the cookie to answer with in `tcp.fastOpen.cookie`. */
 export function fastOpenCheck(tcp: Tcp, p: Packet): number {
   const { fastOpenAt: at, fastOpenLength: length } = tcp.options;
-  const f = tcp.fastOpen;
-  const slot = (tcp.nowMs >>> PERIOD_SHIFT) & PERIOD_MASK;
-  f.period += (slot - f.slot) & PERIOD_MASK;
-  f.slot = slot;
   if (length === COOKIE_BYTES) {
-    cookieWrite(tcp, p, f.period - 1);
+    cookieWrite(tcp, p, period(tcp) - 1);
     if (cookieEquals(tcp, at)) {
-      cookieWrite(tcp, p, f.period);
+      fastOpenIssue(tcp, p);
       return FAST_OPEN_OLD;
     }
   }
-  cookieWrite(tcp, p, f.period);
+  fastOpenIssue(tcp, p);
   if (length === COOKIE_BYTES && cookieEquals(tcp, at)) return FAST_OPEN_GOOD;
   if (length > 0) tcp.counters.fastOpenCookiesFailed++;
   return FAST_OPEN_ASKED;
 }
 
+/** Leaves the cookie for who sent `p` in `tcp.fastOpen.cookie`, and returns it. */
+export function fastOpenIssue(tcp: Tcp, p: Packet): Uint8Array {
+  cookieWrite(tcp, p, period(tcp));
+  return tcp.fastOpen.cookie;
+}
+
+function period(tcp: Tcp): number {
+  const f = tcp.fastOpen;
+  const slot = (tcp.nowMs >>> PERIOD_SHIFT) & PERIOD_MASK;
+  f.period += (slot - f.slot) & PERIOD_MASK;
+  f.slot = slot;
+  return f.period;
+}
+
 /** RFC 7413 4.1.2: bound to the client's address, and here to ours. */
-function cookieWrite(tcp: Tcp, p: Packet, period: number): void {
+function cookieWrite(tcp: Tcp, p: Packet, of: number): void {
   const h = tcp.hash;
   h.start();
   h.word(HASH_FAST_OPEN);
-  h.word(period);
+  h.word(of);
   h.word(p.src0);
   h.word(p.dst0);
   if (p.version === 6) {

@@ -78,8 +78,11 @@ export interface TcpLimits {
   /** RFC 793's word on RST and on SYN anywhere in the window, instead of RFC 5961's: for tests of old peers. */
   readonly blindReset: boolean;
   readonly blindSyn: boolean;
-  /** As the BSDs have it: a FIN that crosses ours is answered by our FIN again, a SYN-ACK for a listener not at all. */
-  readonly bsdAnswers: boolean;
+  /**
+   * Where the RFCs leave a choice: `bsd` answers a FIN that crosses ours by our FIN again, and a SYN-ACK for a listener
+   * not at all; `linux` delays the ACK of the peer's FIN when it comes first, and forgets to report duplicates with it.
+   */
+  readonly answers: 'plain' | 'bsd' | 'linux';
   /** SYN with FIN is dropped, as some firewalls do. RFC 9293 opens a connection by it. */
   readonly dropSynFin: boolean;
   /** Explicit Congestion Notification, where a listener or an open doesn't say; see ecn.ts. */
@@ -127,7 +130,7 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   sack: true,
   blindReset: false,
   blindSyn: false,
-  bsdAnswers: false,
+  answers: 'plain',
   dropSynFin: false,
   ecn: 'passive',
   mtuProbing: 'auto',
