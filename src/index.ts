@@ -7,8 +7,8 @@
  *     stack.net.createServer((socket) => socket.pipe(socket)).listen(7);
  *
  * `stack.net` and `stack.dgram` have the names, events and errors of `node:net` and `node:dgram`; `stack.engine` is the
- * batch API under them. In-memory
- * devices (`createCable`) need no privileges: both ends, and so both stacks, share one `Arena`.
+ * batch API under them. In-memory devices (`createCable`) need no privileges: both ends, and so both stacks, share one
+ * `Arena`.
  */
 export type { StackDgram } from './api/dgram.ts';
 export { StackOptionsError } from './api/errors.ts';
@@ -28,7 +28,17 @@ export {
   type Origin,
   type Sock,
 } from './engine/datagrams.ts';
-export type { CongestionOptions, ConnectOptions, Endpoint, Engine, ListenOptions } from './engine/engine.ts';
+export type {
+  BufferOptions,
+  CongestionOptions,
+  ConnectOptions,
+  Endpoint,
+  Engine,
+  IpFieldOptions,
+  ListenOptions,
+  MemoryInfo,
+  SourceRouteOptions,
+} from './engine/engine.ts';
 export { EngineError } from './engine/errors.ts';
 export type { Conn, Handlers } from './engine/handlers.ts';
 export { LIMITS_DEFAULT, type Limits } from './engine/limits.ts';
@@ -43,6 +53,7 @@ export {
   CLOSED_CLEAN,
   CLOSED_CODES,
   CLOSED_NET_UNREACHABLE,
+  CLOSED_NO_ADDRESS,
   CLOSED_PROTOCOL,
   CLOSED_REFUSED,
   CLOSED_RESET,

@@ -21,11 +21,21 @@ import type { Idle } from './run.ts';
 export interface StackOptions {
   /** `tun:NAME` or `tap:NAME`, made here and gone with the stack; or a port, such as a cable's end, with its arena. */
   readonly device: `tun:${string}` | `tap:${string}` | Port;
-  /** Ours, as CIDR: `10.0.0.2/24`, `fd00::2/64`. */
+  /** Ours, as CIDR: `10.0.0.2/24`, `fd00::2/64`. May be none with `autoconfigure`. */
   readonly addresses: readonly string[];
   /** Default routers. */
   readonly gateway4?: string | undefined;
   readonly gateway6?: string | undefined;
+  /**
+   * Take part in what hosts and routers of the link arrange: ask before an address is used (ARP probes, duplicate
+   * address detection), announce it, and learn IPv6 addresses, routers and the rest from routers (SLAAC). Addresses
+   * are ours some seconds after the stack is open: `onAddress` tells. Off unless told.
+   */
+  readonly autoconfigure?: boolean | undefined;
+  /** Any text that others don't know: with the same one, autoconfigured addresses are the same each time (RFC 7217). */
+  readonly addressSecret?: string | undefined;
+  /** An address is ours from now on, or no longer, or was to be and is somebody else's. */
+  readonly onAddress?: ((kind: 'added' | 'removed' | 'duplicate', address: string) => void) | undefined;
   /**
    * The host's on its side of a TUN or TAP, as CIDR; unless told, the first other address of each network of ours
    * (10.0.0.1/24, fd00::1/64).
@@ -127,7 +137,15 @@ const limits = z
     finWait2_ms: time,
     ephemeralPortMin: port,
     ephemeralPortMax: port,
+    timestamps: z.boolean(),
+    windowScale: z.boolean(),
+    sack: z.boolean(),
+    blindReset: z.boolean(),
+    blindSyn: z.boolean(),
+    bsdAnswers: z.boolean(),
+    dropSynFin: z.boolean(),
     reassemblyBuffers: count.max(1024),
+    ttl: z.int().min(1).max(255),
     congestion: z.string(),
     pacing: z.boolean(),
     udpSockets: count.max(UDP_SOCKETS_MAX),
@@ -143,7 +161,10 @@ const schema = z.strictObject({
     (value) => (typeof value === 'string' ? DEVICE.test(value) : isPort(value)),
     'takes tun:NAME, tap:NAME, or a port such as an end of createCable()',
   ),
-  addresses: z.array(cidr).min(1, 'a stack needs an address, such as 10.0.0.2/24'),
+  addresses: z.array(cidr),
+  autoconfigure: z.boolean().optional(),
+  addressSecret: z.string().min(1).optional(),
+  onAddress: callback.optional(),
   gateway4: z.string().refine(isIPv4, 'takes an IPv4 address').optional(),
   gateway6: z.string().refine(isIPv6, 'takes an IPv6 address').optional(),
   hostAddresses: z.array(cidr).optional(),
@@ -180,6 +201,8 @@ export function settle(given: StackOptions): Settings {
     const { path, message } = result.error.issues[0];
     throw new StackOptionsError(path.join('.') || 'options', message);
   }
+  if (result.data.addresses.length === 0 && !result.data.autoconfigure)
+    throw new StackOptionsError('addresses', 'a stack needs an address, such as 10.0.0.2/24');
   const {
     device,
     addresses,

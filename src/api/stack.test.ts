@@ -65,6 +65,30 @@ describe('options', () => {
     );
   });
 
+  it('autoconfigure: nothing need be given, and the same secret gives the same', async () => {
+    const device = () => createCable(new Arena(128 << 20), 'auto')[0];
+    const limits = { connections: 64, miniBlocks: 64, chunks: 64 };
+    await expect(Stack.open({ device: device(), addresses: [] })).rejects.toThrow('a stack needs an address');
+    const found: string[] = [];
+    for (const addressSecret of ['one', 'one', 'other']) {
+      const told = Promise.withResolvers<string>();
+      await using stack = await Stack.open({
+        device: device(),
+        addresses: [],
+        limits,
+        autoconfigure: true,
+        addressSecret,
+        onAddress: (kind, address) => told.resolve(`${kind} ${address}`),
+      });
+      stack.ref();
+      expect(stack.addresses()).toEqual([]);
+      found.push(await told.promise);
+      expect([`added ${stack.addresses()[0]}`]).toEqual(found.slice(-1));
+    }
+    expect(found[0]).toMatch(/^added fe80::/);
+    expect([found[1] === found[0], found[2] === found[0]]).toEqual([true, false]);
+  });
+
   it('size the arena for what the engine carves', async () => {
     await fc.assert(
       fc.asyncProperty(

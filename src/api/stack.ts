@@ -1,11 +1,12 @@
 /** A stack on Node's main thread: a device, an engine on it, the loop that drives it, and `net` and `dgram` over it. */
-import { randomFillSync } from 'node:crypto';
+import { createHash, randomFillSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Port, PortCounters } from '../device/port.ts';
 import { openTun, tunArenaBytes } from '../device/tun.ts';
 import { Engine } from '../engine/engine.ts';
 import type { InterfaceCounters, IpCounters } from '../ip/counters.ts';
 import { IpConfigError } from '../ip/errors.ts';
+import { addressText } from '../ip/interface.ts';
 import { Arena } from '../memory/arena.ts';
 import { Poller } from '../os/poll.ts';
 import { raiseInliningBudget } from '../os/v8.ts';
@@ -83,7 +84,8 @@ export class Stack implements SocketStack, AsyncDisposable {
   }
 
   /** Use `Stack.open`. */
-  private constructor(port: Port, settings: Settings, { onHandlerError, onDeviceError }: StackOptions) {
+  private constructor(port: Port, settings: Settings, options: StackOptions) {
+    const { onHandlerError, onDeviceError, onAddress, autoconfigure = false, addressSecret } = options;
     const { addresses, gateways, limits, mtu, congestionControls } = settings;
     const { arena } = port;
     const secret = randomFillSync(new Int32Array(4));
@@ -94,8 +96,14 @@ export class Stack implements SocketStack, AsyncDisposable {
       secret,
       now: performance.now(),
       clock: () => performance.now(),
+      ...(addressSecret === undefined ? {} : { addressSecret: wordsOf(addressSecret) }),
     });
-    addInterface(this.engine, port, { addresses, ...gateways, ...(mtu === undefined ? {} : { mtu }) });
+    if (onAddress !== undefined) {
+      this.engine.onAddress = ({ kind, address }) =>
+        void process.nextTick(onAddress, kind, addressText(address));
+    }
+    const given = { addresses, ...gateways, autoconfigure, ...(mtu === undefined ? {} : { mtu }) };
+    addInterface(this.engine, port, given);
     this.engine.onHandlerError = onHandlerError ?? ((error) => void process.nextTick(rethrow, error));
     this.sockets = new SocketTable(this.engine);
     this.net = bindNet(this);
@@ -113,6 +121,12 @@ export class Stack implements SocketStack, AsyncDisposable {
     );
     this.sockets.onNeed = () => this.#runner.update();
     stackOpened(this);
+  }
+
+  /** Those that are ours now. */
+  addresses(): string[] {
+    const { interfaces } = this.engine.ip;
+    return interfaces.flatMap(({ v4, v6 }) => [...v4, ...v6].map(addressText));
   }
 
   counters(): StackCounters {
@@ -199,6 +213,12 @@ function openDevice({ device, limits, mtu, offload, hostAddresses }: Settings): 
   if ('rxSync' in device) return device;
   const arena = new Arena(arenaBytes(limits, tunArenaBytes(offload, mtu ?? 1500)));
   return openTun(arena, { ...device, offload, hostAddresses, ...(mtu === undefined ? {} : { mtu }) });
+}
+
+/** Four words of a text. */
+function wordsOf(text: string): Int32Array {
+  const bytes = createHash('sha256').update(text).digest();
+  return Int32Array.from({ length: 4 }, (_, i) => bytes.readInt32BE(4 * i));
 }
 
 /** What IP refuses is a field of the options. */

@@ -15,6 +15,8 @@ export interface DeviceOptions {
   readonly gateway?: string[];
   readonly mtu?: number;
   readonly offload: boolean;
+  readonly autoconfigure?: true;
+  readonly addressSecret?: string;
   readonly pcap?: string;
 }
 
@@ -44,6 +46,11 @@ export function withDevice(command: Command, fallback: string): Command {
     )
     .option('--gateway <address>', 'default router, one for IPv4 and one for IPv6', list(String))
     .option('--mtu <bytes>', 'largest IP packet', integer(576, 65_535))
+    .option(
+      '--autoconfigure',
+      'learn IPv6 addresses and routers from the link, and ask whether an address is free before using it',
+    )
+    .option('--address-secret <text>', 'with the same one, autoconfigured addresses stay the same')
     .option('--no-offload', 'leave checksums and segmentation to the stack')
     .option('--pcap <file>', 'record every frame, in pcapng, for Wireshark');
 }
@@ -79,6 +86,8 @@ export async function openStack(
       ...(limits !== undefined && { limits }),
       ...(options.host !== undefined && { hostAddresses: options.host }),
       ...(options.mtu !== undefined && { mtu: options.mtu }),
+      ...(options.autoconfigure && { autoconfigure: true, onAddress: sayAddress }),
+      ...(options.addressSecret !== undefined && { addressSecret: options.addressSecret }),
       ...(gateway4 !== undefined && { gateway4 }),
       ...(gateway6 !== undefined && { gateway6 }),
       ...(file >= 0 && {
@@ -98,6 +107,11 @@ export async function openStack(
     if (file >= 0) closeSync(file);
     throw error;
   }
+}
+
+function sayAddress(kind: 'added' | 'removed' | 'duplicate', address: string): void {
+  const what = { added: 'is ours', removed: 'is ours no longer', duplicate: "is somebody else's: not used" };
+  say(`${address} ${what[kind]}`);
 }
 
 /** Writes to a file until that fails, as when the disk is full; the stack goes on without. */

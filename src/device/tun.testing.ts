@@ -12,6 +12,9 @@ const AF_INET6 = 10;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x80800;
 const IPPROTO_ICMP = 1;
 const IPPROTO_ICMPV6 = 58;
+const IPPROTO_IPV6 = 41;
+const IPV6_MULTICAST_IF = 17;
+const IPV6_MULTICAST_HOPS = 18;
 /** The first line of an arena stays unused. */
 const ARENA_BYTES_USED = 64;
 
@@ -82,6 +85,17 @@ export class PingSocket implements Disposable {
       libc().socket(family, SOCK_RAW_NONBLOCK_CLOEXEC, v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP),
       'socket',
     );
+  }
+
+  /** IPv6: what goes to groups leaves by this interface, as neighbour discovery must (hop limit 255). */
+  towards(ifindex: number): void {
+    for (const [option, value] of [
+      [IPV6_MULTICAST_HOPS, 255],
+      [IPV6_MULTICAST_IF, ifindex],
+    ]) {
+      this.#memory.view.setInt32(0, value, true);
+      check(libc().setsockopt(this.#fd, IPPROTO_IPV6, option, this.#memory.address, 4), 'setsockopt');
+    }
   }
 
   /** @param message With its checksum; ICMPv6's is filled in by the kernel. */

@@ -8,6 +8,7 @@ import {
   EVENT_END,
   EVENT_OPEN,
   EVENT_REASSEMBLE,
+  EVENT_REPORT,
   EVENT_RESUME,
   EVENT_URGENT,
   EVENT_WORDS,
@@ -33,6 +34,7 @@ const WORDS = EVENT_WORDS;
 const [OPEN, DATA, END] = [EVENT_OPEN, EVENT_DATA, EVENT_END];
 const [RESUME, REASSEMBLE, URGENT] = [EVENT_RESUME, EVENT_REASSEMBLE, EVENT_URGENT];
 const [WRITABLE, DRAINED, CLOSE] = [EVENT_WRITABLE, EVENT_DRAINED, EVENT_CLOSE];
+const REPORT = EVENT_REPORT;
 
 const ignore = (): void => {};
 const discard = (_conn: Conn, _at: number, length: number): number => length;
@@ -45,6 +47,7 @@ class HandlerSet {
   readonly urgent: (conn: Conn, ahead: number) => void;
   readonly writable: (conn: Conn) => void;
   readonly drained: (conn: Conn) => void;
+  readonly report: (conn: Conn, reason: number) => void;
   readonly close: (conn: Conn, reason: number) => void;
 
   constructor(given: Handlers) {
@@ -54,6 +57,7 @@ class HandlerSet {
     this.urgent = given.urgent?.bind(given) ?? ignore;
     this.writable = given.writable?.bind(given) ?? ignore;
     this.drained = given.drained?.bind(given) ?? ignore;
+    this.report = given.report?.bind(given) ?? ignore;
     this.close = given.close?.bind(given) ?? ignore;
   }
 }
@@ -76,8 +80,8 @@ export class HandlerSets {
   discarding(index: number): number {
     const known = this.#discarding.get(index);
     if (known !== undefined) return known;
-    const { open, end, urgent, writable, drained, close } = this.sets[index];
-    const found = this.add({ open, end, urgent, writable, drained, close });
+    const { open, end, urgent, writable, drained, report, close } = this.sets[index];
+    const found = this.add({ open, end, urgent, writable, drained, report, close });
     this.#discarding.set(index, found);
     this.#discarding.set(found, found);
     return found;
@@ -144,6 +148,9 @@ function dispatch(tcp: Tcp, handlers: HandlerSets, i: number): void {
       return;
     case URGENT:
       if ((m[t + FLAGS] & DETACHED) === 0) set.urgent(m[t + HANDLE], words[i + 2] + m[t + RCVQ_LENGTH]);
+      return;
+    case REPORT:
+      if (m[t + ST] !== CLOSED) set.report(m[t + HANDLE], words[i + 2]);
       return;
     case REASSEMBLE:
       receiveReassemble(tcp, t, words[i + 2], set);

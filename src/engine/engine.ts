@@ -4,6 +4,7 @@
  * `nextDeadline` is over, or when it asks by `onWork`.
  */
 import type { Port } from '../device/port.ts';
+import type { AddressChange } from '../ip/addresses.ts';
 import { ipInput } from '../ip/input.ts';
 import type { Interface } from '../ip/interface.ts';
 import { type InterfaceOptions, Ip, ipTimers } from '../ip/ip.ts';
@@ -25,6 +26,8 @@ import { EVENT_RESUME, EVENT_WRITABLE, eventPush } from '../tcp/events.ts';
 import { tcpIcmpError } from '../tcp/icmp-errors.ts';
 import { type TcpInfo, tcpInfo } from '../tcp/info.ts';
 import { tcpInput } from '../tcp/input.ts';
+import { tcpAddressGone, tcpMtuChanged } from '../tcp/interface-changes.ts';
+import { ipFields, ipFieldsOf, ipFieldsSet } from '../tcp/ip-fields.ts';
 import { listenerAdd, listenerRemove } from '../tcp/listen.ts';
 import { LIST_UNRESOLVED, OutputLists, unresolvedDelay } from '../tcp/lists.ts';
 import { LEVEL_HIGH, LEVEL_NAMES, memoryLevel } from '../tcp/memory.ts';
@@ -32,6 +35,7 @@ import { tcpOutput } from '../tcp/output.ts';
 import { receiveBufferSet } from '../tcp/receive-window.ts';
 import { memoryReclaim } from '../tcp/reclaim.ts';
 import { sendBufferSet, sendLowWaterSet, sendRoom, tcpSend, tcpSendBytes } from '../tcp/send.ts';
+import { SOURCE_ROUTE_HOPS_MAX, type SourceRoute, sourceRoute } from '../tcp/source-route.ts';
 import { CONGESTION_CONTROLS, Tcp } from '../tcp/tcp.ts';
 import { timeWaitExpire } from '../tcp/time-wait.ts';
 import { keepStart, timerExpired } from '../tcp/timers.ts';
@@ -71,6 +75,8 @@ export interface EngineOptions {
   readonly limits?: Partial<Limits>;
   /** Unpredictable words: keys of the hashes that strangers must not know. */
   readonly secret: Int32Array;
+  /** Four words that autoconfigured addresses are made of; the same give the same (RFC 7217). Random unless told. */
+  readonly addressSecret?: Int32Array;
   /** The clock's present reading, ms. */
   readonly now: number;
   /**
@@ -90,6 +96,14 @@ export interface CongestionOptions {
   readonly pacing?: boolean | undefined;
   /** First congestion window, bytes; that of the route, or RFC 6928's ten segments, unless told. */
   readonly startWindow?: number | undefined;
+}
+
+/** What the IP headers of a connection, or of all of a listener's connections, say. */
+export interface IpFieldOptions {
+  /** Differentiated Services codepoint (RFC 2474), 0 to 63; 0 unless told. ECN has the other two bits of that octet. */
+  readonly diffserv?: number | undefined;
+  /** TTL, or hop limit of IPv6, 1 to 255; the engine's limits, or IPv6's routers, say otherwise. */
+  readonly ttl?: number | undefined;
 }
 
 /** A connection's buffers, bytes. */
@@ -118,7 +132,7 @@ export interface MemoryInfo {
   readonly grownMax: number;
 }
 
-export interface ListenOptions extends CongestionOptions, BufferOptions {
+export interface ListenOptions extends CongestionOptions, BufferOptions, IpFieldOptions {
   /** 0: every port, for a transparent listener only. Listeners for one port or address come before. */
   readonly port: number;
   /** One of our addresses; all of them when left out. */
@@ -136,6 +150,11 @@ export interface ListenOptions extends CongestionOptions, BufferOptions {
    * may be in that state at once; 256 unless told.
    */
   readonly fastOpen?: boolean | number;
+  /**
+   * Accepts IPv4 connections that come by a source route, and answers by the same one turned around. Off unless told: who
+   * names the way of the answers may read them.
+   */
+  readonly sourceRoutes?: boolean;
   /** Half-open connections at most; 1024 unless told. */
   readonly backlog?: number;
   /** Nagle's algorithm off for what is accepted. */
@@ -144,12 +163,22 @@ export interface ListenOptions extends CongestionOptions, BufferOptions {
   readonly ecn?: EcnMode;
 }
 
-export interface ConnectOptions extends CongestionOptions, BufferOptions {
+/** An IPv4 source route (RFC 791 3.1). Nearly all networks drop such packets, RFC 7126 advises them to. */
+export interface SourceRouteOptions {
+  /** One to nine hops before the peer, in their order. */
+  readonly via: readonly string[];
+  /** Each is a neighbour of the one before; otherwise anything may lie between. */
+  readonly strict?: boolean;
+}
+
+export interface ConnectOptions extends CongestionOptions, BufferOptions, IpFieldOptions {
   readonly address: string;
   readonly port: number;
   /** One of our addresses, and a port of it; chosen when left out. */
   readonly localAddress?: string;
   readonly localPort?: number;
+  /** All segments take this way. */
+  readonly sourceRoute?: SourceRouteOptions;
   /** `localAddress` may be another host's, whose answers come by here. */
   readonly transparent?: boolean;
   /**
@@ -181,6 +210,8 @@ export class Engine {
   staleHandles = 0;
   /** Called when a call from outside a breath gave the engine something to do. */
   onWork: () => void = () => {};
+  /** An address is ours from now on, or no longer, or was to be and is somebody else's. */
+  onAddress: (change: AddressChange) => void = () => {};
   /** A handler threw; its connection is aborted already. 0: a datagram socket's, which stays. */
   onHandlerError: (error: unknown, conn: Conn) => void = () => {};
   readonly #handlers = new HandlerSets();
@@ -194,7 +225,12 @@ export class Engine {
     const limits = { ...LIMITS_DEFAULT, ...options.limits };
     this.arena = arena;
     this.#clock = options.clock ?? null;
-    this.ip = new Ip(arena, { seed: secret[2] ^ secret[3], now_ms: nowMs, limits });
+    this.ip = new Ip(arena, {
+      seed: secret[2] ^ secret[3],
+      now_ms: nowMs,
+      limits,
+      ...(options.addressSecret === undefined ? {} : { addressSecret: options.addressSecret }),
+    });
     const own = options.congestionControls ?? [];
     checkCongestion(own, limits.congestion);
     this.tcp = new Tcp(arena, this.ip, limits, secret, nowMs, own);
@@ -205,6 +241,10 @@ export class Engine {
       () => this.#readClock(),
     );
     this.datagrams.onHandlerError = (error) => this.onHandlerError(error, 0);
+    this.ip.onAddress = (change) => {
+      if (change.kind === 'removed') tcpAddressGone(this.tcp, change.address);
+      this.onAddress(change);
+    };
     this.ip.onError = (error) => {
       tcpIcmpError(this.tcp, error);
       udpIcmpError(this.udp, error);
@@ -224,9 +264,44 @@ export class Engine {
   }
 
   /**
+   * Gives an interface one more address.
+   * @param address CIDR. @throws IpConfigError, AddressError
+   */
+  addAddress(iface: Interface, address: string): void {
+    this.#readClock();
+    this.ip.addAddress(iface, address);
+    this.#work();
+  }
+
+  /**
+   * Takes an address from an interface. Its connections end at once with CLOSED_NO_ADDRESS, and routes go that lead
+   * nowhere without it; sockets that are bound to it stay, and can't send.
+   * @returns false when the interface doesn't have it
+   */
+  removeAddress(iface: Interface, address: string): boolean {
+    this.#readClock();
+    const had = this.ip.removeAddress(iface, address);
+    this.#work();
+    return had;
+  }
+
+  /** The link carries something, or nothing. Connections wait while it is down, as long as their timeouts let them. */
+  setLink(iface: Interface, up: boolean): void {
+    this.#readClock();
+    this.ip.setLink(iface, up);
+    this.#work();
+  }
+
+  /** @param mtu Bytes, at most the port's. Connections send no larger segments from now on. @throws IpConfigError */
+  setMtu(iface: Interface, mtu: number): void {
+    this.ip.setMtu(iface, mtu);
+    tcpMtuChanged(this.tcp, iface);
+  }
+
+  /**
    * Accepts connections from now on.
    * @returns the listener's id, for `unlisten`.
-   * @throws EngineError EADDRINUSE, EADDRNOTAVAIL, ERR_CONGESTION
+   * @throws EngineError EADDRINUSE, EADDRNOTAVAIL, ERR_CONGESTION, ERR_OUT_OF_RANGE
    */
   listen(options: ListenOptions, handlers: Handlers): number {
     const { port, address, family, transparent = false, fastOpen = false } = options;
@@ -244,6 +319,8 @@ export class Engine {
       noDelay: options.noDelay ?? false,
       ecn: options.ecn ?? this.tcp.limits.ecn,
       congestion: this.congestionChoice(options),
+      ipFields: checkIpFields(options),
+      sourceRoutes: options.sourceRoutes ?? false,
       ...this.#buffers(options),
     });
     if (listener === null)
@@ -262,7 +339,7 @@ export class Engine {
   /**
    * Opens a connection; `open` or `close` is called when it is known how that went.
    * @throws EngineError EHOSTUNREACH (no route), EADDRNOTAVAIL (not our address, or no port left), EADDRINUSE, ENOBUFS,
-   *   ERR_CONGESTION
+   *   ERR_CONGESTION, ERR_OUT_OF_RANGE, ERR_SOURCE_ROUTE
    */
   connect(options: ConnectOptions, handlers: Handlers): Conn {
     const remote = parseIp(options.address);
@@ -281,6 +358,8 @@ export class Engine {
       ecn: options.ecn ?? this.tcp.limits.ecn,
       fastOpen: options.fastOpen ?? false,
       congestion: this.congestionChoice(options),
+      ipFields: checkIpFields(options),
+      sourceRoute: checkSourceRoute(options.sourceRoute, remote),
       ...this.#buffers(options),
     });
     switch (t) {
@@ -468,6 +547,21 @@ export class Engine {
   }
 
   /**
+   * What the IP header says from now on; what is left out stays. From the first call on `info` tells the Diffserv field of
+   * what the peer sends.
+   * @throws EngineError ERR_OUT_OF_RANGE
+   */
+  setIpFields(conn: Conn, options: IpFieldOptions): void {
+    const { diffserv, ttl } = options;
+    const given = checkIpFields(options);
+    const t = this.#find(conn);
+    if (t === 0) return;
+    const before = ipFieldsOf(this.tcp, t);
+    const tos = diffserv === undefined ? before & 0xff : given & 0xff;
+    ipFieldsSet(this.tcp, t, tos | (ttl === undefined ? before & ~0xff : given & ~0xff));
+  }
+
+  /**
    * What such options ask for; undefined when nothing differs from the stack's.
    * @throws EngineError ERR_CONGESTION
    */
@@ -606,8 +700,10 @@ export class Engine {
     const { tcp, ip } = this;
     if (tcp.events.count > 0) return 0;
     let next = this.datagrams.delay_ms;
-    for (const lists of tcp.lists) {
-      if ((lists.head[0] | lists.head[1] | lists.head[2]) !== 0) next = 1;
+    for (const [i, lists] of tcp.lists.entries()) {
+      // What a link that is down holds up waits for it.
+      if ((lists.head[0] | lists.head[1] | lists.head[2]) !== 0 && ip.interfaces[i].up)
+        next = Math.min(next, 1);
       if (lists.head[LIST_UNRESOLVED] !== 0) next = Math.min(next, unresolvedDelay(lists, tcp.nowMs));
     }
     const wheel = tcp.wheel.nextDeadline();
@@ -736,6 +832,44 @@ function checkCongestion(own: readonly CongestionControl[], name: string): void 
 function unknownCongestion(all: readonly CongestionControl[], name: string): EngineError {
   const names = all.map((module) => module.name).join(', ');
   return new EngineError('ERR_CONGESTION', `no congestion control is named '${name}'; there are ${names}`);
+}
+
+function checkSourceRoute(
+  options: SourceRouteOptions | undefined,
+  remote: readonly number[],
+): SourceRoute | undefined {
+  if (options === undefined) return undefined;
+  const { via, strict = false } = options;
+  const hops = via.map((text) => parseIp(text));
+  if (remote.length > 1 || hops.some((words) => words.length > 1))
+    throw new EngineError('ERR_SOURCE_ROUTE', 'a source route leads from IPv4 address to IPv4 address');
+  if (hops.length === 0 || hops.length > SOURCE_ROUTE_HOPS_MAX)
+    throw new EngineError(
+      'ERR_SOURCE_ROUTE',
+      `a source route has 1 to ${SOURCE_ROUTE_HOPS_MAX} hops before the peer, not ${hops.length}`,
+    );
+  if ([...hops, remote].some(([word]) => !isHost4(word)))
+    throw new EngineError('ERR_SOURCE_ROUTE', 'a source route has addresses of single hosts alone');
+  return sourceRoute(
+    hops.map(([word]) => word),
+    remote[0],
+    strict,
+  );
+}
+
+/** Neither a group nor 127/8 nor 0/8. */
+function isHost4(address: number): boolean {
+  const top = address >>> 24;
+  return top < 224 && top !== 127 && top !== 0;
+}
+
+/** @returns the word of tcp/ip-fields.ts */
+function checkIpFields({ diffserv = 0, ttl }: IpFieldOptions): number {
+  if (!(Number.isInteger(diffserv) && diffserv >= 0 && diffserv <= 63))
+    throw new EngineError('ERR_OUT_OF_RANGE', `a Diffserv codepoint is 0 to 63, not ${diffserv}`);
+  if (ttl !== undefined && !(Number.isInteger(ttl) && ttl >= 1 && ttl <= 255))
+    throw new EngineError('ERR_OUT_OF_RANGE', `a TTL is 1 to 255, not ${ttl}`);
+  return ipFields(diffserv, ttl ?? 0);
 }
 
 function checkBuffer(name: string, bytes: number): void {

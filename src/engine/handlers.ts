@@ -31,6 +31,12 @@ export interface Handlers {
   writable?(conn: Conn): void;
   /** Everything sent so far is acknowledged. Only after `engine.notifyDrained(conn)`, once for each call. */
   drained?(conn: Conn): void;
+  /**
+   * Nothing gets through just now, though the connection goes on (RFC 9293 3.8.3's R1, 3.9.1's ERROR-REPORT): data or
+   * SYN was sent again three times, or ICMP says why not.
+   * @param reason What `close` would be told if it stays like this, one of CLOSED_*.
+   */
+  report?(conn: Conn, reason: number): void;
   /** Gone; the last call for this handle. @param reason one of CLOSED_* in tcp/reasons.ts */
   close?(conn: Conn, reason: number): void;
 }

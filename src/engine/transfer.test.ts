@@ -208,6 +208,7 @@ function runWorld(seed: number, aborts = 0): void {
     loss: 0.05,
     corrupt: 0.02,
     duplicate: 0.03,
+    mark: pick(0, 0, 0.1),
     reorder,
     reorderFrames: pick(2, 5, 20),
     delay_ms: pick(0, 1, 10, 40),
@@ -225,6 +226,8 @@ function runWorld(seed: number, aborts = 0): void {
       receiveBuffer: pick(1000, 8192, 65_535, 200_000, 1 << 20),
       sendBuffer: pick(1000, 8192, 65_536, 1 << 20),
       congestion: pick('cubic', 'reno'),
+      ecn: pick('off', 'passive', 'on', 'accurate'),
+      mtuProbing: pick('off', 'auto', 'always'),
     },
   });
   const scratch = world.arena.carve('program', 65_536);

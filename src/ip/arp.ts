@@ -9,6 +9,7 @@ import {
   arpSenderMacLow,
   arpTargetIp,
 } from '../wire/arp.ts';
+import { tentativeConflict4 } from './addresses.ts';
 import { type Interface, interfaceHas4, interfaceOnLink4 } from './interface.ts';
 import type { Ip } from './ip.ts';
 import { HEARD_ANSWER, HEARD_QUESTION, HEARD_UNASKED, neighbourHeard } from './neighbours.ts';
@@ -35,6 +36,8 @@ export function arpInput(ip: Ip, iface: Interface, at: number, length: number, l
     if (mayDefend(ip, iface)) arpSend(ip, iface, ARP_REQUEST, 0xffff, -1, sender, 0, 0, sender);
     return;
   }
+  // RFC 5227 2.1.1: it is somebody's, or somebody is asking the same as we.
+  if (iface.tentative.length > 0 && tentativeConflict4(ip, iface, sender === 0 ? target : sender)) return;
   const toUs = interfaceHas4(iface, target);
   // A probe (sender 0, RFC 5227 2.1.1) teaches nothing but must be answered.
   if (sender !== 0) {

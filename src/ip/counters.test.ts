@@ -18,12 +18,14 @@ import {
   Host,
   icmp4,
   icmp6,
+  linkLocalOf,
   OUR_4,
   OUR_6,
   OUR_MAC,
   PEER_4,
   PEER_6,
   PEER_MAC,
+  routerFrame,
   solicitFrame,
   words,
 } from './testing.ts';
@@ -79,6 +81,11 @@ function mldQuery(change: { hopLimit?: number } = {}, src = 'fe80::2', bytes = 2
       ...change,
     }),
   );
+}
+
+/** Another host, which takes part in what its link arranges. */
+function autoconfigured(): Host {
+  return new Host('ether', { autoconfigure: true });
 }
 
 /**
@@ -226,6 +233,41 @@ const reach: { [K in keyof InterfaceCounters]: Uint8Array[] | ((host: Host) => v
     solicitFrame(OUR_6, '::', null, 'ff02::1:ff00:1'),
     advertFrame(OUR_6, PEER_MAC),
   ],
+  routerSolicits: (host) => {
+    const auto = autoconfigured();
+    auto.pass(4000);
+    host.counters.routerSolicits += auto.counters.routerSolicits;
+  },
+  routerAdverts: (host) => {
+    const auto = autoconfigured();
+    auto.pass(3000);
+    auto.receive(routerFrame());
+    host.counters.routerAdverts += auto.counters.routerAdverts;
+  },
+  autoconfFull: (host) => {
+    const auto = autoconfigured();
+    auto.pass(3000);
+    for (let i = 10; i < 27; i++) auto.receive(routerFrame(`fe80::${i}`));
+    host.counters.autoconfFull += auto.counters.autoconfFull;
+  },
+  redirectsFollowed: (host) => {
+    const auto = autoconfigured();
+    auto.pass(3000);
+    auto.receive(routerFrame());
+    const options = {};
+    const redirect = { kind: 'redirect' as const, target: 'fe80::9', destination: '2001:db8::1', options };
+    auto.receive(icmp6(redirect, 'fe80::2', linkLocalOf(auto), 255));
+    host.counters.redirectsFollowed += auto.counters.redirectsFollowed;
+  },
+  duplicateAddresses: (host) => {
+    const auto = autoconfigured();
+    auto.receive(arpFrame('request', PEER_MAC, OUR_4, '00:00:00:00:00:00', OUR_4));
+    host.counters.duplicateAddresses += auto.counters.duplicateAddresses;
+  },
+  linkDown: (host) => {
+    host.ip.setLink(host.iface, false);
+    host.receive(icmp4(echo));
+  },
   neighbourUnsolicited: [
     arpFrame('reply', PEER_MAC, '10.0.0.77', OUR_MAC, OUR_4),
     arpFrame('request', PEER_MAC, '10.0.0.77', OUR_MAC, '10.0.0.77'),
@@ -267,7 +309,7 @@ const reach: { [K in keyof InterfaceCounters]: Uint8Array[] | ((host: Host) => v
   icmpErrorsBad: [icmp4({ kind: 'time exceeded', code: 0, payload })],
   icmpErrorsOut: [ether4(emitIpv4Packet({ ...tcp, protocol: 99 }))],
   icmpErrorsLimited: (host) => {
-    for (let i = 0; i < 51; i++) {
+    for (let i = 0; i < 80; i++) {
       host.receive(ether4(emitIpv4Packet({ ...tcp, protocol: 99 })));
       host.take();
     }

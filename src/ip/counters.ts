@@ -23,6 +23,9 @@ export class InterfaceCounters {
   /** Neither TCP, UDP nor ICMP; answered with an ICMP error. */
   unknownProtocol = 0;
 
+  /** Whatever came while the link was down. */
+  linkDown = 0;
+
   // ── Fragments ──
   /** Received for us. */
   fragments = 0;
@@ -52,10 +55,17 @@ export class InterfaceCounters {
   ndpBad = 0;
   ndpSolicitations = 0;
   ndpAdvertisements = 0;
-  /** Router solicitations and advertisements: not used yet. */
+  /** What is for routers; routers' advertisements where nothing is autoconfigured; neighbour discovery on a link without. */
   ndpIgnored = 0;
-  /** ICMP and ICMPv6 redirects: not followed, they are an attacker's tool (RFC 6980, RFC 7126). */
+  routerSolicits = 0;
+  routerAdverts = 0;
+  /** Routers, prefixes and addresses that were one too many. */
+  autoconfFull = 0;
+  /** ICMP and ICMPv6 redirects. Only where an interface is autoconfigured are some followed: they are an attacker's tool. */
   redirects = 0;
+  redirectsFollowed = 0;
+  /** Addresses that were to be ours, and are somebody's already (RFC 4862 5.4, RFC 5227 2.1). */
+  duplicateAddresses = 0;
   /** Somebody else claims an address of ours (RFC 5227 2.4). */
   addressConflicts = 0;
   /** Answers to a question that was not asked. */

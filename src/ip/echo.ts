@@ -14,7 +14,7 @@ import { PROTOCOL_ICMP, PROTOCOL_ICMPV6 } from '../wire/protocols.ts';
 import { icmpSum } from './icmp-error.ts';
 import type { Interface } from './interface.ts';
 import type { Ip } from './ip.ts';
-import { TTL_DEFAULT } from './output.ts';
+import { ttlDefault } from './output.ts';
 import { packetAnswer } from './packet.ts';
 import { routeLookup4, routeLookup6 } from './routes.ts';
 import { ipSend, SEND_FAILED } from './send.ts';
@@ -55,7 +55,7 @@ export interface PingOptions {
  * @throws AddressError, RangeError
  */
 export function icmpPing(ip: Ip, options: PingOptions): number {
-  const { destination, identifier, sequence, bytes = 56, ttl = TTL_DEFAULT } = options;
+  const { destination, identifier, sequence, bytes = 56, ttl } = options;
   if (!(bytes >= 0 && bytes <= PING_BYTES_MAX))
     throw new RangeError(`a ping carries 0 to ${PING_BYTES_MAX} bytes, not ${bytes}`);
   const v4 = !destination.includes(':');
@@ -71,7 +71,7 @@ export function icmpPing(ip: Ip, options: PingOptions): number {
   out.src2 = path.src2;
   out.src3 = path.src3;
   out.protocol = v4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6;
-  out.ttl = ttl;
+  out.ttl = ttl ?? ttlDefault(route.iface, out.version);
   out.tos = 0;
   out.l4At = at;
   out.l4Length = ICMP_HEADER_BYTES + bytes;
@@ -98,7 +98,7 @@ export function echoInput(ip: Ip, iface: Interface, replyType: number): void {
   }
   packetAnswer(out, p);
   out.protocol = p.protocol;
-  out.ttl = TTL_DEFAULT;
+  out.ttl = ttlDefault(iface, p.version);
   // Without the sender's ECN bits, which are not ours to repeat (RFC 3168 5).
   out.tos = p.tos & 0xfc;
   out.l4At = p.l4At;

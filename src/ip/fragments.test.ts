@@ -162,18 +162,54 @@ describe('fragments', () => {
     );
   });
 
+  test.each<[string, [number, number, boolean][]]>([
+    [
+      'go beyond its end',
+      [
+        [96, 108, false],
+        [112, 120, true],
+      ],
+    ],
+    [
+      'end it twice',
+      [
+        [96, 108, false],
+        [40, 48, false],
+      ],
+    ],
+    [
+      'end it before others that have come',
+      [
+        [64, 96, true],
+        [40, 48, false],
+      ],
+    ],
+  ])('that %s end their datagram', (_name, pieces) => {
+    for (const version of [4, 6] as const) {
+      const host = new Host();
+      const whole = datagram(version, 200);
+      for (const [start, end, more] of pieces) host.receive(piece(version, whole, start, end, {}, more));
+      expect([host.counters.fragmentsOverlapping, host.counters.reassembled]).toEqual([1, 0]);
+      expect(host.receive(piece(version, whole, 0, 96, {}, true))).toBe(0);
+      expect(host.counters.fragmentsOverlapping).toBe(2);
+    }
+  });
+
   test('of whatever kind give what was sent, or nothing', () => {
     const host = new Host();
-    const range = fc.tuple(fc.nat(40), fc.integer({ min: 1, max: 30 }), fc.boolean());
+    // Mostly pieces of one cutting, which may come together; now and then others.
+    const range = fc.tuple(fc.nat(5), fc.constantFrom(1, 1, 1, 1, 2), fc.nat(9));
     let id = 0;
     fc.assert(
       fc.property(version, fc.array(range, { maxLength: 20 }), (version, ranges) => {
         const whole = datagram(version, 200);
         id++;
-        for (const [unit, units, more] of ranges) {
-          const start = Math.min(unit * 8, 200);
-          const end = Math.min(start + units * 8, whole.length);
-          const result = host.receive(piece(version, whole, start, end, { id }, more || end < whole.length));
+        for (const [unit, units, odd] of ranges) {
+          const start = unit * 40 + (odd === 9 ? 8 : 0);
+          const end = Math.min(start + units * 40, whole.length);
+          const result = host.receive(
+            piece(version, whole, start, end, { id }, odd === 8 || end < whole.length),
+          );
           // It may end earlier than the sender meant, but never hold other bytes.
           if (result === 17) expect(upper(host)).toEqual(whole.subarray(0, host.ip.packet.l4Length));
         }

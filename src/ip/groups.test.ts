@@ -125,6 +125,17 @@ describe.each([
     expect(reports(host)).toEqual([]);
   });
 
+  test('that left is not asked for any more', () => {
+    const host = new Host();
+    join(host, group);
+    host.pass(1100);
+    host.receive(specific);
+    leave(host, group);
+    host.take();
+    host.pass(3000);
+    expect(new Set(reports(host).map(([, , record]) => record))).toEqual(new Set([TO_INCLUDE]));
+  });
+
   test('that returns before it has said that it left is one again', () => {
     const host = new Host();
     join(host, group);

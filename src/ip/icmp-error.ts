@@ -42,7 +42,7 @@ import {
 import { PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/protocols.ts';
 import { type Interface, interfaceHas4, interfaceHas6 } from './interface.ts';
 import type { Ip } from './ip.ts';
-import { TTL_DEFAULT } from './output.ts';
+import { ttlDefault } from './output.ts';
 import { type Packet, packetAnswer, packetPseudoSum } from './packet.ts';
 import { sourceSelect6 } from './routes.ts';
 import { ipSend, SENT } from './send.ts';
@@ -114,7 +114,8 @@ export function icmpSendError(
   // What came in a link-layer broadcast is `cast` too, or input has dropped it.
   if ((p.cast !== 0 && !toGroup) || isNobody(p) || isError(ip, p)) return;
   const { counters } = ip.interfaces[p.iface];
-  if (!ip.icmpErrors.take(ip.now_ms)) {
+  // Uneven costs: who could count on the limit could tell open ports by errors that aren't sent (SAD DNS).
+  if (!ip.icmpErrors.take(ip.now_ms, 500 + ip.random.below(1001))) {
     counters.icmpErrorsLimited++;
     return;
   }
@@ -130,7 +131,7 @@ export function icmpSendError(
     [out.src0, out.src1, out.src2, out.src3] = [source.a0, source.a1, source.a2, source.a3];
   }
   out.protocol = v4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6;
-  out.ttl = TTL_DEFAULT;
+  out.ttl = ttlDefault(ip.interfaces[p.iface], p.version);
   out.tos = 0;
   out.l4At = at;
   out.l4Length = ICMP_HEADER_BYTES + quoted;

@@ -5,18 +5,30 @@
 import type { Port } from '../device/port.ts';
 import type { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
-import { formatCidr, parseCidr } from '../wire/address.ts';
+import { parseCidr, parseIp } from '../wire/address.ts';
 import { Ipv6Chain } from '../wire/ipv6.ts';
 import { NdpOptions } from '../wire/ndp.ts';
+import {
+  type AddressChange,
+  addressBegin,
+  addressEnd,
+  addressTaken,
+  addressTimers,
+  linkSet,
+  routesSweep,
+  sameAddress,
+} from './addresses.ts';
+import { Autoconf } from './autoconf.ts';
 import { IpCounters } from './counters.ts';
 import { PingReply } from './echo.ts';
 import { IpConfigError } from './errors.ts';
 import { FragmentIds } from './fragment-ids.ts';
 import { fragmentTimers } from './fragments.ts';
-import { groupJoin, groupTimers } from './groups.ts';
+import { groupTimers } from './groups.ts';
 import { IcmpError } from './icmp-error.ts';
-import { Address4, Address6, Interface, interfaceHas4, interfaceHas6 } from './interface.ts';
+import { Address4, Address6, Interface } from './interface.ts';
 import { neighbourTimers } from './neighbours.ts';
+import { OpaqueIdentifiers } from './opaque.ts';
 import { Packet } from './packet.ts';
 import { PathMtuCache } from './path-mtu.ts';
 import { Reassembly } from './reassembly.ts';
@@ -42,14 +54,19 @@ export interface IpOptions {
   seed: number;
   now_ms?: number;
   limits?: Partial<IpLimits>;
+  /** Four words that the addresses we make up are made of; the same give the same on the same network (RFC 7217). */
+  addressSecret?: Int32Array;
 }
 
 export interface IpLimits {
   /** Datagrams being put together again at once, of 64 KiB each; one source may have a quarter of them. */
   readonly reassemblyBuffers: number;
+  /** TTL of IPv4, and hop limit of IPv6 until a router says otherwise, where a connection or socket doesn't say. */
+  readonly ttl: number;
 }
 
-export const IP_LIMITS_DEFAULT: IpLimits = { reassemblyBuffers: 32 };
+/** The TTL is RFC 1122 3.2.1.7's, and IANA's recommended default. */
+export const IP_LIMITS_DEFAULT: IpLimits = { reassemblyBuffers: 32, ttl: 64 };
 
 export interface InterfaceOptions {
   /** As CIDR, with the network's prefix: `10.0.0.2/24`, `fd00::2/64`. */
@@ -61,6 +78,11 @@ export interface InterfaceOptions {
   mtu?: number;
   /** Entries of the neighbour cache; 1024 unless told. */
   neighbours?: number;
+  /**
+   * Take part in what hosts and routers of the link arrange: ask before an address is used, announce it, and learn
+   * addresses, routers and the rest from IPv6 routers. Off unless told.
+   */
+  autoconfigure?: boolean;
 }
 
 export class Ip {
@@ -72,6 +94,7 @@ export class Ip {
   readonly pathMtus = new PathMtuCache();
   readonly counters = new IpCounters();
   readonly icmpErrors: TokenBucket;
+  readonly ttl: number;
   /** Time, int32 ms that wraps. The engine sets it before anything else is called. */
   now_ms: number;
 
@@ -88,6 +111,7 @@ export class Ip {
   readonly chain = new Ipv6Chain();
   readonly reassembly: Reassembly;
   readonly fragmentIds: FragmentIds;
+  readonly identifiers: OpaqueIdentifiers;
   readonly error = new IcmpError();
   readonly pingReply = new PingReply();
   readonly scratchAt: number;
@@ -95,9 +119,13 @@ export class Ip {
 
   /** TCP to addresses that aren't ours is taken too, for transparent listeners. */
   transparent = false;
+  /** Packets that reached us by a source route are taken, for listeners that return by it. */
+  sourceRoutes = false;
   /** ICMP errors about packets of ours; set by the transports' owner. */
   onError: ((error: IcmpError) => void) | null = null;
   onPingReply: ((reply: PingReply) => void) | null = null;
+  /** An address is ours from now on, or no longer, or is somebody else's. */
+  onAddress: ((change: AddressChange) => void) | null = null;
 
   #timerArmed = false;
   #timer_ms = 0;
@@ -107,6 +135,10 @@ export class Ip {
     this.view = arena.view;
     this.random = new Prng(options.seed);
     this.fragmentIds = new FragmentIds(this.random);
+    this.identifiers = new OpaqueIdentifiers(
+      options.addressSecret ?? Int32Array.from({ length: 4 }, () => this.random.next()),
+    );
+    this.ttl = options.limits?.ttl ?? IP_LIMITS_DEFAULT.ttl;
     this.now_ms = options.now_ms ?? 0;
     this.icmpErrors = new TokenBucket(ICMP_ERRORS_PER_SECOND, ICMP_ERRORS_BURST, this.now_ms);
     this.scratchAt = arena.carve('ip scratch', SCRATCH_BYTES);
@@ -138,10 +170,7 @@ export class Ip {
         `port ${port.name} needs a hardware address of its own, not a group's`,
       );
     }
-    if (!(mtu >= MTU_MIN_4 && mtu <= port.capabilities.mtu)) {
-      const message = `port ${port.name} takes an MTU of ${MTU_MIN_4} to ${port.capabilities.mtu} bytes, not ${mtu}`;
-      throw new IpConfigError('ERR_IP_PORT', message);
-    }
+    if (!(mtu >= MTU_MIN_4 && mtu <= port.capabilities.mtu)) throw this.#mtuOutOfRange(port, mtu);
     const neighbours = options.neighbours ?? 1024;
     if (!(neighbours >= 1 && neighbours <= NEIGHBOURS_MAX)) {
       throw new IpConfigError(
@@ -150,27 +179,15 @@ export class Ip {
       );
     }
     const { v4, v6 } = this.#parseAddresses(options.addresses);
-    if (mtu < MTU_MIN_6 && v6.length > 0) {
-      throw new IpConfigError(
-        'ERR_IP_PORT',
-        `IPv6 needs an MTU of ${MTU_MIN_6} bytes, and port ${port.name} has ${mtu}`,
-      );
-    }
-    if (mtu >= MTU_MIN_6 && !v6.some((a) => a.a0 >>> 22 === 0x3fa)) v6.unshift(this.#linkLocal(mac));
+    if (mtu < MTU_MIN_6 && v6.length > 0) throw this.#mtuTooSmall(port, mtu);
     const iface = new Interface(this, this.interfaces.length, port, mtu, v4, v6, neighbours);
+    if (options.autoconfigure) iface.auto = new Autoconf(this, iface);
+    if (mtu >= MTU_MIN_6 && !v6.some((a) => a.a0 >>> 22 === 0x3fa))
+      v6.unshift(iface.auto?.linkLocal() ?? this.#linkLocal(mac));
     const [routes4, routes6] = [this.routes.v4.slice(), this.routes.v6.slice()];
     this.interfaces.push(iface);
     try {
-      for (const a of v4) {
-        this.routes.add({
-          destination: formatCidr({ family: 4, address: a.network, length: a.prefixLength }),
-          iface,
-        });
-      }
-      for (const a of v6) {
-        const address = a.network();
-        this.routes.add({ destination: formatCidr({ family: 6, address, length: a.prefixLength }), iface });
-      }
+      for (const a of [...v4, ...v6]) this.#connect(iface, a);
       if (options.gateway4 !== undefined)
         this.routes.add({ destination: '0.0.0.0/0', gateway: options.gateway4, iface });
       if (options.gateway6 !== undefined)
@@ -181,13 +198,84 @@ export class Ip {
       this.routes.v6.splice(0, Number.POSITIVE_INFINITY, ...routes6);
       throw error;
     }
-    for (const a of v6) this.#solicitable(iface, a);
+    for (const address of [...v4.splice(0), ...v6.splice(0)]) addressBegin(this, iface, address);
     return iface;
   }
 
-  /** Neighbours ask for an address by its group (RFC 4291 2.7.1), which routers are told of when they ask. */
-  #solicitable(iface: Interface, a: Address6): void {
-    groupJoin(this, iface, 6, 0xff020000 | 0, 0, 1, 0xff000000 | (a.a3 & 0xffffff), false);
+  /**
+   * Gives an interface one more address, with the route to its network.
+   * @param text CIDR. @throws IpConfigError, AddressError
+   */
+  addAddress(iface: Interface, text: string): void {
+    const { v4, v6 } = this.#parseAddresses([text]);
+    if (iface.v4.length + iface.v6.length >= ADDRESSES_MAX)
+      throw new IpConfigError('ERR_IP_LIMIT', `at most ${ADDRESSES_MAX} addresses per interface`);
+    if (v6.length > 0 && iface.mtu < MTU_MIN_6) throw this.#mtuTooSmall(iface.port, iface.mtu);
+    for (const address of [...v4, ...v6]) {
+      addressBegin(this, iface, address);
+      try {
+        this.#connect(iface, address);
+      } catch (error) {
+        addressEnd(this, iface, address);
+        throw error;
+      }
+    }
+  }
+
+  /**
+   * Takes an address from an interface, and the routes that it made possible.
+   * @param text With or without a prefix length. @returns false when the interface doesn't have it @throws AddressError
+   */
+  removeAddress(iface: Interface, text: string): boolean {
+    const words = parseIp(text.split('/')[0]);
+    const wanted = words.length === 1 ? new Address4(words[0], 32) : new Address6(words, 128);
+    const all = [...iface.v4, ...iface.v6, ...iface.tentative.map(({ address }) => address)];
+    const address = all.find((a) => sameAddress(a, wanted));
+    if (address === undefined) return false;
+    addressEnd(this, iface, address);
+    routesSweep(this, iface);
+    return true;
+  }
+
+  /** @param up Whether the link carries anything; what comes and goes over one that doesn't is dropped. */
+  setLink(iface: Interface, up: boolean): void {
+    linkSet(this, iface, up);
+  }
+
+  /** @param mtu Bytes; at most the port's. @throws IpConfigError */
+  setMtu(iface: Interface, mtu: number): void {
+    const { capabilities } = iface.port;
+    if (!(mtu >= MTU_MIN_4 && mtu <= capabilities.mtu)) throw this.#mtuOutOfRange(iface.port, mtu);
+    if (mtu < MTU_MIN_6 && iface.v6.length > 0) throw this.#mtuTooSmall(iface.port, mtu);
+    iface.mtu = mtu;
+    iface.mtu6 = mtu;
+    this.routes.version++;
+  }
+
+  /** The route to the network of an address, unless there is one. */
+  #connect(iface: Interface, a: Address4 | Address6): void {
+    const network = a instanceof Address4 ? Int32Array.of(a.network, 0, 0, 0) : a.network();
+    const version = a instanceof Address4 ? 4 : 6;
+    const list = version === 4 ? this.routes.v4 : this.routes.v6;
+    const known = list.some(
+      (route) =>
+        route.iface === iface &&
+        route.gateway === null &&
+        route.prefixLength === a.prefixLength &&
+        route.network.every((word, i) => word === network[i]),
+    );
+    if (!known && this.routes.insert(version, network, a.prefixLength, iface, null, false) === null)
+      throw new IpConfigError('ERR_IP_LIMIT', 'there are too many routes');
+  }
+
+  #mtuOutOfRange(port: Port, mtu: number): IpConfigError {
+    const message = `port ${port.name} takes an MTU of ${MTU_MIN_4} to ${port.capabilities.mtu} bytes, not ${mtu}`;
+    return new IpConfigError('ERR_IP_PORT', message);
+  }
+
+  #mtuTooSmall(port: Port, mtu: number): IpConfigError {
+    const message = `IPv6 needs an MTU of ${MTU_MIN_6} bytes, and port ${port.name} has ${mtu}`;
+    return new IpConfigError('ERR_IP_PORT', message);
   }
 
   /** Wants `ipTimers` to be called in `delay_ms` at the latest; negative: doesn't. */
@@ -225,17 +313,16 @@ export class Ip {
         if (a.prefixLength < 31 && (a.address === a.network || a.address === a.broadcast)) {
           throw refuse(`in a /${a.prefixLength} it stands for the network or for broadcast`);
         }
-        const taken = this.interfaces.some((iface) => interfaceHas4(iface, a.address));
-        if (taken || v4.some((other) => other.address === a.address)) throw refuse('it is given twice');
+        if (addressTaken(this, a) || v4.some((other) => other.address === a.address))
+          throw refuse('it is given twice');
         v4.push(a);
       } else {
         const a = new Address6(cidr.address, cidr.length);
         const low = (a.a0 | a.a1) === 0 && (a.a2 === 0 || a.a2 === 0xffff);
         if (low || a.a0 >>> 24 === 0xff)
           throw refuse('it is unspecified, loopback, multicast or IPv4-mapped');
-        const same = (b: Address6) => b.a3 === a.a3 && b.a2 === a.a2 && b.a1 === a.a1 && b.a0 === a.a0;
-        const taken = this.interfaces.some((iface) => interfaceHas6(iface, a.a0, a.a1, a.a2, a.a3));
-        if (taken || v6.some(same)) throw refuse('it is given twice');
+        if (addressTaken(this, a) || v6.some((other) => sameAddress(other, a)))
+          throw refuse('it is given twice');
         v6.push(a);
       }
     }
@@ -244,10 +331,11 @@ export class Ip {
 
   /** fe80::/64 with the interface identifier of RFC 4291 appendix A, or a random one where there is no MAC. */
   #linkLocal(mac: Uint8Array | null): Address6 {
-    if (mac === null) return new Address6([0xfe800000 | 0, 0, this.random.next(), this.random.next()], 64);
+    if (mac === null)
+      return new Address6([0xfe800000 | 0, 0, this.random.next(), this.random.next()], 64, 'link-local');
     const high = ((mac[0] ^ 2) << 24) | (mac[1] << 16) | (mac[2] << 8) | 0xff;
     const low = 0xfe000000 | (mac[3] << 16) | (mac[4] << 8) | mac[5];
-    return new Address6([0xfe800000 | 0, 0, high, low], 64);
+    return new Address6([0xfe800000 | 0, 0, high, low], 64, 'link-local');
   }
 }
 
@@ -262,6 +350,8 @@ export function ipTimers(ip: Ip, now_ms: number): number {
   ip.disarmTimer();
   for (const iface of ip.interfaces) {
     ip.armTimer(neighbourTimers(ip, iface));
+    ip.armTimer(addressTimers(ip, iface));
+    if (iface.auto !== null) ip.armTimer(iface.auto.timers());
     ip.armTimer(groupTimers(ip, iface));
   }
   ip.armTimer(ip.pathMtus.expire(now_ms));

@@ -1,7 +1,7 @@
 /** What neighbour discovery says (RFC 4861 4.3, 4.4), as whole packets. */
 import { checksumFinish } from '../wire/checksum.ts';
 import { ICMPV6_CHECKSUM } from '../wire/icmpv6.ts';
-import { ndpWriteNeighborAdvert, ndpWriteNeighborSolicit } from '../wire/ndp.ts';
+import { ndpWriteNeighborAdvert, ndpWriteNeighborSolicit, ndpWriteRouterSolicit } from '../wire/ndp.ts';
 import { PROTOCOL_ICMPV6 } from '../wire/protocols.ts';
 import type { Interface } from './interface.ts';
 import type { Ip } from './ip.ts';
@@ -45,6 +45,43 @@ export function ndpSolicit(
   const { macHigh: ownHigh, macLow: ownLow } = iface;
   out.l4Length = ndpWriteNeighborSolicit(ip.view, ip.controlAt, words, 0, true, ownHigh, ownLow);
   send(ip, iface, all ? MULTICAST_MAC_HIGH : macHigh, all ? out.dst3 : macLow);
+}
+
+/** Asks whether anybody has an address that is to be ours (RFC 4862 5.4.2). @returns false when no slot was free */
+export function ndpProbe(ip: Ip, iface: Interface, a0: number, a1: number, a2: number, a3: number): boolean {
+  const out = ip.control;
+  const { words } = ip;
+  [words[0], words[1], words[2], words[3]] = [a0, a1, a2, a3];
+  out.src0 = out.src1 = out.src2 = out.src3 = 0;
+  out.dst0 = 0xff020000 | 0;
+  out.dst1 = 0;
+  out.dst2 = 1;
+  out.dst3 = 0xff000000 | (a3 & 0xffffff);
+  out.l4Length = ndpWriteNeighborSolicit(ip.view, ip.controlAt, words, 0, false, 0, 0);
+  return send(ip, iface, MULTICAST_MAC_HIGH, out.dst3);
+}
+
+/** Tells routers where a new address lives, before they have to ask (RFC 9131). */
+export function ndpAnnounce(ip: Ip, iface: Interface, a0: number, a1: number, a2: number, a3: number): void {
+  if (!iface.ether) return;
+  const { words } = ip;
+  [words[0], words[1], words[2], words[3]] = [a0, a1, a2, a3];
+  // Without Override: what somebody else may have said stands.
+  ndpAdvertise(ip, iface, 0, 0xff020000 | 0, 0, 0, 2, MULTICAST_MAC_HIGH, 2);
+}
+
+/** Asks routers to say what they know (RFC 4861 6.3.7). @returns false when no slot was free */
+export function ndpRouterSolicit(ip: Ip, iface: Interface): boolean {
+  const out = ip.control;
+  const source = iface.v6.find((a) => a.a0 >>> 22 === 0x3fa);
+  const ours = source !== undefined;
+  [out.src0, out.src1, out.src2, out.src3] = ours
+    ? [source.a0, source.a1, source.a2, source.a3]
+    : [0, 0, 0, 0];
+  [out.dst0, out.dst1, out.dst2, out.dst3] = [0xff020000 | 0, 0, 0, 2];
+  const { macHigh, macLow } = iface;
+  out.l4Length = ndpWriteRouterSolicit(ip.view, ip.controlAt, ours && iface.ether, macHigh, macLow);
+  return send(ip, iface, MULTICAST_MAC_HIGH, 2);
 }
 
 /**

@@ -8,11 +8,13 @@ import {
   NDP_NEIGHBOR_SOLICIT,
   NDP_OVERRIDE,
   NDP_REDIRECT,
+  NDP_ROUTER_ADVERT,
   NDP_SOLICITED,
   NDP_TARGET,
   ndpCheck,
   ndpOptionsParse,
 } from '../wire/ndp.ts';
+import { tentativeConflict6 } from './addresses.ts';
 import { type Interface, interfaceHas6, interfaceOnLink6 } from './interface.ts';
 import type { Ip } from './ip.ts';
 import { NDP_HOPS, ndpAdvertise, ndpAdvertiseToAll } from './ndp-output.ts';
@@ -26,7 +28,7 @@ import { mayDefend } from './solicit.ts';
 export function ndpInput(ip: Ip, iface: Interface): void {
   const { packet: p, view, ndpOptions: options } = ip;
   const { counters } = iface;
-  if (!iface.ether) {
+  if (!iface.ether && iface.auto === null) {
     counters.ndpIgnored++;
     return;
   }
@@ -52,6 +54,11 @@ export function ndpInput(ip: Ip, iface: Interface): void {
       return;
     case NDP_REDIRECT:
       counters.redirects++;
+      iface.auto?.redirected();
+      return;
+    case NDP_ROUTER_ADVERT:
+      if (iface.auto !== null) iface.auto.advertised();
+      else counters.ndpIgnored++;
       return;
     default:
       counters.ndpIgnored++;
@@ -60,6 +67,10 @@ export function ndpInput(ip: Ip, iface: Interface): void {
 
 /** RFC 4861 7.2.3, 7.2.4. */
 function solicited(ip: Ip, iface: Interface): void {
+  if (!iface.ether) {
+    iface.counters.ndpIgnored++;
+    return;
+  }
   const { packet: p, view, words, ndpOptions: options } = ip;
   const { counters } = iface;
   const probe = (p.src0 | p.src1 | p.src2 | p.src3) === 0;
@@ -70,7 +81,13 @@ function solicited(ip: Ip, iface: Interface): void {
     return;
   }
   if (!interfaceHas6(iface, words[0], words[1], words[2], words[3])) {
-    counters.notForUs++;
+    // RFC 4862 5.4.3: who asks for the same address as we is about to have it, too. Our own question may come back.
+    const own =
+      iface.ether &&
+      etherSrcHigh(view, p.at - ETHER_HEADER_BYTES) === iface.macHigh &&
+      etherSrcLow(view, p.at - ETHER_HEADER_BYTES) === iface.macLow;
+    if (!probe || own || !tentativeConflict6(ip, iface, words[0], words[1], words[2], words[3]))
+      counters.notForUs++;
     return;
   }
   counters.ndpSolicitations++;
@@ -98,6 +115,10 @@ function solicited(ip: Ip, iface: Interface): void {
 
 /** RFC 4861 7.2.5, but for what neighbours.ts refuses to believe. */
 function advertised(ip: Ip, iface: Interface): void {
+  if (!iface.ether) {
+    iface.counters.ndpIgnored++;
+    return;
+  }
   const { packet: p, view, words, ndpOptions: options } = ip;
   const { counters } = iface;
   const answer = (view.getUint8(p.l4At + NDP_FLAGS) & NDP_SOLICITED) !== 0;
@@ -117,6 +138,7 @@ function advertised(ip: Ip, iface: Interface): void {
     if (mayDefend(ip, iface)) ndpAdvertiseToAll(ip, iface, NDP_OVERRIDE);
     return;
   }
+  if (tentativeConflict6(ip, iface, a0, a1, a2, a3)) return;
   counters.ndpAdvertisements++;
   neighbourHeard(ip, iface, 6, a0, a1, a2, a3, high, low, answer ? HEARD_ANSWER : HEARD_UNASKED);
 }

@@ -31,6 +31,8 @@ const CHAIN = 15;
 const PREV = 16;
 const NEXT = 17;
 const LISTED = 18;
+/** 1 while PROBE asks whether a conflicting claim is true. */
+const CHALLENGED = 19;
 const WORDS = 20;
 
 /** The layout, for neighbours.ts, as one object: V8 folds a module's own constants, not imported ones. */
@@ -54,6 +56,7 @@ export const NEIGHBOUR = {
   PREV,
   NEXT,
   LISTED,
+  CHALLENGED,
   WORDS,
 } as const;
 
@@ -136,6 +139,7 @@ export class NeighbourCache {
     m[e + A2] = a2;
     m[e + A3] = a3;
     m[e + TRIES] = 0;
+    m[e + CHALLENGED] = 0;
     // Generations have what the index leaves of 31 bits, and 0 is none: a reference is always positive.
     const generation = (m[e + GENERATION] + 1) & ((1 << (31 - this.indexBits)) - 1);
     m[e + GENERATION] = generation === 0 ? 1 : generation;

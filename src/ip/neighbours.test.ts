@@ -199,13 +199,24 @@ describe.each(families)('resolving $peer', ({ peer, ours, everybody, other }) =>
     },
   );
 
-  test('when the known one is silent, the new one is found within seconds', () => {
+  test('when the known one is silent, everybody is asked within 400 ms, and the new one found', () => {
     const [host] = known();
     host.receive(claim(EVIL_MAC));
-    host.pass(3200);
+    host.pass(400);
+    expect(host.take().map(told)).toEqual([probe, probe, probe, question]);
     expect(host.resolve(peer)).toBe(0);
     host.answer(peer, EVIL_MAC);
     expect(macOf(host, host.resolve(peer))).toEqual(macInts(EVIL_MAC));
+  });
+
+  test('that is being probed already is asked faster once somebody else claims to be it', () => {
+    const [host, ref] = stale();
+    neighbourUsable(host.iface, ref);
+    host.pass(5100);
+    expect(host.take().map(told)).toEqual([probe]);
+    host.receive(claim(EVIL_MAC));
+    host.pass(400);
+    expect(host.take().map(told)).toEqual([probe, probe, probe, question]);
   });
 
   test('claims while it is probed gain it no time', () => {

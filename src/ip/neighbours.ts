@@ -11,8 +11,9 @@
  *                                           ▼ (gone)
  *
  * **Against poisoning** the rule is short: a known hardware address is confirmed or forgotten, never replaced.
- * Whoever claims another one makes us ask the known one (once a second at most); only when that stays silent
- * is the entry dropped and the question put to all. What nobody asked for makes no entry.
+ * Whoever claims another one makes us ask the known one (once a second at most); only when that stays silent, to
+ * three questions within 300 ms, is the entry dropped and the question put to all, so that a service which moves to
+ * another machine is found there soon. What nobody asked for makes no entry.
  *
  * **Against floods**: entries that we send to are *pinned*; the others (unresolved, or made because a
  * neighbour asked for us) are in a list, oldest first, and only from it are entries evicted. Entries made
@@ -40,6 +41,7 @@ const {
   A2,
   A3,
   LISTED,
+  CHALLENGED,
   WORDS,
 } = NEIGHBOUR;
 
@@ -55,6 +57,8 @@ const RETRANS_MS = 1000;
 const SOLICITS_MAX = 3;
 const REACHABLE_MS = 30_000;
 const DELAY_FIRST_PROBE_MS = 5000;
+/** Between two questions to a neighbour whose address somebody else claims: a host on the link needs less to answer. */
+const CHALLENGE_MS = 100;
 /** How long a failure is remembered, so that a silent neighbour isn't asked for by each new connection. */
 const FAILED_MS = 3000;
 /** An entry that nothing was sent to for this long is no longer pinned. */
@@ -168,8 +172,9 @@ export function neighbourHeard(
     return;
   }
   iface.counters.neighbourConflicts++;
-  if (m[e + STATE] === PROBE || ((ip.now_ms - m[e + CHALLENGED_MS]) | 0) < RETRANS_MS) return;
+  if (((ip.now_ms - m[e + CHALLENGED_MS]) | 0) < RETRANS_MS || m[e + CHALLENGED] === 1) return;
   m[e + CHALLENGED_MS] = ip.now_ms;
+  m[e + CHALLENGED] = 1;
   probe(ip, iface, e);
 }
 
@@ -218,12 +223,14 @@ function expire(ip: Ip, iface: Interface, e: number): void {
         return;
       }
       iface.counters.neighbourFailed++;
+      if (m[e + VERSION] === 6) iface.auto?.neighbourFailed(m[e + A0], m[e + A1], m[e + A2], m[e + A3]);
       cache.version = (cache.version + 1) | 0;
       if (m[e + STATE] === INCOMPLETE) {
         m[e + STATE] = FAILED;
         due(ip, e, m, FAILED_MS);
         // RFC 4861 7.3.3: the next packet asks everybody again.
-      } else cache.remove(e);
+      } else if (m[e + CHALLENGED] === 1 && m[e + LISTED] === 0) askAnew(ip, iface, e);
+      else cache.remove(e);
   }
 }
 
@@ -244,12 +251,24 @@ function probe(ip: Ip, iface: Interface, e: number): void {
   ask(ip, iface, e);
 }
 
+/** The known hardware address is silent, another is claimed, and packets wait: everybody is asked at once. */
+function askAnew(ip: Ip, iface: Interface, e: number): void {
+  const cache = iface.neighbours;
+  const { m } = cache;
+  const [version, a0, a1, a2, a3] = [m[e + VERSION], m[e + A0], m[e + A1], m[e + A2], m[e + A3]];
+  cache.remove(e);
+  const anew = cache.create(version, a0, a1, a2, a3);
+  m[anew + STATE] = INCOMPLETE;
+  ask(ip, iface, anew);
+}
+
 /** Sends a solicitation: to everybody while INCOMPLETE, to the known hardware address while PROBE. */
 function ask(ip: Ip, iface: Interface, e: number): void {
   const { m } = iface.neighbours;
   m[e + TRIES]++;
-  due(ip, e, m, RETRANS_MS);
   const known = m[e + STATE] === PROBE;
+  const retrans_ms = m[e + VERSION] === 6 ? iface.retrans_ms : RETRANS_MS;
+  due(ip, e, m, known && m[e + CHALLENGED] === 1 ? CHALLENGE_MS : retrans_ms);
   solicit(
     ip,
     iface,
@@ -263,16 +282,28 @@ function ask(ip: Ip, iface: Interface, e: number): void {
   );
 }
 
-/** REACHABLE for 30 s, give or take half, so that neighbours aren't all asked at once (RFC 4861 6.3.2). */
+/** REACHABLE for 30 s or what routers say, give or take half, so that not all are asked at once (RFC 4861 6.3.2). */
 function reachable(ip: Ip, iface: Interface, e: number): void {
   const { m } = iface.neighbours;
   m[e + STATE] = REACHABLE;
-  due(ip, e, m, REACHABLE_MS / 2 + ip.random.below(REACHABLE_MS));
+  m[e + CHALLENGED] = 0;
+  const reachable_ms = m[e + VERSION] === 6 ? iface.reachable_ms : REACHABLE_MS;
+  due(ip, e, m, (reachable_ms >> 1) + ip.random.below(reachable_ms));
 }
 
 function due(ip: Ip, e: number, m: Int32Array, delay_ms: number): void {
   m[e + DEADLINE_MS] = ip.now_ms + delay_ms;
   ip.armTimer(delay_ms);
+}
+
+/** Forgets everybody: the link was down, and who was there may not be any more. */
+export function neighboursForget(iface: Interface): void {
+  const cache = iface.neighbours;
+  for (let index = 1; index <= cache.capacity; index++) {
+    const e = index * WORDS;
+    if (cache.m[e + VERSION] !== 0) cache.remove(e);
+  }
+  cache.version = (cache.version + 1) | 0;
 }
 
 /** @returns whether there is room now. */

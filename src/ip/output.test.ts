@@ -24,7 +24,7 @@ test('headers parse back to what was given, with a good checksum', () => {
       const ref = host.resolve(PEER_4);
       const slot = txSlot(host.iface);
       const at = host.iface.port.tx.m[slot + DESC_AT];
-      ipWriteHeader4(host.ip, host.iface, ref, at, src, dst, length, tos, protocol);
+      ipWriteHeader4(host.ip, host.iface, ref, at, src, dst, length, tos, protocol, 64);
       txCommit(host.iface, slot, host.iface.headroom4 + length, 0, 0);
       const [frame] = host.take();
       expect(frame.length).toBe(host.iface.headroom4 + length);
@@ -75,6 +75,7 @@ test('IPv6 headers parse back too', () => {
           length,
           trafficClass,
           protocol,
+          64,
         );
         txCommit(host.iface, slot, host.iface.headroom6 + length, 0, 0);
         const [frame] = host.take();

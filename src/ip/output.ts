@@ -33,14 +33,15 @@ const DF = IPV4_DF;
 const MF = IPV4_MF;
 const PACKET_BYTES_MAX = 65_535;
 
-/** RFC 1122 3.2.1.7 and IANA's recommended default. */
-export const TTL_DEFAULT = 64;
-const TTL = TTL_DEFAULT;
+/** What a packet starts with when nobody says otherwise. */
+export function ttlDefault(iface: Interface, version: number): number {
+  return version === 4 ? iface.ttl : iface.hopLimit;
+}
 
 /** Word index of a free tx descriptor, or 0. It stays free until `txCommit`. */
 export function txSlot(iface: Interface): number {
   const ring = iface.port.tx;
-  return ((ring.tail - ring.head) | 0) > 0 ? ring.slot(ring.head) : 0;
+  return ((ring.tail - ring.head) | 0) > 0 && iface.up ? ring.slot(ring.head) : 0;
 }
 
 /** Hands the slot that `txSlot` gave to the device, which sees it at its next sync. */
@@ -68,13 +69,14 @@ export function ipWriteHeader4(
   l4Length: number,
   tos: number,
   protocol: number,
+  ttl: number,
 ): void {
   let header = at;
   if (iface.ether) {
     writeEther(ip, iface, neighbour, at, TYPE_4);
     header = at + ETHER_BYTES;
   }
-  ipv4Write(ip.view, header, V4_BYTES + l4Length, protocol, src, dst, tos, TTL, 0, DF);
+  ipv4Write(ip.view, header, V4_BYTES + l4Length, protocol, src, dst, tos, ttl, 0, DF);
 }
 
 /**
@@ -92,13 +94,14 @@ export function ipWriteHeader6(
   l4Length: number,
   trafficClass: number,
   protocol: number,
+  hopLimit: number,
 ): void {
   let header = at;
   if (iface.ether) {
     writeEther(ip, iface, neighbour, at, TYPE_6);
     header = at + ETHER_BYTES;
   }
-  ipv6Write(ip.view, header, l4Length, protocol, m, src, dst, trafficClass << 20, TTL);
+  ipv6Write(ip.view, header, l4Length, protocol, m, src, dst, trafficClass << 20, hopLimit);
 }
 
 function writeEther(ip: Ip, iface: Interface, neighbour: number, at: number, type: number): void {

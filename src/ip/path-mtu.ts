@@ -89,9 +89,10 @@ export function pathMtu(
   d2: number,
   d3: number,
 ): number {
-  if (ip.pathMtus.count === 0) return iface.mtu;
+  const mtu = version === 4 ? iface.mtu : iface.mtu6;
+  if (ip.pathMtus.count === 0) return mtu;
   const learnt = ip.pathMtus.get(version, d0, d1, d2, d3);
-  return learnt > 0 && learnt < iface.mtu ? learnt : iface.mtu;
+  return learnt > 0 && learnt < mtu ? learnt : mtu;
 }
 
 /** No path's MTU is taken to be lower, bytes. */

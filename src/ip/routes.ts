@@ -38,6 +38,8 @@ export interface Route {
   readonly gateway: Int32Array | null;
   /** First congestion window of connections this way, bytes; 0: the transport's own. */
   readonly startWindow: number;
+  /** By a router's word, and ended by it. */
+  readonly learnt: boolean;
 }
 
 /** Scratch that a successful lookup fills: the next hop and the source address to use. */
@@ -109,8 +111,6 @@ export class Routes {
         `interface ${iface.index} has no IPv${cidr.family} address to send from`,
       );
     }
-    const list = cidr.family === 4 ? this.v4 : this.v6;
-    if (list.length >= ROUTES_MAX) throw new IpConfigError('ERR_IP_LIMIT', `at most ${ROUTES_MAX} routes`);
     const { startWindow = 0 } = options;
     if (!(Number.isInteger(startWindow) && startWindow >= 0 && startWindow <= START_WINDOW_MAX)) {
       throw new IpConfigError(
@@ -118,16 +118,26 @@ export class Routes {
         `the route to ${formatCidr(cidr)} has a start window of ${startWindow}; 0 to ${START_WINDOW_MAX} bytes`,
       );
     }
-    const route: Route = {
-      version: cidr.family,
-      network,
-      prefixLength: cidr.length,
-      iface,
-      gateway,
-      startWindow,
-    };
+    const route = this.insert(cidr.family, network, cidr.length, iface, gateway, false, startWindow);
+    if (route === null) throw new IpConfigError('ERR_IP_LIMIT', `at most ${ROUTES_MAX} routes`);
+    return route;
+  }
+
+  /** `add` of what is known to be right. @returns null at the limit */
+  insert(
+    version: 4 | 6,
+    network: Int32Array,
+    prefixLength: number,
+    iface: Interface,
+    gateway: Int32Array | null,
+    learnt: boolean,
+    startWindow = 0,
+  ): Route | null {
+    const list = version === 4 ? this.v4 : this.v6;
+    if (list.length >= ROUTES_MAX) return null;
+    const route: Route = { version, network, prefixLength, iface, gateway, startWindow, learnt };
     if (startWindow > 0) this.startWindows++;
-    const place = list.findIndex((other) => other.prefixLength < route.prefixLength);
+    const place = list.findIndex((other) => other.prefixLength < prefixLength);
     list.splice(place < 0 ? list.length : place, 0, route);
     this.version++;
     return route;
@@ -160,6 +170,7 @@ export function routeLookup4(ip: Ip, dst: number, only = -1): Route | null {
   for (const route of ip.routes.v4) {
     const mask = route.prefixLength === 0 ? 0 : -1 << (32 - route.prefixLength);
     if (((dst ^ route.network[0]) & mask) !== 0 || (only >= 0 && route.iface.index !== only)) continue;
+    if (!route.iface.up || route.iface.v4.length === 0) continue;
     if (route.gateway === null && isBroadcast4(route.iface, dst)) return fail(ip, ROUTE_NOT_UNICAST);
     path.next0 = route.gateway === null ? dst : route.gateway[0];
     path.src0 = sourceSelect4(route.iface, path.next0).address;
@@ -186,6 +197,7 @@ export function routeLookup6(
   for (const iface of ip.interfaces) if (interfaceHas6(iface, d0, d1, d2, d3)) return fail(ip, ROUTE_TO_SELF);
   for (const route of ip.routes.v6) {
     if (!matches6(route, d0, d1, d2, d3) || (only >= 0 && route.iface.index !== only)) continue;
+    if (!route.iface.up || route.iface.v6.length === 0) continue;
     const { gateway } = route;
     path.next0 = gateway === null ? d0 : gateway[0];
     path.next1 = gateway === null ? d1 : gateway[1];
@@ -221,18 +233,39 @@ export function sourceSelect4(iface: Interface, next: number): Address4 {
   return iface.v4[0];
 }
 
-/** RFC 6724 5 over the addresses of the outgoing interface: rule 2 (appropriate scope), rule 8 (longest prefix). */
+/**
+ * RFC 6724 5 over the addresses of the outgoing interface (rule 5), of which there is one at least: appropriate scope
+ * (2), not deprecated (3), matching label (6), longest prefix (8). Home and temporary addresses (4, 7) there are none.
+ */
 export function sourceSelect6(iface: Interface, d0: number, d1: number, d2: number, d3: number): Address6 {
   let best = iface.v6[0];
   const wanted = scope(d0);
+  const label = labelOf(d0, d1, d2);
   for (const a of iface.v6) {
     const [now, then] = [scope(a.a0), scope(best.a0)];
     if (now !== then) {
       // The smaller scope when it reaches the destination, else the larger.
       if (Math.min(now, then) >= wanted === now < then) best = a;
-    } else if (commonPrefix6(a, d0, d1, d2, d3) > commonPrefix6(best, d0, d1, d2, d3)) best = a;
+      continue;
+    }
+    const better =
+      Number(a.preferred_ms > 0) - Number(best.preferred_ms > 0) ||
+      Number(labelOf(a.a0, a.a1, a.a2) === label) - Number(labelOf(best.a0, best.a1, best.a2) === label) ||
+      commonPrefix6(a, d0, d1, d2, d3) - commonPrefix6(best, d0, d1, d2, d3);
+    if (better > 0) best = a;
   }
   return best;
+}
+
+/** RFC 6724 2.1's default policy: 6to4, Teredo, unique local, site-local and 6bone keep to themselves. */
+function labelOf(a0: number, a1: number, a2: number): number {
+  if (a0 >>> 16 === 0x2002) return 2;
+  if (a0 >>> 0 === 0x2001_0000) return 5;
+  if (a0 >>> 25 === 0x7e) return 13;
+  if (a0 >>> 22 === 0x3fb) return 11;
+  if (a0 >>> 16 === 0x3ffe) return 12;
+  if ((a0 | a1) === 0) return a2 === 0xffff ? 4 : 3;
+  return 1;
 }
 
 /** RFC 4291 2.7's values: multicast says its own, link-local unicast is 2, all other unicast is global, 14. */

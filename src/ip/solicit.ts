@@ -26,6 +26,8 @@ export function solicit(
   macHigh: number,
   macLow: number,
 ): void {
+  // A cache may outlive the last address, and nobody can be asked without.
+  if ((version === 6 ? iface.v6 : iface.v4).length === 0) return;
   if (version === 6) {
     ndpSolicit(ip, iface, a0, a1, a2, a3, macHigh, macLow);
     return;

@@ -5,14 +5,14 @@
 import type { Link, Port } from '../device/port.ts';
 import { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_LENGTH, Ring } from '../memory/ring.ts';
-import { macHigh, macLow, parseIpv4, parseIpv6, parseMac } from '../wire/address.ts';
+import { formatIpv6, macHigh, macLow, parseIpv4, parseIpv6, parseMac } from '../wire/address.ts';
 import { emitArp } from '../wire/arp.ts';
 import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, emitEthernet } from '../wire/ethernet.ts';
 import { emitIcmp, type IcmpMessage } from '../wire/icmp.ts';
 import { emitIcmpv6, type Icmpv6Message } from '../wire/icmpv6.ts';
 import { emitIpv4Packet } from '../wire/ipv4.ts';
 import { emitIpv6Packet } from '../wire/ipv6.ts';
-import { NDP_SOLICITED } from '../wire/ndp.ts';
+import { NDP_SOLICITED, type NdpMessage } from '../wire/ndp.ts';
 import { ipInput } from './input.ts';
 import type { Interface } from './interface.ts';
 import { type InterfaceOptions, Ip, ipTimers } from './ip.ts';
@@ -102,10 +102,10 @@ export class Host {
     return frames;
   }
 
-  /** Lets time pass as an engine does: timers when due, at most each 100 ms. */
-  pass(ms: number): void {
+  /** Lets time pass as an engine does: timers when due, at most each 100 ms, or as long as told. */
+  pass(ms: number, step_ms = 100): void {
     for (const end = this.ip.now_ms + ms; this.ip.now_ms < end; ) {
-      ipTimers(this.ip, Math.min(end, this.ip.now_ms + 100));
+      ipTimers(this.ip, Math.min(end, this.ip.now_ms + step_ms));
     }
   }
 
@@ -167,6 +167,34 @@ export function advertFrame(
 ): Uint8Array {
   const message = { kind: 'neighbor advertisement' as const, target, flags, options: { targetMac } };
   return icmp6(message, target, dst, 255);
+}
+
+/** A router's advertisement to all nodes; what is left out says nothing. */
+export function routerFrame(
+  src = 'fe80::2',
+  message: Partial<RouterAdvert> = {},
+  hopLimit = 255,
+): Uint8Array {
+  const advert: RouterAdvert = {
+    kind: 'router advertisement',
+    hopLimit: 0,
+    flags: 0,
+    lifetimeSeconds: 1800,
+    reachableMs: 0,
+    retransMs: 0,
+    options: {},
+    ...message,
+  };
+  return icmp6(advert, src, 'ff02::1', hopLimit);
+}
+
+export type RouterAdvert = Extract<NdpMessage, { kind: 'router advertisement' }>;
+
+/** The link-local address that a host has made for itself. */
+export function linkLocalOf(host: Host): string {
+  const a = host.iface.v6.find(({ origin }) => origin === 'link-local');
+  if (a === undefined) throw new Error('no link-local address');
+  return formatIpv6([a.a0, a.a1, a.a2, a.a3]);
 }
 
 export function solicitFrame(

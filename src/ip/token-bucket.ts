@@ -13,14 +13,15 @@ export class TokenBucket {
     this.#last_ms = now_ms;
   }
 
-  take(now_ms: number): boolean {
+  /** @param milli What it costs if a token is there, in thousandths; what is more than was there is owed. */
+  take(now_ms: number, milli = 1000): boolean {
     const elapsed_ms = (now_ms - this.#last_ms) | 0;
     this.#last_ms = now_ms;
     // After 24 days of silence the difference is negative: long enough to be full again.
     const gained = elapsed_ms < 0 ? this.#milliMax : elapsed_ms * this.#ratePerSecond;
     this.#milli = Math.min(this.#milliMax, this.#milli + gained);
     if (this.#milli < 1000) return false;
-    this.#milli -= 1000;
+    this.#milli -= milli;
     return true;
   }
 }

@@ -38,6 +38,8 @@ export class Arena {
   readonly regions: Region[] = [];
   /** The first line stays unused, so that offset 0 can mean "none" everywhere. */
   #next = 64;
+  /** Below this, memory has been in use before a reset. */
+  #written = 0;
 
   /** @param bytes Size in bytes, rounded up to 64 KiB; at most {@link ARENA_BYTES_MAX}. */
   constructor(bytes: number) {
@@ -75,14 +77,38 @@ export class Arena {
       );
     }
     this.#next = at + bytes;
+    this.#zero(at, Math.min(at + bytes, this.#written));
     this.regions.push({ name, at, bytes });
     return at;
   }
 
-  /** Takes back and clears all that was carved. Whoever held some of it must be gone: only what runs one after another may share an arena so. */
+  /** By words, in a third of the time that bytes take; what stands between two regions is nobody's. */
+  #zero(at: number, end: number): void {
+    if (at >= end) return;
+    if ((at & 3) === 0) this.i32.fill(0, at >> 2, (end + 3) >> 2);
+    else this.u8.fill(0, at, end);
+  }
+
+  /**
+   * `carve` of bytes that may be anything: for what is written before it is read. Differs from it only after `reset`.
+   */
+  carveUnzeroed(name: string, bytes: number, align = 64): number {
+    const written = this.#written;
+    this.#written = 0;
+    try {
+      return this.carve(name, bytes, align);
+    } finally {
+      this.#written = written;
+    }
+  }
+
+  /**
+   * Takes back all that was carved, for those who build and throw away whole worlds many times a second: what is carved
+   * again is zeroed then. Whatever still holds an offset must be thrown away too.
+   */
   reset(): void {
-    this.u8.fill(0, 0, this.#next);
-    this.regions.length = 0;
+    this.#written = Math.max(this.#written, this.#next);
     this.#next = 64;
+    this.regions.length = 0;
   }
 }

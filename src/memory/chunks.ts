@@ -49,7 +49,7 @@ export class ChunkPool {
     this.kernels = arena.kernels;
     this.count = count;
     this.dataBytes = chunkBytes - CHUNK_HEADER_BYTES;
-    this.#base = arena.carve(name, count * chunkBytes);
+    this.#base = arena.carveUnzeroed(name, count * chunkBytes);
     this.#stride = chunkBytes;
     this.#end = this.#base + count * chunkBytes;
     this.#fresh = this.#base;
@@ -65,6 +65,7 @@ export class ChunkPool {
     } else if (this.#fresh !== this.#end) {
       chunk = this.#fresh;
       this.#fresh = (chunk + this.#stride) | 0;
+      this.m[(chunk >> 2) + NEXT] = 0;
     } else {
       this.exhausted++;
       return 0;

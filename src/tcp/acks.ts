@@ -3,7 +3,7 @@
 import { neighbourConfirm } from '../ip/neighbours.ts';
 import { queueDrop } from '../memory/byte-queue.ts';
 import { FLAG_FIN as FIN } from '../wire/tcp.ts';
-import { FLAG, STATE, TCB } from './block.ts';
+import { FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { tcpFinish } from './close.ts';
 import { congestionAcked } from './congestion/control.ts';
 import { congestionRound } from './congestion/validation.ts';
@@ -36,6 +36,8 @@ const {
 const { IFACE, NEIGHBOUR, LIMITED, RECOVER, RECORDS, DUPACKS, KEEP_PROBES, TS_OFFSET } = TCB;
 const { SACK, RTX, PERSIST, RECOVERY, LOSS, FIN_SENT, FIN_QUEUED, WANT_WRITABLE, WANT_DRAINED, DETACHED } =
   FLAG;
+const { FLAGS2 } = TCB;
+const { TLP_SPENT } = FLAG2;
 const { FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK } = STATE;
 const [E_WRITABLE, E_DRAINED] = [EVENT_WRITABLE, EVENT_DRAINED];
 const F_FIN = FIN;
@@ -179,7 +181,10 @@ function recordsAcknowledged(tcp: Tcp, t: number, s: Segment, flight: number): v
   } else if (s.hasTimestamp === 1) {
     // All of it was sent more than once: the echo tells which (RFC 7323 4), though only to the ms.
     const ms = (tcp.nowMs + m[t + TS_OFFSET] - s.tsEcr) | 0;
-    if (ms > 0 && ms < ECHO_AGE_MAX) rttSample(m, t, ms * 1000);
+    if (ms > 0 && ms < ECHO_AGE_MAX) {
+      rttSample(m, t, ms * 1000);
+      m[t + FLAGS2] &= ~TLP_SPENT;
+    }
   }
 }
 

@@ -19,6 +19,7 @@ import {
   negotiate,
 } from './handshake.ts';
 import { finInput, receiveData } from './input.ts';
+import { ipFieldsSet } from './ip-fields.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowLookup, keyFromPacket, packetHash } from './lookup.ts';
 import { ephemeralPorts, timeWaitReusable } from './ports.ts';
@@ -27,6 +28,7 @@ import { reassemblyAdd } from './reassembly.ts';
 import { receiveFirst, receiveShift } from './receive-window.ts';
 import { resetFor } from './reply.ts';
 import type { Segment } from './segment.ts';
+import { type SourceRoute, sourceRouteSet } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
 import { rttSample, timerBy } from './timers.ts';
@@ -35,7 +37,6 @@ const {
   STATE: ST,
   FLAGS,
   FLAGS2,
-  BACKOFF,
   IFACE,
   LISTENER,
   TS_OFFSET,
@@ -54,6 +55,7 @@ const {
   RCV_BUF,
   RCV_AT,
   SENT_AT,
+  BACKOFF,
 } = TCB;
 const { PROBE } = FLAG;
 const { FAST_OPEN } = FLAG2;
@@ -85,6 +87,9 @@ export interface OpenOptions {
   readonly congestion?: CongestionChoice | undefined;
   /** Bytes; 0: none. See send.ts. */
   readonly notSentLowWater: number;
+  /** Of the IP header, see ip-fields.ts; 0: nothing. */
+  readonly ipFields: number;
+  readonly sourceRoute?: SourceRoute | undefined;
 }
 
 /** The key of a connection to be, as if a packet of the peer's had come. */
@@ -93,7 +98,10 @@ const key: Packet = new PacketClass();
 /** OPEN. @returns the block, or one of OPEN_*. */
 export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   const r = o.remote;
-  const route = o.version === 4 ? routeLookup4(tcp.ip, r[0]) : routeLookup6(tcp.ip, r[0], r[1], r[2], r[3]);
+  const route =
+    o.version === 4
+      ? routeLookup4(tcp.ip, o.sourceRoute?.first ?? r[0])
+      : routeLookup6(tcp.ip, r[0], r[1], r[2], r[3]);
   if (route === null) return OPEN_NO_ROUTE;
   const path = tcp.ip.path;
   key.version = o.version;
@@ -145,10 +153,12 @@ export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   initialSequence(tcp, t);
   tcp.reusing = 0;
   m[t + PEER_MSS] = o.version === 4 ? MSS_DEFAULT_4 : MSS_DEFAULT_6;
+  if (o.sourceRoute !== undefined) sourceRouteSet(tcp, t, o.sourceRoute);
   // The scale that our SYN offers.
   m[t + FLAGS] |= receiveShift(tcp, o.receiveBuffer) << 4;
   blockStart(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.notSentLowWater, o.handlers);
   if (o.congestion !== undefined) congestionChoose(tcp, t, o.congestion);
+  if (o.ipFields !== 0) ipFieldsSet(tcp, t, o.ipFields);
   ecnOpen(m, t, o.ecn);
   // Timed from the breath that tries to send it: between breaths the clock stands still.
   m[t + FLAGS] |= PROBE;

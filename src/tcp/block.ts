@@ -65,7 +65,7 @@ export const TCB = {
   MINI_CHALLENGE_AT: 11,
   /** When the block's entry in the wheel is due, ms. Meaningful while armed. */
   T_AT: 12,
-  /** Deadline of the retransmission or persist timer, ms; see FLAG.RTX. Half-open: SYN-ACKs sent again. */
+  /** Deadline of the retransmission or persist timer, ms; see FLAG.RTX. Half-open: SYN-ACKs sent again. TIME-WAIT: see ip-fields.ts. */
   RTX_AT: 13,
   /** Link in an output list. */
   NEXT_OUT: 14,
@@ -209,6 +209,8 @@ export const COLD = {
   PACE_NEXT: 36,
   PACE_PREV: 37,
   PACE_DUE: 38,
+  /** With FLAG2.IP_FIELDS: see ip-fields.ts. */
+  IP_FIELDS: 39,
   /** Head of the list of transmission records, 9 words, and the record that is always there; see records.ts. */
   RECORD_LIST: 40,
   RECORD_OWN: 80,
@@ -247,8 +249,9 @@ export const COLD = {
   RCV_SPACE: 74,
   /** The send buffer itself while SND_BUF holds a low-water mark; 0: it holds none. */
   SND_FULL: 75,
-  /** The runs of OOO that SACK reports, the latest first: 4 words. */
+  /** The runs of OOO that SACK reports, the latest first: 4 words; and how many of them have grown since the last ACK. */
   OOO_RECENT: 76,
+  OOO_TOLD_NOT: 100,
   /** Payload bytes that our SYN took along (RFC 7413). */
   SYN_DATA: 68,
   /** With FLAG2.LINGER: how long close() lets data and FIN be on their way, ms. */
@@ -263,6 +266,8 @@ export const COLD = {
   UNDO_UNA: 96,
   UNDO_RXT: 97,
   UNDO_TS: 98,
+  /** With FLAG2.IP_FIELDS: Diffserv field of the last segment received, as a TOS octet without its ECN bits. */
+  TOS_IN: 99,
   /** RFC 9937's RecoverFS, prr_delivered, prr_out; bytes. */
   RECOVER_FS: 101,
   PRR_DELIVERED: 102,
@@ -288,7 +293,7 @@ export const LOSS_FLAG = {
   /** RACK.reordering_seen; RACK.dsack_round is set. */
   REORDERING: 1 << 1,
   DSACK_ROUND: 1 << 2,
-  /** The UNDO_ and PRIOR_ words are of a reduction that may turn out to be without cause. */
+  /** The UNDO_ words are of a reduction that may turn out to be without cause. */
   UNDO: 1 << 3,
   /** Something was sent again since that reduction. */
   UNDO_SENT: 1 << 4,
@@ -423,6 +428,8 @@ export const FLAG2 = {
   /** Urgent data is to be announced to the peer; was announced by it. */
   URG_OUT: 1 << 20,
   URG_IN: 1 << 21,
+  /** The program said something of the IP header; see ip-fields.ts. */
+  IP_FIELDS: 1 << 27,
 } as const;
 
 /** Bits of PATH, above the peer's MSS. Those of ECN are in half-open blocks too. */

@@ -236,10 +236,10 @@ function ackInFlight(m: Int32Array, t: number, s: Segment): boolean {
 export function marked(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   if ((m[t + FLAGS2] & CE_IGNORED) !== 0) return;
+  if ((m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) return;
   // Modules that model the path set the window themselves, and were told by the sample.
   if ((m[t + FLAGS2] & SAMPLED) === 0) tcp.cwndHeld = m[t + TCB.CWND];
   if ((m[t + FLAGS2] & CE_ROUND) !== 0 && ((s.ack - m[coldOf(tcp, t) + CE_RECOVER]) | 0) <= 0) return;
-  if ((m[t + FLAGS] & (RECOVERY | LOSS)) !== 0) return;
   tcp.counters.ecnReductions++;
   congestionCe(tcp, t);
   tcp.cwndHeld = 0;

@@ -3,6 +3,8 @@ import type { Interface } from '../ip/interface.ts';
 import { ipWriteHeader4, ipWriteHeader6, txCommit } from '../ip/output.ts';
 import { DESC_AT, FRAME_CHECKSUM_FILL, FRAME_SEGMENT } from '../memory/ring.ts';
 import { FLAG, TCB } from './block.ts';
+import { ipFieldsOf } from './ip-fields.ts';
+import { sourceRouteInsert } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 
 const { FLAGS, PORTS, RADDR, LADDR, RADDR6, LADDR6, NEIGHBOUR, TS_OFFSET, TS_RECENT } = TCB;
@@ -39,7 +41,7 @@ export function writeTimestamps(tcp: Tcp, t: number, at: number): number {
  * @param window As it goes on the wire.
  * @param sum Unfolded sum of options and payload; not looked at when the device fills in checksums.
  * @param split Payload bytes of a segment when the frame is a super-segment, else 0.
- * @param tos DSCP and ECN of the IP header.
+ * @param tos ECN of the IP header.
  */
 export function emit(
   tcp: Tcp,
@@ -101,6 +103,14 @@ export function emit(
     view.setInt32(l4 + 16, (s ^ 0xffff) << 16, false);
   }
 
+  let ipOptions = 0;
+  let ttl = v6 ? iface.hopLimit : iface.ttl;
+  let trafficClass = tos;
+  if (tcp.marking) {
+    const fields = ipFieldsOf(tcp, t);
+    trafficClass |= fields & 0xfc;
+    if (fields >>> 8 !== 0) ttl = fields >>> 8;
+  }
   if (v6) {
     ipWriteHeader6(
       tcp.ip,
@@ -111,8 +121,9 @@ export function emit(
       t + LADDR6,
       t + RADDR6,
       l4Length,
-      tos,
+      trafficClass,
       PROTOCOL_TCP,
+      ttl,
     );
   } else {
     ipWriteHeader4(
@@ -123,10 +134,12 @@ export function emit(
       m[t + LADDR],
       m[t + RADDR],
       l4Length,
-      tos,
+      trafficClass,
       PROTOCOL_TCP,
+      ttl,
     );
+    if (tcp.marking) ipOptions = sourceRouteInsert(tcp, t, l4, l4Length);
   }
-  txCommit(iface, slot, headroom + l4Length, descFlags, split);
+  txCommit(iface, slot, headroom + ipOptions + l4Length, descFlags, split);
   tcp.counters.segmentsOut++;
 }

@@ -25,6 +25,9 @@ export const EVENT_REASSEMBLE = 8;
 /** The peer's urgent pointer is new, or moved on. AT is its distance from RCV.NXT when that was seen. */
 export const EVENT_URGENT = 9;
 
+/** Nothing gets through just now, and AT, one of CLOSED_*, says why. */
+export const EVENT_REPORT = 10;
+
 const CLOSE = EVENT_CLOSE;
 const WORDS = EVENT_WORDS;
 

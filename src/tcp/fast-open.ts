@@ -13,6 +13,7 @@ import type { TcpCounters } from './counters.ts';
 import { HASH_FAST_OPEN, MSS_DEFAULT_4, MSS_DEFAULT_6 } from './handshake.ts';
 import { CLOSED_ABORTED, CLOSED_CLEAN, CLOSED_RESET } from './reasons.ts';
 import type { Segment } from './segment.ts';
+import { ipOptionBytes } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 
 const {
@@ -231,7 +232,7 @@ export function fastOpenRoom(tcp: Tcp, t: number, optionBytes: number): number {
   if (path === undefined || path.cookie.length === 0) return 0;
   const v6 = (m[t + FLAGS] & V6) !== 0;
   const peer = path.mss || (v6 ? MSS_DEFAULT_6 : MSS_DEFAULT_4);
-  const byPath = m[t + PMTU] - (v6 ? 60 : 40);
+  const byPath = m[t + PMTU] - (v6 ? 60 : 40) - ipOptionBytes(tcp, t);
   return (peer < byPath ? peer : byPath) - (tcp.limits.habits === 'linux' ? OPTION_BYTES_MAX : optionBytes);
 }
 

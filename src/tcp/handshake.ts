@@ -10,6 +10,7 @@ import { mtuSearchOpen } from './plpmtud.ts';
 import { receiveStart } from './receive-window.ts';
 import type { Segment } from './segment.ts';
 import { sendStart } from './send.ts';
+import { ipOptionBytes } from './source-route.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { rttSample, rtxStart } from './timers.ts';
 
@@ -69,15 +70,16 @@ const RTTVAR_SYN_LOST = 2_999_000;
 
 /** What we advertise as MSS: what fits the interface's MTU without options (RFC 6691). */
 export function ownMss(tcp: Tcp, t: number): number {
-  return tcp.ip.interfaces[tcp.m[t + IFACE]].mtu - ((tcp.m[t + FLAGS] & V6) !== 0 ? 60 : 40);
+  const iface = tcp.ip.interfaces[tcp.m[t + IFACE]];
+  return (tcp.m[t + FLAGS] & V6) !== 0 ? iface.mtu6 - 60 : iface.mtu - 40;
 }
 
-/** Sets MSS from the path MTU and the peer's option, timestamps deducted. */
+/** Sets MSS from the path MTU and the peer's option, timestamps and IP options deducted (RFC 9293 3.7.1). */
 export function mssUpdate(tcp: Tcp, t: number): void {
   const m = tcp.m;
   const byPath = m[t + PMTU] - ((m[t + FLAGS] & V6) !== 0 ? 60 : 40);
   const peerMss = m[t + PEER_MSS] & 0xffff;
-  const mss = peerMss < byPath ? peerMss : byPath;
+  const mss = (peerMss < byPath ? peerMss : byPath) - ipOptionBytes(tcp, t);
   m[t + MSS] = (m[t + FLAGS] & TS) !== 0 ? mss - 12 : mss;
 }
 
@@ -177,8 +179,8 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
   if (m[t + BACKOFF] > 0) synLost(tcp, t);
   m[t + BACKOFF] = 0;
   m[t + ST] = (m[t + FLAGS] & FIN_QUEUED) !== 0 ? STATE.FIN_WAIT_1 : STATE.ESTABLISHED;
-  congestionOpened(tcp, t);
   mtuSearchOpen(tcp, t);
+  congestionOpened(tcp, t);
   eventPush(tcp, t, EVENT_OPEN, 0, 0);
   if (m[t + SNDQ_LENGTH] > 0 || (m[t + FLAGS] & FIN_QUEUED) !== 0) {
     listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);

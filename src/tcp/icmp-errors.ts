@@ -10,6 +10,7 @@ import { ICMPV6_PARAMETER_PROBLEM, ICMPV6_TIME_EXCEEDED, ICMPV6_UNREACHABLE } fr
 import { COLD, FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
 import { coldOf } from './cold.ts';
+import { EVENT_REPORT, eventPush } from './events.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
 import { mtuLower, mtuProbeRefused, searchEnd } from './plpmtud.ts';
@@ -93,7 +94,19 @@ export function tcpIcmpError(tcp: Tcp, e: IcmpError): void {
   let reason = reasonOf(e);
   if (tcp.limits.habits === 'bsd' && e.version === 6 && e.type === ICMPV6_TIME_EXCEEDED) reason |= HARD;
   if ((reason & HARD) !== 0 && m[t + TCB.STATE] === STATE.SYN_SENT) tcpDestroy(tcp, t, reason & ~HARD);
-  else m[t + SOFT_ERROR] = (reason & ~HARD) | (m[t + SND_UNA] << 8);
+  else softErrorSet(tcp, t, reason & ~HARD);
+}
+
+/**
+ * Notes why nothing gets through just now, and tells the program when that is news (RFC 9293 3.9.2.2, SHLD-25); forgotten
+ * once anything is acknowledged.
+ */
+export function softErrorSet(tcp: Tcp, t: number, reason: number): void {
+  const m = tcp.m;
+  const word = reason | (m[t + SND_UNA] << 8);
+  if (m[t + SOFT_ERROR] === word) return;
+  m[t + SOFT_ERROR] = word;
+  eventPush(tcp, t, EVENT_REPORT, reason, 0);
 }
 
 /** @returns CLOSED_* of the last error heard, or 0 when there is none or data has got through since. */
@@ -114,7 +127,10 @@ function packetTooBig(tcp: Tcp, t: number, e: IcmpError): void {
     return;
   }
   if ((m[t + SND_UNA] - m[t + ISS]) >>> 0 < FIRST_BYTES) {
-    believe(tcp, t, mtu);
+    // What was too large is lost, and no congestion (RFC 1191 6.5): again, in smaller segments.
+    if (!believe(tcp, t, mtu) || m[t + TCB.STATE] < STATE.ESTABLISHED) return;
+    enterLoss(tcp, t);
+    listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
     return;
   }
   const cold = coldOf(tcp, t);
@@ -131,22 +147,20 @@ export function toldMtuTimeout(tcp: Tcp, t: number): void {
   if (((m[cold + TOLD_SEQ] - m[t + SND_UNA]) | 0) >= 0 && mtu < m[t + PMTU]) believe(tcp, t, mtu);
 }
 
-function believe(tcp: Tcp, t: number, told: number): void {
+/** @returns whether the connection sends smaller segments now. */
+function believe(tcp: Tcp, t: number, told: number): boolean {
   const m = tcp.m;
   const iface = tcp.ip.interfaces[m[t + IFACE]];
   const v6 = (m[t + FLAGS] & FLAG.V6) !== 0;
   const version = v6 ? 6 : 4;
   const d0 = m[t + (v6 ? RADDR6 : RADDR)];
   const [d1, d2, d3] = v6 ? [m[t + RADDR6 + 1], m[t + RADDR6 + 2], m[t + RADDR6 + 3]] : [0, 0, 0];
-  if (!pathMtuUpdate(tcp.ip, version, d0, d1, d2, d3, told)) return;
+  if (!pathMtuUpdate(tcp.ip, version, d0, d1, d2, d3, told)) return false;
   // Others on this path may know of a still smaller one.
   const mtu = pathMtu(tcp.ip, iface, version, d0, d1, d2, d3);
-  if (mtu >= m[t + PMTU]) return;
+  if (mtu >= m[t + PMTU]) return false;
   tcp.counters.pathMtuReduced++;
   mtuLower(tcp, t, mtu);
-  if (m[t + TCB.STATE] < STATE.ESTABLISHED) return;
-  searchEnd(tcp, t, mtu);
-  // What was too large is lost, and no congestion (RFC 1191 6.5): again, in smaller segments.
-  enterLoss(tcp, t);
-  listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
+  if (m[t + TCB.STATE] >= STATE.ESTABLISHED) searchEnd(tcp, t, mtu);
+  return true;
 }

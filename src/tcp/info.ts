@@ -1,7 +1,9 @@
 /** What a connection is like at the moment; the fields are those of Linux's TCP_INFO by their RFC names. */
 import { COLD, FLAG, FLAG2, LOSS_FLAG, PATH_FLAG, STATE, STATE_NAMES, TCB } from './block.ts';
-import { coldOf } from './cold.ts';
+import { coldOf, coldWord } from './cold.ts';
 import { bytesPerSecond, paceRate } from './congestion/pacing.ts';
+import { softError } from './icmp-errors.ts';
+import { ipFieldsOf } from './ip-fields.ts';
 import { LEVEL_NAMES, memoryLevel } from './memory.ts';
 import { reorderingWindow } from './rack.ts';
 import { inFlight } from './records.ts';
@@ -90,6 +92,13 @@ export interface TcpInfo {
   /** The largest path MTU not ruled out, and the one that a probe in flight tests; 0: nothing is searched. */
   readonly mtuSearchHigh: number;
   readonly mtuProbe: number;
+  /** Diffserv codepoint that we send, and of the last segment received (null unless the program set one of its own). */
+  readonly diffserv: number;
+  readonly diffservReceived: number | null;
+  /** TTL or hop limit that we send. */
+  readonly ttl: number;
+  /** Why nothing gets through just now, one of CLOSED_*; 0: no error was heard since something did. */
+  readonly softError: number;
 }
 
 export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
@@ -142,6 +151,8 @@ export function tcpInfo(tcp: Tcp, t: number): TcpInfo {
     sacked: m[t + TCB.SACKED_BYTES],
     ...lossInfo(tcp, t),
     ...pathInfo(tcp, t),
+    ...ipInfo(tcp, t),
+    softError: softError(m, t),
   };
 }
 
@@ -202,5 +213,18 @@ function pathInfo(tcp: Tcp, t: number): PathInfo {
     ceDeliveredBytes: accurate ? of(COLD.S_CEB, 0) : 0,
     mtuSearchHigh: search >>> 16,
     mtuProbe: search & 0xffff,
+  };
+}
+
+function ipInfo(tcp: Tcp, t: number): Pick<TcpInfo, 'diffserv' | 'diffservReceived' | 'ttl'> {
+  const m = tcp.m;
+  const fields = ipFieldsOf(tcp, t);
+  const iface = tcp.ip.interfaces[m[t + TCB.IFACE]];
+  const byInterface = (m[t + TCB.FLAGS] & FLAG.V6) !== 0 ? iface.hopLimit : iface.ttl;
+  const noted = (m[t + TCB.FLAGS2] & FLAG2.IP_FIELDS) !== 0;
+  return {
+    diffserv: (fields & 0xff) >> 2,
+    diffservReceived: noted ? coldWord(tcp, t, COLD.TOS_IN) >> 2 : null,
+    ttl: fields >>> 8 || byInterface,
   };
 }

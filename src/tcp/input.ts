@@ -16,9 +16,11 @@ import { FLAG, PATH_FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish, tcpReset } from './close.ts';
 import { ecnSynAckAgain } from './ecn.ts';
 import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
+import { ipFieldsInput } from './ip-fields.ts';
 import { listenerFind } from './listen.ts';
 import { LIST_ACK, listPush } from './lists.ts';
 import { flowLookup, packetHash } from './lookup.ts';
+import { sackIfFull } from './output.ts';
 import { cookieInput, listenInput, synReceivedInput } from './passive-open.ts';
 import { pathInput, pathInputDone } from './path.ts';
 import { CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
@@ -27,6 +29,7 @@ import { receiveAdmit } from './receive.ts';
 import { receiveRtt } from './receive-window.ts';
 import { challengeMini, resetFor, sendBareAck, sendFinAck, sendReset } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
+import { sourceRouteHeard } from './source-route.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import {
   TIME_WAIT_ACK,
@@ -224,6 +227,11 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
     }
   }
+  if (tcp.marking) {
+    ipFieldsInput(tcp, t);
+    const listener = m[t + LISTENER] - 1;
+    if (listener >= 0 && tcp.listeners[listener].options.sourceRoutes) sourceRouteHeard(tcp, t);
+  }
   const path = m[t + PATH] & PATH_ANY;
   if (path !== 0) pathInput(tcp, t, s);
   const accepted = acceptAck(tcp, t, s);
@@ -341,7 +349,7 @@ export function receiveData(tcp: Tcp, t: number, s: Segment): void {
     tcp.counters.outOfOrder++;
     if (!reassemblyAdd(tcp, t, s.seq, s.dataAt, s.length)) s.flags &= ~F_FIN;
     // RFC 5681 4.2: at once, so that the sender learns of the gap.
-    ackNow(tcp, t);
+    if (!sackIfFull(tcp, t)) ackNow(tcp, t);
     return;
   }
   // Kept in its frame until the program has seen it; promised a chunk for what the program leaves.

@@ -17,6 +17,7 @@ import { ecnFlags, ecnHandshakeFlags, ecnSynAckFlags, ecnSynFlags } from './ecn.
 import { emit, segmentAt, writeTimestamps } from './emit.ts';
 import { fastOpenData, fastOpenOption } from './fast-open.ts';
 import { ownMss } from './handshake.ts';
+import { softErrorSet } from './icmp-errors.ts';
 import {
   LIST_CONTROL,
   LIST_DATA,
@@ -27,18 +28,19 @@ import {
   type OutputLists,
   unresolvedDue,
 } from './lists.ts';
-import { nextHop } from './next-hop.ts';
+import { HOP_NO_ROUTE, nextHop } from './next-hop.ts';
 import { pathResent } from './path.ts';
 import { mtuProbeBytes, mtuProbeSent } from './plpmtud.ts';
 import { prrSent } from './prr.ts';
 import { rateAppLimited } from './rate.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
-import { reassemblyBlocks } from './reassembly.ts';
+import { reassemblyBlocks, reassemblyUntold } from './reassembly.ts';
 import { windowToTell } from './receive-window.ts';
 import { RECORD } from './record-pool.ts';
 import { inFlight, lastRecordStart, recordResent, recordSent, recordToResend } from './records.ts';
 import { recoveryResent } from './recovery.ts';
 import { sendReset } from './reply.ts';
+import { ipOptionBytes } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 import { persistStart, rtoBackedOff, rtxStart, timerBy } from './timers.ts';
 import { probeSent, probeWanted } from './tlp.ts';
@@ -62,6 +64,7 @@ const { SNDQ, RCV_BUF, ACK_OWED, DELACK_AT, OOO, MAX_WND, SND_AT, RECORDS, RECOV
   TCB;
 const { PATH, FLAGS2, ISS, LISTENER, DSACK_START, DSACK_END, BACKOFF, BYTES_OUT, RETRANSMITS, TS_RECENT } =
   TCB;
+const { IFACE } = TCB;
 const { TS, SACK, V6, NODELAY, ACK_NOW, ACK_DELAYED, FIN_QUEUED, FIN_SENT, RTX, PERSIST, DELACK, PTO } = FLAG;
 const { RECOVERY, LOSS, MINI, PROBE } = FLAG;
 const { ECN, ECN_ACCURATE, ECT, OPTION, HANDSHAKE, MTU, ANY } = PATH_FLAG;
@@ -135,10 +138,13 @@ function transmit(tcp: Tcp, iface: Interface, t: number): number {
   if (state === SYN_SENT && (m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
   const hop = nextHop(tcp, t);
   if (hop <= 0) {
-    if (hop < 0 && state === SYN_SENT) {
+    if (hop === HOP_NO_ROUTE && state === SYN_SENT) {
       tcpDestroy(tcp, t, CLOSED_UNREACHABLE);
       return DONE;
     }
+    // Three questions in a row are lost on a bad link, too: the attempt goes on for as long as its SYN may.
+    // (A mini block has no such word.)
+    if (hop < 0 && (m[t + FLAGS] & MINI) === 0) softErrorSet(tcp, t, CLOSED_UNREACHABLE);
     // A half-open connection is asked for again by its peer; others are retried when the neighbour cache moves.
     return UNRESOLVED;
   }
@@ -291,8 +297,8 @@ function sendNew(tcp: Tcp, iface: Interface, t: number): number {
       congestionRestart(tcp, t);
     let pipe = inFlight(tcp, t);
     const urgent = tcp.urgentSenders !== 0 && urgentSending(tcp, t);
-    // An urgent pointer is right for one segment only.
-    const reach = urgent ? mss : superBytes(m, iface, t, mss);
+    // An urgent pointer is right for one segment only, and devices don't know of IP options.
+    const reach = urgent || ipOptionBytes(tcp, t) > 0 ? mss : superBytes(m, iface, t, mss);
     while (unsent > 0) {
       if (budget-- === 0) return MORE;
       if (byPace <= 0) {
@@ -532,9 +538,7 @@ function sendData(
     (m[t + OOO] !== 0 || m[t + DSACK_START] !== m[t + DSACK_END]) &&
     handshake === 0
   ) {
-    // Two must fit beside AccECN's option (RFC 9768 3.2.3.3).
-    const most = (optionBytes > 0 ? 3 : 4) - ((path & OPTION) !== 0 ? 1 : 0);
-    const sackBytes = writeSack(tcp, t, at + optionBytes, most);
+    const sackBytes = writeSack(tcp, t, at + optionBytes, sackRoom(m, t));
     sum += tcp.arena.kernels.sum(at + optionBytes, sackBytes);
     optionBytes += sackBytes;
   }
@@ -579,6 +583,28 @@ function sendData(
   m[t + LAST_ACK] = rcvNxt;
   m[t + ACK_OWED] = 0;
   m[t + FLAGS] = m[t + FLAGS] & ~(ACK_NOW | ACK_DELAYED | DELACK);
+}
+
+/** Blocks that fit in an ACK. Two must fit beside AccECN's option (RFC 9768 3.2.3.3). */
+function sackRoom(m: Int32Array, t: number): number {
+  return ((m[t + FLAGS] & TS) !== 0 ? 3 : 4) - ((m[t + PATH] & OPTION) !== 0 ? 1 : 0);
+}
+
+/**
+ * Out-of-order data came. A batch has one ACK at its end; but what that has no room to report would seem lost, and be
+ * sent again: so there is one at once whenever it is full. @returns whether there was
+ */
+export function sackIfFull(tcp: Tcp, t: number): boolean {
+  const m = tcp.m;
+  if ((m[t + FLAGS] & SACK) === 0 || m[t + ST] < ESTABLISHED || (m[t + PATH] & HANDSHAKE) !== 0) return false;
+  const duplicate = m[t + DSACK_START] !== m[t + DSACK_END] ? 1 : 0;
+  if (reassemblyUntold(tcp, t) + duplicate < sackRoom(m, t)) return false;
+  const iface = tcp.ip.interfaces[m[t + IFACE]];
+  if (iface.port.tx.available <= SLOTS_RESERVED || nextHop(tcp, t) <= 0) return false;
+  const slot = txSlot(iface);
+  if (slot === 0) return false;
+  sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
+  return true;
 }
 
 /** D-SACK first (RFC 2883 4), then what is out of order. */

@@ -21,6 +21,7 @@ import {
 } from './fast-open.ts';
 import { blockStart, established, initialSequence, negotiate, synLost } from './handshake.ts';
 import { receiveData } from './input.ts';
+import { ipFieldsSet } from './ip-fields.ts';
 import { type Listener, listenerFind } from './listen.ts';
 import { LIST_CONTROL, listPush } from './lists.ts';
 import { flowReplace, keyFromPacket, packetHash } from './lookup.ts';
@@ -29,6 +30,7 @@ import { transmitSyn } from './output.ts';
 import { receiveFirst, receiveShift } from './receive-window.ts';
 import { challengeMini, resetFor } from './reply.ts';
 import type { Segment } from './segment.ts';
+import { sourceRouteHeard, sourceRouteMove, sourceRouteSet } from './source-route.ts';
 import { SOURCE_CONNECTIONS, SOURCE_HALF_OPEN } from './sources.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
@@ -151,6 +153,10 @@ function synReceived(tcp: Tcp, t: number, s: Segment, listener: Listener, hash: 
   initialSequence(tcp, t);
   windowStart(tcp, t, s.seq, listener);
   m[t + SND_WND] = s.window;
+  if (!listener.options.sourceRoutes) return;
+  // The scratch block's is of whom it answered before.
+  sourceRouteSet(tcp, t, null);
+  sourceRouteHeard(tcp, t);
 }
 
 function windowStart(tcp: Tcp, t: number, irs: number, listener: Listener): void {
@@ -220,6 +226,7 @@ export function cookieInput(tcp: Tcp, s: Segment): number {
   m[t + PEER_MSS] = mss;
   cookieNegotiated(tcp, t, s, listener.options.receiveBuffer);
   tcp.counters.cookiesAccepted++;
+  if (listener.options.sourceRoutes) sourceRouteHeard(tcp, t);
   accepted(tcp, t, listener);
   ecnCookie(tcp, t, s, listener.options.ecn);
   established(tcp, t, s, m[t + FLAGS] & 15);
@@ -254,6 +261,7 @@ function accepted(tcp: Tcp, t: number, listener: Listener): void {
   const irs = (m[t + RCV_NXT] - 1) | 0;
   blockStart(tcp, t, m[t + SND_UNA], irs, o.receiveBuffer, o.sendBuffer, o.notSentLowWater, o.handlers);
   if (o.congestion !== undefined) congestionChoose(tcp, t, o.congestion);
+  if (o.ipFields !== 0) ipFieldsSet(tcp, t, o.ipFields);
 }
 
 /**
@@ -303,7 +311,7 @@ export function synReceivedTimeout(tcp: Tcp, t: number): void {
   listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
 }
 
-function halfOpenRemove(tcp: Tcp, t: number): void {
+export function halfOpenRemove(tcp: Tcp, t: number): void {
   const m = tcp.m;
   tcp.listeners[m[t + LISTENER] - 1].halfOpen--;
   tcp.sources?.remove(t, SOURCE_HALF_OPEN);
@@ -400,6 +408,7 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
   m[full + T_NEXT] = 0;
   m[full + T_PREV] = 0;
   m[full + FLAGS] = (m[t + FLAGS] & ~(MINI | LISTED)) | listener.flags;
+  if (tcp.marking) sourceRouteMove(tcp, t, full);
   flowReplace(tcp, t, full);
   blockRelease(tcp, t);
   listener.halfOpen--;

@@ -24,7 +24,8 @@ export function prrStart(tcp: Tcp, t: number, delivered: number): void {
 }
 
 /**
- * 6.2, for each ACK in recovery: sets CWND to what is in flight and what may be added to it.
+ * 6.2, for each ACK in recovery: sets CWND to what is in flight and what may be added to it. The first retransmission,
+ * which 6.2 forces, doesn't ask CWND (LOSS_FLAG.ANYWAY).
  * @param safe SND.UNA moved, and nothing more was found lost.
  */
 export function prrAck(tcp: Tcp, t: number, delivered: number, safe: boolean): void {
@@ -46,7 +47,6 @@ export function prrAck(tcp: Tcp, t: number, delivered: number, safe: boolean): v
     if (quota > target - pipe) quota = target - pipe;
   }
   if (quota < 0) quota = 0;
-  if (quota === 0 && out === 0) quota = m[t + MSS];
   m[t + CWND] = pipe + quota;
 }
 

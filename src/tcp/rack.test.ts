@@ -1,6 +1,8 @@
 /** RACK (RFC 8985 6), packet by packet and against the RFC's own words, taken byte by byte. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { COLD, LOSS_FLAG, TCB } from './block.ts';
+import { coldOf } from './cold.ts';
 import { Flow, MSS } from './recovery.testing.ts';
 
 describe('what is lost', () => {
@@ -96,6 +98,19 @@ describe('what is lost', () => {
     f.pass(100);
     f.ack(20);
     expect(f.info).toMatchObject({ recovery: 'none', inFlight: 0, lost: 0, sacked: 0 });
+  });
+
+  test('a retransmission that left in one breath with new data that has arrived, after it', () => {
+    const f = new Flow();
+    f.write(4);
+    f.pass(100);
+    f.write(2);
+    f.ack(0, [[1, 4]]);
+    expect(f.starts()).toEqual([0]);
+    f.pass(101);
+    f.ack(0, [[1, 5]]);
+    expect(f.starts()).toEqual([0]);
+    expect(f.counters.rackLosses).toBe(2);
   });
 
   test('an ACK of the original says nothing of when the retransmission arrived (6.2 step 2)', () => {
@@ -221,6 +236,17 @@ describe('reordering', () => {
     expect(f.info.reorderingWindow_ms).toBeLessThanOrEqual(f.info.rtt_ms);
   });
 
+  test('more D-SACKs than we sent again are not believed', () => {
+    const f = new Flow();
+    f.write(6);
+    f.pass(100);
+    f.ack(0, [[1, 4]]);
+    f.pass(100);
+    f.ack(6);
+    for (let i = 0; i < 5; i++) f.ack(6, [[4, 5]]);
+    expect(f.info).toMatchObject({ retransmits: 1, duplicatesReported: 1 });
+  });
+
   test('D-SACKs of what we never sent twice are not believed', () => {
     const f = new Flow();
     f.write(4);
@@ -230,6 +256,23 @@ describe('reordering', () => {
     expect(f.info.duplicatesReported).toBe(0);
     expect(f.counters.duplicatesReported).toBe(0);
   });
+});
+
+test('a reordering window of a whole SRTT ends before the retransmission timeout', () => {
+  const f = new Flow({ rtt_ms: 100 });
+  const { m } = f.c.engine.tcp;
+  const cold = coldOf(f.c.engine.tcp, f.block);
+  m[cold + COLD.LOSS_FLAGS] |= LOSS_FLAG.REORDERING;
+  m[cold + COLD.REO_MULT] = 15;
+  m[f.block + TCB.RTTVAR] = 0;
+  f.write(10);
+  f.pass(100);
+  f.ack(0, [[1, 10]]);
+  expect(f.info.lost).toBe(0);
+  f.pass(110);
+  expect(f.starts()).toContain(0);
+  expect(f.info.recovery).toBe('fast');
+  expect(f.counters.retransmissionTimeouts).toBe(0);
 });
 
 /** The RFC's algorithm on cells of 250 bytes, with nothing left out and nothing clever. */

@@ -175,6 +175,18 @@ test('congestion control may change at any time', () => {
   expect(tcp.records.inUse).toBe(0);
 });
 
+test('after an hour of idleness nothing is lost for what arrived before it: times wrap', () => {
+  const f = sampled();
+  f.write(2);
+  f.pass(100);
+  f.ack(2);
+  f.pass(40 * 60_000);
+  f.write(4);
+  f.pass(130);
+  f.ack(2);
+  expect(f.info.lost + f.info.retransmits).toBe(0);
+});
+
 describe('in recovery the module alone sets cwnd', () => {
   test('PRR leaves it', () => {
     const f = sampled();

@@ -14,6 +14,8 @@ export const CLOSED_ABORTED = 5;
 export const CLOSED_NET_UNREACHABLE = 6;
 /** ICMP said that our packets are wrong. */
 export const CLOSED_PROTOCOL = 7;
+/** Its local address is no longer ours. */
+export const CLOSED_NO_ADDRESS = 8;
 /** By reason. */
 export const CLOSED_CODES = [
   '',
@@ -24,4 +26,5 @@ export const CLOSED_CODES = [
   'ECONNABORTED',
   'ENETUNREACH',
   'EPROTO',
+  'EADDRNOTAVAIL',
 ] as const;

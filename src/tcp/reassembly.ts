@@ -23,7 +23,7 @@ import type { Tcp } from './tcp.ts';
 const { OOO, OOO_BYTES, OOO_RUNS, RCV_NXT, RCVQ, FLAGS, FLAGS2, DSACK_START, DSACK_END } = TCB;
 const { SACK } = FLAG;
 const { COLD_USED } = FLAG2;
-const { OOO_RECENT } = COLD;
+const { OOO_RECENT, OOO_TOLD_NOT } = COLD;
 const CALM = LEVEL_CALM;
 const HEADER = CHUNK_HEADER_BYTES;
 const NEXT = CHUNK_NEXT;
@@ -353,23 +353,28 @@ export function reassemblyClear(tcp: Tcp, t: number): void {
 /** Puts a run in front of those that SACK reports (RFC 2018 4). */
 function recall(tcp: Tcp, t: number, run: number): void {
   const m = tcp.m;
-  const recent = coldOf(tcp, t) + OOO_RECENT;
+  const cold = coldOf(tcp, t);
+  const recent = cold + OOO_RECENT;
   let pushed = run;
-  for (let i = 0; i < BLOCKS_MAX && pushed !== 0; i++) {
+  let i = 0;
+  for (; i < BLOCKS_MAX && pushed !== 0; i++) {
     const here = m[recent + i];
     m[recent + i] = pushed;
-    if (here === run) return;
+    if (here === run) break;
     pushed = here;
   }
+  if (i >= m[cold + OOO_TOLD_NOT] && m[cold + OOO_TOLD_NOT] < BLOCKS_MAX) m[cold + OOO_TOLD_NOT]++;
 }
 
 /** A run is gone, or another chunk stands in for its first. */
 function forget(tcp: Tcp, t: number, run: number, instead: number): void {
   const m = tcp.m;
   if ((m[t + FLAGS2] & COLD_USED) === 0) return;
-  const recent = coldOf(tcp, t) + OOO_RECENT;
+  const cold = coldOf(tcp, t);
+  const recent = cold + OOO_RECENT;
   let to = recent;
   for (let i = 0; i < BLOCKS_MAX; i++) {
+    if (m[recent + i] === run && instead === 0 && i < m[cold + OOO_TOLD_NOT]) m[cold + OOO_TOLD_NOT]--;
     const here = m[recent + i] === run ? instead : m[recent + i];
     m[recent + i] = 0;
     if (here !== 0) m[to++] = here;
@@ -382,7 +387,8 @@ function forget(tcp: Tcp, t: number, run: number, instead: number): void {
 export function reassemblyBlocks(tcp: Tcp, t: number, at: number, most: number): number {
   const m = tcp.m;
   if (m[t + OOO] === 0) return 0;
-  const recent = coldOf(tcp, t) + OOO_RECENT;
+  const cold = coldOf(tcp, t);
+  const recent = cold + OOO_RECENT;
   const limit = most < BLOCKS_MAX ? most : BLOCKS_MAX;
   let count = 0;
   for (; count < limit && m[recent + count] !== 0; count++) {
@@ -390,7 +396,13 @@ export function reassemblyBlocks(tcp: Tcp, t: number, at: number, most: number):
     tcp.view.setInt32(at + 8 * count, m[w + SEQ], false);
     tcp.view.setInt32(at + 8 * count + 4, m[w + SEQ] + m[w + LENGTH], false);
   }
+  m[cold + OOO_TOLD_NOT] = m[cold + OOO_TOLD_NOT] > count ? m[cold + OOO_TOLD_NOT] - count : 0;
   return count;
+}
+
+/** How many runs have grown since an ACK reported them; BLOCKS_MAX: so many or more. */
+export function reassemblyUntold(tcp: Tcp, t: number): number {
+  return tcp.m[t + OOO] === 0 ? 0 : tcp.m[coldOf(tcp, t) + OOO_TOLD_NOT];
 }
 
 /** For tests: every run as [seq, length], in order. @throws when the structure is not what this file says */

@@ -108,6 +108,20 @@ describe('SACK (RFC 2018 4)', () => {
     }
   });
 
+  test('of a batch that leaves more runs than an ACK can report, each is reported', () => {
+    const c = new TcpContext().establish(MODERN);
+    const starts = [10, 20, 30, 40, 50, 60, 70, 80];
+    for (const seq of starts) c.peer.send({ seq, length: 5 });
+    c.run();
+    const sent = c.peer.take();
+    const told = new Set(sent.flatMap((s) => s.options.sack ?? []).map(([left]) => left - c.peer.iss));
+    expect([...told].sort()).toEqual(starts);
+    expect(sent).toHaveLength(3);
+    // No more than that: nothing has come since.
+    c.pass(300);
+    c.peer.expectNothing();
+  });
+
   test('not without the peer’s leave', () => {
     const c = new TcpContext().establish({ mss: 1460 });
     c.peer.inject({ seq: 1001, length: 100 });

@@ -36,6 +36,16 @@ test('what is sent at one time is one record, SACKed neighbours are one, and so 
   expect(inUse(f)).toBe(0);
 });
 
+test('a lost run that is sent again in pieces at one time takes one record for them', () => {
+  const f = new Flow();
+  f.write(10);
+  f.pass(100);
+  f.ack(0, [[5, 10]]);
+  expect(f.take()).toHaveLength(5);
+  // What is SACKed, and what was sent again: one of them is the list's own.
+  expect(inUse(f)).toBe(2);
+});
+
 test('a connection that ends gives its records back', () => {
   const f = new Flow();
   for (let i = 0; i < 5; i++) {

@@ -189,7 +189,8 @@ export function recordAcked(tcp: Tcp, t: number, news: AckNews, ack: number): vo
           const rtt = (tcp.nowUs - m[r + SENT]) | 0;
           if (rtt > news.rttOldest) news.rttOldest = rtt;
         }
-        arrived(tcp, t, news, r, end, length, news.hasEcho);
+        // The echo is of what came in at SND.UNA (RFC 7323 4.3, case A): of the first record, not of those behind it.
+        arrived(tcp, t, news, r, end, length, news.hasEcho && m[r + START] === news.una);
       } else if ((m[t + FLAGS2] & SAMPLED) !== 0) rateDelivered(tcp, t, news, 0, end, length);
       news.acked += length;
       leaveFlight(m, t, r, length);
@@ -237,8 +238,7 @@ function arrived(
     if (((end - m[t + RACK_FACK]) | 0) < 0) news.reordered = true;
     if (((end - m[t + RECOVER]) | 0) <= 0) news.original += length;
   } else {
-    // RFC 8985 6.2 step 2: was it the original that arrived? The echo tells that of what is acknowledged; with a gap
-    // below, it is of what came before the gap.
+    // RFC 8985 6.2 step 2: was it the original that arrived?
     const sentTs = (tcp.nowMs + m[t + TS_OFFSET] - ((rtt / 1000) | 0) - 1) | 0;
     const early = echoTells && ((news.echo - sentTs) | 0) < 0;
     if (early) news.early = true;
@@ -289,15 +289,6 @@ function lostPlace(m: Int32Array, ring: number, seq: number): number {
     first = m[first + R_NEXT];
   }
   return m[ring + R_PREV];
-}
-
-/** All that counts as lost is to be sent again from the beginning. */
-export function recordsInOrder(m: Int32Array, t: number): void {
-  const h = m[t + RECORDS];
-  const ring = h + LOST_RING;
-  m[ring + R_NEXT] = ring;
-  m[ring + R_PREV] = ring;
-  for (let r = m[h]; r !== 0; r = m[r]) if ((m[r + STATE] & S_LOST) !== 0) ringAppend(m, ring, r);
 }
 
 /** The first `length` bytes of what is outstanding are lost, unless they are SACKed, and go before all others. */

@@ -295,6 +295,16 @@ describe('with SACK', () => {
   });
 });
 
+test('duplicates that follow each other in one batch are one D-SACK (RFC 2883)', () => {
+  const c = new TcpContext().establish({ mss: MSS, sackPermitted: true });
+  for (let i = 0; i < 4; i++) c.peer.inject({ length: 100 });
+  c.peer.take();
+  for (const seq of [1, 101, 201]) c.peer.send({ seq, length: 100 });
+  c.run();
+  const { sack } = c.peer.expect({ ack: 401 }).options;
+  expect(sack).toEqual([[(c.peer.iss + 1) >>> 0, (c.peer.iss + 301) >>> 0]]);
+});
+
 describe('a FIN that comes before its data', () => {
   test.each([1, 3])('ends the stream once the %d segments before it have come', (missing) => {
     const c = new TcpContext().establish({ mss: MSS });

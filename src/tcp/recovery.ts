@@ -26,7 +26,6 @@ import {
   recordLost,
   recordOldest,
   recordsFound,
-  recordsInOrder,
   recordsReneged,
 } from './records.ts';
 import type { Segment } from './segment.ts';
@@ -292,7 +291,6 @@ export function timeoutLoss(tcp: Tcp, t: number): void {
   } else if ((m[t + FLAGS] & SACK) !== 0) rackTimeout(tcp, t);
   else markAll(tcp, t);
   recordFirstLost(tcp, t, m[t + MSS]);
-  recordsInOrder(m, t);
   lossStart(tcp, t);
   // RFC 5682 2.1 step 1: not in the recovery from an earlier loss, but for timeouts in a row.
   if (!again || m[t + BACKOFF] > 1) m[cold + LOSS_FLAGS] |= FRTO;
@@ -303,7 +301,6 @@ export function enterLoss(tcp: Tcp, t: number): void {
   const m = tcp.m;
   recordList(tcp, t);
   markAll(tcp, t);
-  recordsInOrder(m, t);
   m[coldOf(tcp, t) + LOSS_FLAGS] &= ~(UNDO | UNDO_SENT);
   lossStart(tcp, t);
 }

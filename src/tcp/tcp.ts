@@ -23,6 +23,7 @@ import { MemoryBudget } from './memory.ts';
 import { PortCounters } from './ports.ts';
 import { RecordPool } from './record-pool.ts';
 import { Segment } from './segment.ts';
+import type { SourceRoute } from './source-route.ts';
 import { Sources } from './sources.ts';
 
 /** Limits and defaults of one engine's TCP. Sizes in bytes, times in ms. */
@@ -210,6 +211,10 @@ export class Tcp {
   cwndHeld = 0;
   /** Connections with urgent data to announce. */
   urgentSenders = 0;
+  /** Connections or listeners have said something of the IP header; see ip-fields.ts. */
+  marking = false;
+  /** By block, of any kind; see source-route.ts. */
+  readonly sourceRoutes = new Map<number, SourceRoute>();
   /** Bytes that pacing lets the connection that is being served send. */
   allowance = 0;
   /** Runs of out-of-order data so far; see reassembly.ts. */

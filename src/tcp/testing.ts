@@ -6,6 +6,7 @@ import { createCable } from '../device/cable.ts';
 import type { Port } from '../device/port.ts';
 import { type ConnectOptions, Engine, type ListenOptions } from '../engine/engine.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
+import type { Limits } from '../engine/limits.ts';
 import { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
 import { decodeFrame } from '../wire/decode.ts';
@@ -16,7 +17,6 @@ import { emitTcp, formatTcpFlags } from '../wire/tcp.ts';
 import type { TcpOptionValues } from '../wire/tcp-options.ts';
 import type { CongestionControl } from './congestion/control.ts';
 import type { TcpInfo } from './info.ts';
-import type { TcpLimits } from './tcp.ts';
 
 /** The engine's port. */
 export const PORT = 80;
@@ -46,6 +46,8 @@ export interface Given {
   readonly urgent?: number;
   /** IP-ECN field: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE. */
   readonly ecn?: number;
+  /** Diffserv codepoint. */
+  readonly diffserv?: number;
 }
 
 /** A segment that the engine sent. Numbers as in `Given`. */
@@ -60,8 +62,10 @@ export interface Sent {
   readonly length: number;
   readonly payload: Uint8Array;
   readonly options: TcpOptionValues;
-  /** IP-ECN field. */
+  /** IP-ECN field, Diffserv codepoint, TTL or hop limit. */
   readonly ecn: number;
+  readonly diffserv: number;
+  readonly ttl: number;
   readonly checksumGood: boolean;
 }
 
@@ -75,7 +79,7 @@ export function stream(from: number, length: number): Uint8Array {
 }
 
 export interface ContextOptions {
-  readonly limits?: Partial<TcpLimits>;
+  readonly limits?: Partial<Limits>;
   readonly mtu?: number;
   readonly version?: 4 | 6;
   readonly slots?: number;
@@ -94,6 +98,8 @@ export class TcpContext {
   readonly noDelay: boolean;
   /** What the program was told, in order: `open`, `data 10`, `urgent 5`, `end`, `writable`, `drained`, `close 0`. */
   readonly told: string[] = [];
+  /** Reasons of `report`. */
+  readonly reported: number[] = [];
   /** Bytes that the program consumed, and the end of the stream as far as they were right. */
   received = 0;
   /** How many of offered bytes the program takes. */
@@ -159,6 +165,10 @@ export class TcpContext {
       drained: (conn) => {
         this.told.push('drained');
         then.drained?.(conn);
+      },
+      report: (conn, reason) => {
+        this.reported.push(reason);
+        then.report?.(conn, reason);
       },
       close: (conn, reason) => {
         this.told.push(`close ${reason}`);
@@ -308,6 +318,8 @@ export class TcpContext {
         payload: tcp.payload,
         options: tcp.options,
         ecn: (ipv4?.tos ?? ipv6?.trafficClass ?? 0) & 3,
+        diffserv: (ipv4?.tos ?? ipv6?.trafficClass ?? 0) >> 2,
+        ttl: ipv4?.ttl ?? ipv6?.hopLimit ?? 0,
         checksumGood: checksumGood === true,
       });
     }
@@ -377,7 +389,7 @@ export class Peer {
         options,
         payload: stream(seq + (syn ? 1 : 0), length),
       },
-      given.ecn,
+      (given.ecn ?? 0) | ((given.diffserv ?? 0) << 2),
     );
     if (given.seq === undefined) this.sndNxt = seq + length + (syn ? 1 : 0) + (flags.includes('F') ? 1 : 0);
     return bytes;

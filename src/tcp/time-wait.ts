@@ -7,8 +7,10 @@
 import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
+import { ipFieldsOf } from './ip-fields.ts';
 import { flowReplace } from './lookup.ts';
 import type { Segment } from './segment.ts';
+import { sourceRouteMove } from './source-route.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 
 const {
@@ -23,6 +25,7 @@ const {
   SND_NXT,
   TS_RECENT,
   NEXT_OUT,
+  RTX_AT,
   HANDLE,
   MINI_CHALLENGE_AT,
 } = TCB;
@@ -59,8 +62,10 @@ export function timeWaitEnter(tcp: Tcp, t: number): void {
   m[w + HANDLE] = handle;
   m[w + NEXT_OUT] = 0;
   m[w + MINI_CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;
+  m[w + RTX_AT] = ipFieldsOf(tcp, t);
   m[w + ST] = STATE.TIME_WAIT;
   m[w + FLAGS] = (m[t + FLAGS] & (TS | V6 | 0xff)) | MINI;
+  if (tcp.marking) sourceRouteMove(tcp, t, w);
   flowReplace(tcp, t, w);
   append(tcp, w);
 }

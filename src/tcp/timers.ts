@@ -6,6 +6,7 @@
 import { COLD, FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpReset } from './close.ts';
 import { coldWord } from './cold.ts';
+import { EVENT_REPORT, eventPush } from './events.ts';
 import { softError } from './icmp-errors.ts';
 import { LIST_ACK, LIST_CONTROL, LIST_DATA, listPush } from './lists.ts';
 import { synReceivedTimeout } from './passive-open.ts';
@@ -32,12 +33,14 @@ const {
   USER_TIMEOUT,
 } = TCB;
 const { SND_UNA, SND_NXT, SND_WND, KEEP_IDLE, KEEP_PROBES, RCV_AT, HANDLE } = TCB;
-const { FLAGS2, MIN_RTT, RECORDS } = TCB;
+const { FLAGS2, MIN_RTT, RECORDS, LISTENER } = TCB;
 const { RTX, PERSIST, PTO, DELACK, KEEP, MINI, ACK_NOW, ACK_DELAYED, PROBE } = FLAG;
 const { REO } = FLAG2;
 
 /** Initial RTO (RFC 6298 2.1), ms. */
 const RTO_INITIAL = 1000;
+/** RFC 9293 3.8.3's R1: retransmissions in a row after which IP and the program are told. */
+const R1 = 3;
 /** Samples that a round trip counts as at most: with more, integers would keep SRTT from moving. */
 const SAMPLES_MAX = 64;
 /** Exponent limit, so that shifts stay in range. */
@@ -136,11 +139,12 @@ export function rtxResume(tcp: Tcp, t: number): void {
   rtxAt(tcp, t, left > 1 ? left : 1, RTX);
 }
 
-/** RACK's reordering timer (RFC 8985 6.2 step 5), or the retransmission timer if that is due first. */
+/**
+ * RACK's reordering timer (RFC 8985 6.2 step 5), and before the retransmission timer even if that is due first: the window
+ * may grow to an SRTT, and the RTO of a steady path be two.
+ */
 export function reorderingStart(tcp: Tcp, t: number, after_us: number): void {
-  rtxResume(tcp, t);
   const after = ((after_us / 1000) | 0) + 1;
-  if (((tcp.m[t + RTX_AT] - tcp.nowMs) | 0) <= after) return;
   tcp.m[t + FLAGS2] |= REO;
   rtxAt(tcp, t, after, RTX);
 }
@@ -215,7 +219,8 @@ function stalledTooLong(tcp: Tcp, t: number): boolean {
 function openedTooLong(tcp: Tcp, t: number, state: number): boolean {
   const m = tcp.m;
   const { synRetries, synAckRetries } = tcp.limits;
-  const retries = state === STATE.SYN_SENT ? synRetries : synAckRetries;
+  // A half-open connection that is nobody's attempt may be forgotten sooner: its peer asks again.
+  const retries = state === STATE.SYN_SENT || m[t + LISTENER] === 0 ? synRetries : synAckRetries;
   if (m[t + USER_TIMEOUT] !== 0 && stalledTooLong(tcp, t)) return true;
   return m[t + BACKOFF] >= retries;
 }
@@ -251,12 +256,12 @@ function retransmissionTimeout(tcp: Tcp, t: number): void {
     giveUp(tcp, t);
     return;
   }
-  m[t + BACKOFF]++;
+  if (++m[t + BACKOFF] === R1) eventPush(tcp, t, EVENT_REPORT, softError(m, t) || CLOSED_TIMEOUT, 0);
   if (opening) {
     m[t + FLAGS] |= PROBE;
   } else {
-    // The next hop may have changed (RFC 9293 3.8.3's R1, RFC 1122 4.2.3.5).
-    if (m[t + BACKOFF] >= 3) m[t + TCB.NEIGHBOUR] = 0;
+    // The next hop may have changed (RFC 9293 3.8.3, RFC 1122 4.2.3.5).
+    if (m[t + BACKOFF] >= R1) m[t + TCB.NEIGHBOUR] = 0;
     pathTimeout(tcp, t);
     timeoutLoss(tcp, t);
   }

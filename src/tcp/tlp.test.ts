@@ -132,6 +132,36 @@ describe('what', () => {
   });
 });
 
+test('a probe without need, whose ACK measured nothing, keeps the next from being sent', () => {
+  const f = new Flow({ rtt_ms: 100 });
+  f.write(1);
+  f.pass(f.info.rto_ms);
+  expect(f.counters.tlpProbes).toBe(1);
+  // The original and the probe arrive.
+  f.ack(1);
+  f.ack(1, [[0, 1]]);
+  f.write(1);
+  f.pass(f.info.rto_ms + 1);
+  expect(f.counters).toMatchObject({ tlpProbes: 1, retransmissionTimeouts: 1 });
+});
+
+test('the D-SACK of a probe does not take back the reduction for a loss', () => {
+  const f = new Flow({ rtt_ms: 100 });
+  f.write(10);
+  f.pass(100);
+  f.ack(0, [[1, 10]]);
+  f.pass(100);
+  f.ack(10);
+  expect(f.info).toMatchObject({ recovery: 'none', retransmits: 1 });
+  const { cwnd } = f.info;
+  f.write(3);
+  f.pass(250);
+  expect(f.starts().at(-1)).toBe(12);
+  f.ack(13);
+  f.ack(13, [[12, 13]]);
+  expect(f.info).toMatchObject({ tailProbes: 1, undos: 0, cwnd });
+});
+
 describe('a lost tail', () => {
   test('of one segment is repaired by the probe, and the window shrinks once', () => {
     const f = new Flow({ rtt_ms: 100 });

@@ -101,6 +101,19 @@ describe('a real timeout', () => {
   });
 });
 
+test('a timeout in fast recovery is not asked whether it was spurious (RFC 5682 2.1)', () => {
+  const f = new Flow({ rtt_ms: 100 });
+  f.write(10);
+  f.pass(100);
+  f.ack(0, [[1, 4]]);
+  f.pass(f.info.rto_ms + 1);
+  expect(f.info.recovery).toBe('timeout');
+  f.take();
+  f.ack(6);
+  expect(f.counters.frtoSpurious).toBe(0);
+  expect(f.info.recovery).toBe('timeout');
+});
+
 describe('a spurious fast retransmit', () => {
   function overtaken(options: ConstructorParameters<typeof Flow>[0] = {}): Flow & { cwnd: number } {
     const f = new Flow({ rtt_ms: 100, ...options });
@@ -141,6 +154,8 @@ describe('a spurious fast retransmit', () => {
     f.ack(4, [], (f.tsVal.get(0) as number) - 100);
     expect(f.counters.undos).toBe(1);
     expect(f.info.cwnd).toBeGreaterThanOrEqual(f.cwnd);
+    // RACK waits longer from now on, as after a D-SACK.
+    expect(f.info.reorderingWindow_ms).toBeCloseTo(50, 0);
   });
 
   test('what counted as lost and was not sent again yet is in flight after all', () => {
@@ -171,23 +186,72 @@ describe('a spurious fast retransmit', () => {
     expect(f.info.cwnd).toBeGreaterThanOrEqual(cwnd);
   });
 
-  test('not for the ACK of what the recovery before this one sent again', () => {
+  test('not by an echo that is of what the recovery before this one sent again', () => {
     const f = new Flow({ rtt_ms: 100, timestamps: true, limits: { chunks: 2048 } });
+    f.write(90);
+    f.pass(100);
+    f.ack(0, [[1, 4]]);
+    f.take();
+    const first = f.tsVal.get(0) as number;
+    f.pass(10);
+    f.ack(0, [[1, 10]]);
+    f.pass(90);
+    // Segment 10 is lost as well, and sent again before the first recovery is over.
+    f.ack(0, [
+      [1, 10],
+      [11, 12],
+    ]);
+    expect(f.starts()).toContain(10);
+    const second = f.tsVal.get(10 * MSS) as number;
+    f.pass(5);
+    f.ack(10, [[11, 12]], first);
+    expect(f.info.recovery).toBe('none');
+    // And 12, which begins another.
+    f.pass(10);
+    f.ack(10, [
+      [11, 12],
+      [13, 14],
+    ]);
+    f.pass(30);
+    expect(f.starts()).toContain(12);
+    expect(f.info).toMatchObject({ recovery: 'fast', retransmitsInFlight: 2 * MSS });
+    // Both arrive, and are acknowledged at once with the echo of the first.
+    f.pass(90);
+    f.ack(14, [], second);
+    expect(f.info.undos).toBe(0);
+  });
+
+  test('not for the echo of one hole, when the ACK covers another that was sent again later', () => {
+    const f = new Flow({ rtt_ms: 100, timestamps: true });
     expect(f.write(60)).toHaveLength(10);
     f.pass(100);
+    f.ack(0, [[1, 8]]);
+    expect(f.starts()).toEqual([0, 10, 11]);
+    f.pass(20);
     f.ack(0, [[1, 10]]);
-    expect(f.starts()[0]).toBe(0);
-    const sentAgain = f.tsVal.get(0) as number;
-    // The first recovery ends, and a second begins, while segment 10 was lost and sent again in the first.
-    f.pass(100);
-    f.ack(10, [], sentAgain);
-    const { undos } = f.info;
-    f.pass(100);
-    const end = (f.c.peer.rcvNxt - f.base) / MSS;
-    f.ack(10, [[11, end]]);
+    expect(f.starts()).toEqual([12, 13]);
+    // In this recovery 10 is found lost, too. It ends, and another begins for 12.
+    f.pass(80);
+    f.ack(0, [
+      [11, 12],
+      [1, 10],
+    ]);
+    expect(f.starts()).toContain(10);
+    const echo = f.tsVal.get(10 * MSS) as number;
     f.pass(5);
-    f.ack(end);
-    expect(f.info.undos).toBe(undos);
+    f.ack(10, [[11, 12]]);
+    expect(f.info.recovery).toBe('none');
+    f.take();
+    f.pass(15);
+    f.ack(10, [
+      [13, 14],
+      [11, 12],
+    ]);
+    f.pass(30);
+    expect(f.starts()).toContain(12);
+    f.pass(60);
+    f.ack(14, [], echo);
+    expect(f.info).toMatchObject({ recovery: 'fast', undos: 0 });
   });
 
   test('not when only some of it was a duplicate', () => {

@@ -7,7 +7,7 @@ import { broadcastInterface4, castInterface, castMacHigh, castMacLow, isBroadcas
 import type { Interface } from '../ip/interface.ts';
 import { neighbourMacHigh, neighbourMacLow } from '../ip/neighbour-cache.ts';
 import { neighbourResolve, neighbourUsable } from '../ip/neighbours.ts';
-import { ipTransmitFragments, ipWriteHeaders, txCommit, txSlot } from '../ip/output.ts';
+import { ipTransmitFragments, ipWriteHeaders, ttlDefault, txCommit, txSlot } from '../ip/output.ts';
 import { packetPseudoSum } from '../ip/packet.ts';
 import { pathMtu } from '../ip/path-mtu.ts';
 import { routeLookup4, routeLookup6, sourceSelect4, sourceSelect6 } from '../ip/routes.ts';
@@ -19,6 +19,7 @@ import { UDP_WRITABLE } from './events.ts';
 import {
   UDP_INVALID,
   UDP_LATER,
+  UDP_NO_ADDRESS,
   UDP_NO_LEAVE,
   UDP_NO_ROUTE,
   UDP_SENT,
@@ -97,7 +98,7 @@ function send(
   const out = ip.out;
   out.version = version;
   out.protocol = UDP;
-  out.ttl = cast && (version === 6 || d0 >>> 28 === 14) ? s.groupTtl : s.ttl;
+  out.ttl = cast && (version === 6 || d0 >>> 28 === 14) ? s.groupTtl : s.ttl || ttlDefault(iface, version);
   out.tos = s.tos;
   out.src0 = s.source[0];
   out.src1 = s.source[1];
@@ -181,6 +182,7 @@ function aim(
   if (same && neighbourUsable(s.iface!, s.neighbour)) return s.neighbour;
   s.neighbour = 0;
   const only = boundInterface(udp, s);
+  if (only < 0 && s.local !== null && !isCast(udp, s.local)) return UDP_NO_ADDRESS;
   const route = version === 4 ? routeLookup4(ip, d0, only) : routeLookup6(ip, d0, d1, d2, d3, only);
   if (route === null) return UDP_NO_ROUTE;
   const { path } = ip;
@@ -213,6 +215,7 @@ function aimCast(
   const group = version === 6 || d0 >>> 28 === 14;
   if (!group && !s.broadcast) return UDP_NO_LEAVE;
   const bound = boundInterface(udp, s);
+  if (bound < 0 && s.local !== null && !isCast(udp, s.local)) return UDP_NO_ADDRESS;
   let iface = bound >= 0 ? ip.interfaces[bound] : null;
   if (group && s.groupInterface !== null) iface = s.groupInterface;
   if (!group) iface = broadcastInterface4(ip, d0) ?? iface;
@@ -269,6 +272,13 @@ function asksSource(s: UdpSocket): boolean {
   return source[0] === asked[0] && source[3] === asked[3] && source[1] === asked[1] && source[2] === asked[2];
 }
 
+/** A group or broadcast address, which a socket may be bound to and still send from one of ours. */
+function isCast(udp: Udp, local: readonly number[]): boolean {
+  return local.length === 1
+    ? local[0] >>> 28 === 14 || isBroadcast4(udp.ip, local[0])
+    : local[0] >>> 24 === 0xff;
+}
+
 /** Index of the interface that has the address a socket is bound to, or -1. */
 function boundInterface(udp: Udp, s: UdpSocket): number {
   const { local } = s;
@@ -297,7 +307,7 @@ export function udpWait(udp: Udp, s: UdpSocket): void {
 /** ms until those that wait may try: 0 when a neighbour was found or given up, or a slot may be free; Infinity: none waits. */
 export function udpWaitDelay(udp: Udp): number {
   if (udp.waiting.length === 0) return Number.POSITIVE_INFINITY;
-  if (udp.waitsForSlot) return anySlot(udp) ? 0 : 1;
+  if (udp.waitsForSlot) return anySlot(udp) ? 0 : udp.ip.interfaces.some(({ up }) => up) ? 1 : RETRY_MS;
   if (udp.waitingVersion !== neighbourVersions(udp)) return 0;
   return Math.max(0, RETRY_MS - ((udp.ip.now_ms - udp.waiting_ms) | 0));
 }

@@ -17,6 +17,8 @@ export const UDP_STALE = -6;
 export const UDP_REFUSED = -7;
 /** ICMP: somebody on the way forbids it. */
 export const UDP_PROHIBITED = -8;
+/** The socket is bound to an address that is no longer ours. */
+export const UDP_NO_ADDRESS = -9;
 /** By negated code. */
 export const UDP_CODES = [
   '',
@@ -28,4 +30,5 @@ export const UDP_CODES = [
   'EBADF',
   'ECONNREFUSED',
   'EACCES',
+  'EADDRNOTAVAIL',
 ] as const;

@@ -1,6 +1,5 @@
 /** One UDP socket: where it is bound, what it is connected to, and how it sends. */
 import type { Interface } from '../ip/interface.ts';
-import { TTL_DEFAULT } from '../ip/output.ts';
 
 /** A group that a socket has joined on an interface. */
 export interface Membership {
@@ -33,7 +32,8 @@ export class UdpSocket {
   next: UdpSocket | null = null;
   readonly memberships: Membership[] = [];
 
-  ttl = TTL_DEFAULT;
+  /** 0: the interface's default. */
+  ttl = 0;
   /** RFC 1112 6.1. */
   groupTtl = 1;
   /** Where what goes to groups leaves; null: by route. */
