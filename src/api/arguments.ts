@@ -49,6 +49,19 @@ export function checkTimeout(ms: unknown): void {
   }
 }
 
+/** @throws ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE, with Node's words */
+export function checkTypeOfService(tos: unknown): void {
+  if (typeof tos !== 'number' || Number.isNaN(tos)) {
+    const received = typeof tos === 'number' ? `type number (${tos})` : `type ${typeof tos}`;
+    const message = `The "tos" argument must be of type number. Received ${received}`;
+    throw codedError('ERR_INVALID_ARG_TYPE', message, TypeError);
+  }
+  if (Number.isInteger(tos) && tos >= 0 && tos <= 255) return;
+  const range = Number.isInteger(tos) ? '>= 0 && <= 255' : 'an integer';
+  const message = `The value of "tos" is out of range. It must be ${range}. Received ${tos}`;
+  throw codedError('ERR_OUT_OF_RANGE', message, RangeError);
+}
+
 /**
  * Options of node:net that would be silently without effect here. node:http says `path: null`, which is none.
  * @throws ERR_INVALID_ARG_VALUE

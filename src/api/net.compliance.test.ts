@@ -138,6 +138,28 @@ describe.each(places)('$name', ({ host, host2, open }) => {
       await once(socket, 'close');
     });
 
+    it('keeps a type of service, set before or while connected', async () => {
+      const { port } = await listen({}, (socket) => socket.resume());
+      const socket = new client.Socket();
+      expect(socket.getTypeOfService()).toBe(0);
+      expect(socket.setTypeOfService(0x10)).toBe(socket);
+      socket.connect(port, host);
+      await once(socket, 'connect');
+      expect(socket.getTypeOfService()).toBe(0x10);
+      socket.setTypeOfService(0xb8);
+      expect(socket.getTypeOfService()).toBe(0xb8);
+      for (const [value, code] of [
+        [256, 'ERR_OUT_OF_RANGE'],
+        [-1, 'ERR_OUT_OF_RANGE'],
+        [1.5, 'ERR_OUT_OF_RANGE'],
+        [Number.NaN, 'ERR_INVALID_ARG_TYPE'],
+        ['8', 'ERR_INVALID_ARG_TYPE'],
+      ] as const)
+        expect(() => socket.setTypeOfService(value as number)).toThrow(expect.objectContaining({ code }));
+      socket.end();
+      await once(socket, 'close');
+    });
+
     it('names both ends alike on both sides', async () => {
       const { near, far, listener } = await join();
       expect(near.remoteAddress).toBe(host);

@@ -1,6 +1,7 @@
 /** How servers listen and sockets connect, beyond what node:net on loopback can be asked. */
 import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from 'vitest';
+import { TCB } from '../tcp/block.ts';
 import { once, openPair, type Pair, SERVER, SERVER6 } from './testing.ts';
 
 let pair: Pair;
@@ -99,6 +100,18 @@ describe('Fast Open', () => {
     expect(await text(socket)).toBe('all of it');
     server.close();
   });
+});
+
+it('keep-alive waits two hours unless told (RFC 9293 3.8.4)', async () => {
+  pair = await openPair();
+  const server = pair.server.net.createServer(() => {}).listen(7);
+  const socket = pair.client.net.connect({ port: 7, host: SERVER, keepAlive: true });
+  await once(socket, 'connect');
+  const { engine } = pair.client;
+  const [conn] = engine.connections();
+  expect(engine.tcp.m[engine.tcp.blocks.find(conn) + TCB.KEEP_IDLE]).toBe(7_200_000);
+  socket.destroy();
+  server.close();
 });
 
 it('keep-alive takes Node’s arguments, or its object', async () => {

@@ -14,7 +14,13 @@ import type { CongestionOptions, Endpoint, Engine } from '../engine/engine.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import type { TcpInfo } from '../tcp/info.ts';
 import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
-import { checkPort, checkTimeout, normalizeArguments, refuseUnsupported } from './arguments.ts';
+import {
+  checkPort,
+  checkTimeout,
+  checkTypeOfService,
+  normalizeArguments,
+  refuseUnsupported,
+} from './arguments.ts';
 import { Dial, type DialOptions } from './dial.ts';
 import { codedError, systemError } from './errors.ts';
 import { type Done, Outgoing } from './outgoing.ts';
@@ -28,6 +34,8 @@ export interface SocketOptions extends StackChoice, CongestionOptions {
   /** ms of silence before the first probe. */
   readonly keepAliveInitialDelay?: number | undefined;
   readonly highWaterMark?: number | undefined;
+  /** As `setTypeOfService` takes it. */
+  readonly typeOfService?: number | undefined;
   /** Aborting destroys the socket, with an AbortError. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -99,6 +107,8 @@ export class Socket extends Duplex {
   #keepIdle_ms: number;
   #keepInterval_ms = 0;
   #keepCount = 0;
+  /** -1: nobody said. */
+  #tos = -1;
   #idle: NodeJS.Timeout | null = null;
   #endpoint: Endpoint | null = null;
   #bytesRead = 0;
@@ -154,6 +164,7 @@ export class Socket extends Duplex {
     this.#options = options;
     this.#noDelay = options.noDelay ?? false;
     this.#keepIdle_ms = options.keepAlive === true ? options.keepAliveInitialDelay || KEEP_IDLE_MS : 0;
+    if (options.typeOfService !== undefined) this.setTypeOfService(options.typeOfService);
     this.on('end', onEnd);
   }
 
@@ -211,6 +222,7 @@ export class Socket extends Duplex {
         ...(localPort === undefined ? {} : { localPort }),
         noDelay: this.#noDelay,
         fastOpen,
+        diffserv: this.getTypeOfService() >> 2,
         ...congestionOptions(options, this.#options),
       },
       table.handlers,
@@ -233,6 +245,7 @@ export class Socket extends Duplex {
     const { engine } = this.#table!;
     if (this.#noDelay) engine.setNoDelay(this.#conn, true);
     if (this.#keepIdle_ms > 0) this.#applyKeepAlive(engine);
+    if (this.#tos >= 0) engine.setIpFields(this.#conn, { diffserv: this.#tos >> 2 });
   }
 
   static #opened(socket: Socket): void {
@@ -420,6 +433,22 @@ export class Socket extends Duplex {
     this.#keepCount = count;
     if (this.#conn !== 0) this.#applyKeepAlive(this.#table!.engine);
     return this;
+  }
+
+  /**
+   * The Diffserv field of what is sent, before or while there is a connection.
+   * @param tos The octet of the IP header, 0 to 255; its lower two bits are ECN's, which TCP sets itself.
+   */
+  setTypeOfService(tos: number): this {
+    checkTypeOfService(tos);
+    this.#tos = tos & 0xfc;
+    if (this.#table !== null && this.#conn !== 0)
+      this.#table.engine.setIpFields(this.#conn, { diffserv: tos >> 2 });
+    return this;
+  }
+
+  getTypeOfService(): number {
+    return this.#tos < 0 ? 0 : this.#tos;
   }
 
   #applyKeepAlive(engine: Engine): void {

@@ -35,6 +35,7 @@ import { tcpOutput } from '../tcp/output.ts';
 import { receiveBufferSet } from '../tcp/receive-window.ts';
 import { memoryReclaim } from '../tcp/reclaim.ts';
 import { sendBufferSet, sendLowWaterSet, sendRoom, tcpSend, tcpSendBytes } from '../tcp/send.ts';
+import { SOURCE_ROUTE_HOPS_MAX, type SourceRoute, sourceRoute } from '../tcp/source-route.ts';
 import { CONGESTION_CONTROLS, Tcp } from '../tcp/tcp.ts';
 import { timeWaitExpire } from '../tcp/time-wait.ts';
 import { keepStart, timerExpired } from '../tcp/timers.ts';
@@ -149,6 +150,11 @@ export interface ListenOptions extends CongestionOptions, BufferOptions, IpField
    * may be in that state at once; 256 unless told.
    */
   readonly fastOpen?: boolean | number;
+  /**
+   * Accepts IPv4 connections that come by a source route, and answers by the same one turned around. Off unless told: who
+   * names the way of the answers may read them.
+   */
+  readonly sourceRoutes?: boolean;
   /** Half-open connections at most; 1024 unless told. */
   readonly backlog?: number;
   /** Nagle's algorithm off for what is accepted. */
@@ -157,12 +163,22 @@ export interface ListenOptions extends CongestionOptions, BufferOptions, IpField
   readonly ecn?: EcnMode;
 }
 
+/** An IPv4 source route (RFC 791 3.1). Nearly all networks drop such packets, RFC 7126 advises them to. */
+export interface SourceRouteOptions {
+  /** One to nine hops before the peer, in their order. */
+  readonly via: readonly string[];
+  /** Each is a neighbour of the one before; otherwise anything may lie between. */
+  readonly strict?: boolean;
+}
+
 export interface ConnectOptions extends CongestionOptions, BufferOptions, IpFieldOptions {
   readonly address: string;
   readonly port: number;
   /** One of our addresses, and a port of it; chosen when left out. */
   readonly localAddress?: string;
   readonly localPort?: number;
+  /** All segments take this way. */
+  readonly sourceRoute?: SourceRouteOptions;
   /** `localAddress` may be another host's, whose answers come by here. */
   readonly transparent?: boolean;
   /**
@@ -304,6 +320,7 @@ export class Engine {
       ecn: options.ecn ?? this.tcp.limits.ecn,
       congestion: this.congestionChoice(options),
       ipFields: checkIpFields(options),
+      sourceRoutes: options.sourceRoutes ?? false,
       ...this.#buffers(options),
     });
     if (listener === null)
@@ -322,7 +339,7 @@ export class Engine {
   /**
    * Opens a connection; `open` or `close` is called when it is known how that went.
    * @throws EngineError EHOSTUNREACH (no route), EADDRNOTAVAIL (not our address, or no port left), EADDRINUSE, ENOBUFS,
-   *   ERR_CONGESTION, ERR_OUT_OF_RANGE
+   *   ERR_CONGESTION, ERR_OUT_OF_RANGE, ERR_SOURCE_ROUTE
    */
   connect(options: ConnectOptions, handlers: Handlers): Conn {
     const remote = parseIp(options.address);
@@ -342,6 +359,7 @@ export class Engine {
       fastOpen: options.fastOpen ?? false,
       congestion: this.congestionChoice(options),
       ipFields: checkIpFields(options),
+      sourceRoute: checkSourceRoute(options.sourceRoute, remote),
       ...this.#buffers(options),
     });
     switch (t) {
@@ -814,6 +832,35 @@ function checkCongestion(own: readonly CongestionControl[], name: string): void 
 function unknownCongestion(all: readonly CongestionControl[], name: string): EngineError {
   const names = all.map((module) => module.name).join(', ');
   return new EngineError('ERR_CONGESTION', `no congestion control is named '${name}'; there are ${names}`);
+}
+
+function checkSourceRoute(
+  options: SourceRouteOptions | undefined,
+  remote: readonly number[],
+): SourceRoute | undefined {
+  if (options === undefined) return undefined;
+  const { via, strict = false } = options;
+  const hops = via.map((text) => parseIp(text));
+  if (remote.length > 1 || hops.some((words) => words.length > 1))
+    throw new EngineError('ERR_SOURCE_ROUTE', 'a source route leads from IPv4 address to IPv4 address');
+  if (hops.length === 0 || hops.length > SOURCE_ROUTE_HOPS_MAX)
+    throw new EngineError(
+      'ERR_SOURCE_ROUTE',
+      `a source route has 1 to ${SOURCE_ROUTE_HOPS_MAX} hops before the peer, not ${hops.length}`,
+    );
+  if ([...hops, remote].some(([word]) => !isHost4(word)))
+    throw new EngineError('ERR_SOURCE_ROUTE', 'a source route has addresses of single hosts alone');
+  return sourceRoute(
+    hops.map(([word]) => word),
+    remote[0],
+    strict,
+  );
+}
+
+/** Neither a group nor 127/8 nor 0/8. */
+function isHost4(address: number): boolean {
+  const top = address >>> 24;
+  return top < 224 && top !== 127 && top !== 0;
 }
 
 /** @returns the word of tcp/ip-fields.ts */

@@ -7,7 +7,14 @@ import { fold } from '../wire/checksum.ts';
 import { ETHER_HEADER_BYTES, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { UNREACHABLE_PROTOCOL } from '../wire/icmp.ts';
 import { ICMPV6_PARAMETER_PROBLEM } from '../wire/icmpv6.ts';
-import { IPV4_IHL, IPV4_VERSION, ipv4Check, ipv4ChecksumGood } from '../wire/ipv4.ts';
+import {
+  IPV4_IHL,
+  IPV4_OPTION_LSRR,
+  IPV4_OPTION_SSRR,
+  IPV4_VERSION,
+  ipv4Check,
+  ipv4ChecksumGood,
+} from '../wire/ipv4.ts';
 import {
   HEADER_FRAGMENT,
   HEADER_NONE,
@@ -47,6 +54,8 @@ const IGMP = PROTOCOL_IGMP;
 const TCP = PROTOCOL_TCP;
 const UDP = PROTOCOL_UDP;
 const V6_BYTES = IPV6_HEADER_BYTES;
+const LSRR = IPV4_OPTION_LSRR;
+const SSRR = IPV4_OPTION_SSRR;
 
 /** All extension headers together, bytes; longer chains are an attack on whoever parses them (RFC 8504 5.3). */
 const EXTENSION_BYTES_MAX = 256;
@@ -337,11 +346,16 @@ function unusualHeader4(ip: Ip, iface: Interface, at: number, length: number): n
     counters.badChecksum++;
     return -1;
   }
-  return optionsAllowed(ip.view, iface, at + 20, at + header) ? header : -1;
+  return optionsAllowed(ip, iface, at + 20, at + header) ? header : -1;
 }
 
-/** Options are skipped (RFC 1122 3.2.1.8 lets a host), except that a source-routed packet is dropped. */
-function optionsAllowed(view: DataView, iface: Interface, from: number, end: number): boolean {
+/**
+ * Options are skipped (RFC 1122 3.2.1.8 lets a host), except that a source-routed packet is dropped, unless `ip.sourceRoutes`
+ * and its route has come to its end (RFC 7126 4.3, 4.4).
+ */
+function optionsAllowed(ip: Ip, iface: Interface, from: number, end: number): boolean {
+  const { view } = ip;
+  let routes = 0;
   for (let at = from; at < end; ) {
     const type = view.getUint8(at);
     if (type === 0) return true; // end of list
@@ -354,9 +368,12 @@ function optionsAllowed(view: DataView, iface: Interface, from: number, end: num
       iface.counters.badHeader++;
       return false;
     }
-    if (type === 131 || type === 137) {
-      iface.counters.sourceRoutes++; // loose and strict, RFC 7126 4.3, 4.4
-      return false;
+    if (type === LSRR || type === SSRR) {
+      const ended = bytes >= 3 && view.getUint8(at + 2) > bytes;
+      if (!ip.sourceRoutes || !ended || ++routes > 1) {
+        iface.counters.sourceRoutes++;
+        return false;
+      }
     }
     at += bytes;
   }

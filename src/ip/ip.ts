@@ -119,6 +119,8 @@ export class Ip {
 
   /** TCP to addresses that aren't ours is taken too, for transparent listeners. */
   transparent = false;
+  /** Packets that reached us by a source route are taken, for listeners that return by it. */
+  sourceRoutes = false;
   /** ICMP errors about packets of ours; set by the transports' owner. */
   onError: ((error: IcmpError) => void) | null = null;
   onPingReply: ((reply: PingReply) => void) | null = null;

@@ -286,6 +286,8 @@ export class Calls {
     const urgent = (flags & this.#flag('MSG_OOB')) !== 0;
     const more = (flags & this.#flag('MSG_MORE')) !== 0;
     const dontWait = (flags & this.#flag('MSG_DONTWAIT')) !== 0;
+    // Segments that must not hold what another write brought.
+    if ((flags & this.#flag('MSG_EOR')) !== 0) this.#settings.lack('MSG_EOR');
     let sent = 0;
     return () => {
       const socket = target;

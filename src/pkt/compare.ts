@@ -109,10 +109,21 @@ function sameKind(a: TcpOptionSpec, b: TcpOptionSpec): boolean {
 
 function sameOption(want: TcpOptionSpec, got: TcpOptionSpec, options: CompareOptions): boolean {
   if (want.kind === 'wscale' && want.value === null) return true;
+  if (want.kind === 'ECN' && got.kind === 'ECN') return counters(want.counters) === counters(got.counters);
   if (want.kind !== 'TS' || got.kind !== 'TS') return formatOption(want) === formatOption(got);
   if (want.ecr !== got.ecr) return false;
   if (want.val === null || got.val === null || options.tsTickUs === 0) return true;
   return Math.abs((got.val - want.val) | 0) * options.tsTickUs <= options.toleranceUs;
+}
+
+type Counters = (TcpOptionSpec & { kind: 'ECN' })['counters'];
+
+/** Which of AccECN's two orders is used is the sender's choice (RFC 9768 3.2.3). */
+function counters(list: Counters): string {
+  return list
+    .map(({ name, value }) => `${name} ${value}`)
+    .sort()
+    .join(' ');
 }
 
 /** Segments on end, as one: what a device that splits super-segments would have been given. @returns null when they aren't */

@@ -2,7 +2,7 @@
  * One connection as the script sees it: its four-tuple, and the way between the script's numbers and those on the wire.
  * The peer's sequence numbers are the script's own; the stack's count from its SYN, and its timestamps from the first.
  */
-import { FLAG_ACK } from '../wire/tcp.ts';
+import { FLAG_ACK, FLAG_SYN } from '../wire/tcp.ts';
 import type { TcpOptionSpec, TcpSpec } from './script.ts';
 import type { LivePacket, LiveTcp } from './sent.ts';
 
@@ -17,8 +17,10 @@ export interface Tuple {
 export class Flow {
   readonly tuple: Tuple;
   readonly protocol: 'tcp' | 'udp';
-  /** The stack's first sequence number, once it was seen. */
+  /** The stack's first sequence number, once it was seen, and what the script has for it; the peer's. */
   isn: number | null = null;
+  scriptIsn = 0;
+  irs: number | null = null;
   /** Sent by the stack and not yet expected by the script. */
   readonly queue: LivePacket[] = [];
   /** The script's TS values to those on the wire; and the first of both. */
@@ -44,8 +46,16 @@ export class Flow {
 
   /** Numbers of a segment of the script's, as they go on the wire. */
   toWire(spec: TcpSpec): { seq: number; ack: number } {
-    const base = spec.ackAbsolute ? 0 : (this.isn ?? 0);
-    return { seq: spec.seq | 0, ack: (spec.flags & FLAG_ACK) !== 0 ? (spec.ack + base) | 0 : 0 };
+    const syn = (spec.flags & FLAG_SYN) !== 0;
+    if (syn) this.irs ??= spec.seq;
+    const seq = syn || spec.seqAbsolute ? spec.seq : spec.seq + (this.irs ?? 0);
+    const base = spec.ackAbsolute ? 0 : this.#localBase(syn);
+    return { seq: seq | 0, ack: (spec.flags & FLAG_ACK) !== 0 ? (spec.ack + base) | 0 : 0 };
+  }
+
+  /** Segments with SYN have numbers as they are, the others count from the first SYN. */
+  #localBase(syn: boolean): number {
+    return ((this.isn ?? 0) - (syn ? this.scriptIsn : 0)) | 0;
   }
 
   /** A sequence number of the stack's, which an ICMP error quotes. */
@@ -75,14 +85,22 @@ export class Flow {
 
   /** A segment of the stack's in the script's numbers, as `spec` expects it. */
   toScript(packet: LiveTcp, spec: TcpSpec): LiveTcp {
-    const base = spec.seqAbsolute ? 0 : (this.isn ?? 0);
+    const syn = (packet.flags & FLAG_SYN) !== 0;
+    const base = spec.seqAbsolute ? 0 : this.#localBase(syn);
+    const remote = syn || spec.ackAbsolute ? 0 : (this.irs ?? 0);
     return {
       ...packet,
       seq: (packet.seq - base) >>> 0,
-      options: packet.options.map((option) =>
-        option.kind === 'TS' ? this.#timestampToScript(option, spec) : option,
-      ),
+      ack: (packet.flags & FLAG_ACK) !== 0 ? (packet.ack - remote) >>> 0 : packet.ack,
+      options: packet.options.map((option) => this.#optionToScript(option, spec, remote)),
     };
+  }
+
+  #optionToScript(option: TcpOptionSpec, spec: TcpSpec, remote: number): TcpOptionSpec {
+    if (option.kind === 'TS') return this.#timestampToScript(option, spec);
+    if (option.kind !== 'sack') return option;
+    const blocks = option.blocks.map(([l, r]) => [(l - remote) >>> 0, (r - remote) >>> 0] as const);
+    return { ...option, blocks };
   }
 
   #timestampToScript(option: TcpOptionSpec & { kind: 'TS' }, spec: TcpSpec): TcpOptionSpec {

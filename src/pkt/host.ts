@@ -2,6 +2,7 @@
 import { createCable } from '../device/cable.ts';
 import type { Port } from '../device/port.ts';
 import { Engine } from '../engine/engine.ts';
+import type { Limits } from '../engine/limits.ts';
 import type { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
 import type { TcpLimits } from '../tcp/tcp.ts';
@@ -25,11 +26,18 @@ const SLOTS = 32;
 const START_MS = 10_000;
 /** Time between breaths while there is work that can't be done at once, us. */
 const STEP_US = 20;
+const WIRE_US = 10;
 const BREATHS_MAX = 100_000;
 export const ARENA_BYTES = 24 << 20;
 
 /** What one script's connections can need; more would only be more to clear. */
-const LIMITS: Partial<TcpLimits> = { connections: 64, miniBlocks: 256, chunks: 4096 };
+const LIMITS: Partial<Limits> = {
+  connections: 64,
+  miniBlocks: 256,
+  chunks: 4096,
+  udpSockets: 16,
+  udpChunks: 128,
+};
 
 export class Host {
   readonly engine: Engine;
@@ -37,6 +45,8 @@ export class Host {
   readonly sent: LivePacket[] = [];
   /** Called after each breath: blocking calls may have come to an end. */
   onBreath: () => void = () => {};
+  /** Called with each packet that the stack sends. */
+  onPacket: (packet: LivePacket) => void = () => {};
   /** us since the script began. */
   #us = 0;
   readonly #port: Port;
@@ -70,6 +80,8 @@ export class Host {
 
   /** Gives the stack a packet, which it handles at once. */
   inject(bytes: Uint8Array): void {
+    // Nothing gets anywhere in no time.
+    this.advance(this.#us + WIRE_US);
     const { tx } = this.#port;
     const slot = tx.slot(tx.head);
     this.#arena.u8.set(bytes, tx.m[slot + DESC_AT]);
@@ -115,7 +127,9 @@ export class Host {
       const at = port.rx.m[slot + DESC_AT];
       const packet = takeApart(this.#arena.u8.slice(at, at + port.rx.m[slot + DESC_LENGTH]), this.#us);
       port.rx.head = (port.rx.head + 1) | 0;
-      if (packet !== null) this.sent.push(packet);
+      if (packet === null) continue;
+      this.sent.push(packet);
+      this.onPacket(packet);
     }
   }
 }

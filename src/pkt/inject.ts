@@ -122,6 +122,13 @@ export function buildOptions(options: readonly TcpOptionSpec[], line: number): U
   return Uint8Array.from(bytes);
 }
 
+/** How much they take. */
+export function optionBytes(options: readonly TcpOptionSpec[]): number {
+  const bytes: number[] = [];
+  for (const option of options) appendOption(bytes, option, 0);
+  return bytes.length;
+}
+
 function appendOption(bytes: number[], option: TcpOptionSpec, line: number): void {
   switch (option.kind) {
     case 'eol':

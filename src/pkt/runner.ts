@@ -2,11 +2,12 @@
 import type { Arena } from '../memory/arena.ts';
 import { STATE, STATE_NAMES, TCB } from '../tcp/block.ts';
 import { timeWaitRemove } from '../tcp/time-wait.ts';
-import { FLAG_ACK, FLAG_SYN } from '../wire/tcp.ts';
+import { FLAG_ACK, FLAG_AE, FLAG_CWR, FLAG_ECE, FLAG_SYN } from '../wire/tcp.ts';
 import { type Attempt, Calls } from './calls.ts';
 import { type CommandTarget, type RouteSettings, runCommand } from './commands.ts';
 import { comparePacket, joinSegments } from './compare.ts';
 import { type Config, readConfig } from './config.ts';
+import { Cookies } from './cookies.ts';
 import { Mismatch, ScriptSyntaxError, Unsupported } from './errors.ts';
 import { Flow } from './flow.ts';
 import { Host } from './host.ts';
@@ -14,7 +15,7 @@ import { buildIcmp, buildOptions, buildTcp, buildUdp } from './inject.ts';
 import { formatLive, formatSeconds } from './notation.ts';
 import { parseScript } from './parser.ts';
 import { AssertionFailed, PythonError, type PyValue, runPython } from './python.ts';
-import type { EventTime, PacketSpec, Script, ScriptEvent, SystemCall } from './script.ts';
+import type { EventTime, PacketSpec, Script, ScriptEvent, SystemCall, TcpSpec } from './script.ts';
 import type { LivePacket, LiveTcp } from './sent.ts';
 import { Settings } from './settings.ts';
 import { tableStates } from './socket.ts';
@@ -101,6 +102,12 @@ function runAs(text: string, options: RunOptions, dialect: Dialect, symbol: stri
 
 /** By what only one system's scripts have. */
 export function detectDialect(text: string): Dialect {
+  if (
+    /\bnet\.ipv4\.|\/proc\/sys\/net|\bdefaults\.sh|\bset_sysctls|\btcpi_ca_state|\bTCP_CA_|\bTFO_COOKIE/.test(
+      text,
+    )
+  )
+    return 'linux';
   return /\bnet\.inet6?\.|\bkern\.ipc|\bsockstat\b|\btcpdrop\b|\/udp\(|\bTCPI_[A-Z]|--udp_encapsulation|TCP_FUNCTION_BLK|#ifdef FreeBSD/.test(
     text,
   )
@@ -129,6 +136,7 @@ class Run implements CommandTarget {
   /** Time before there is a host, us. */
   #earlyUs = 0;
   readonly #flows: Flow[] = [];
+  readonly #cookies = new Cookies();
   /** What the script's packets belong to. */
   #flow: Flow | null = null;
   #remotePort = FIRST_REMOTE_PORT;
@@ -312,10 +320,22 @@ class Run implements CommandTarget {
       );
     } else {
       const acknowledges = (transport.flags & FLAG_ACK) !== 0;
-      const options = buildOptions(flow.optionsToWire(transport.options ?? [], acknowledges), packet.line);
-      host.inject(buildTcp(transport, options, path, flow.toWire(transport), packet.ip));
+      const { tcp } = host.engine;
+      const sockets = this.#sockets as Sockets;
+      const { fastOpenKey, fastOpenCookies } = sockets;
+      const own = this.#cookies.toWire(tcp, transport, flow.tuple, fastOpenKey, fastOpenCookies);
+      const options = buildOptions(flow.optionsToWire(own, acknowledges), packet.line);
+      const spec = { ...transport, flags: this.#classic(transport.flags) };
+      host.inject(buildTcp(spec, options, path, flow.toWire(transport), packet.ip));
     }
     this.#sort();
+  }
+
+  /** The flags of a SYN that offers AccECN to a system that knows only RFC 3168, which sees no more in it. */
+  #classic(flags: number): number {
+    if ((flags & (FLAG_SYN | FLAG_ACK)) !== FLAG_SYN || !this.settings.classicEcn) return flags;
+    const both = FLAG_ECE | FLAG_CWR;
+    return (flags & both) === both ? flags & ~FLAG_AE : flags & ~(both | FLAG_AE);
   }
 
   /** The flow of an inbound packet; a SYN for a listener, or a packet for nobody, begins one. */
@@ -409,20 +429,29 @@ class Run implements CommandTarget {
     const options = { tsTickUs: this.#config.tsTickUs, toleranceUs: this.#config.toleranceUs };
     if (transport.protocol !== 'tcp' || live.protocol !== 'tcp')
       return comparePacket(packet, live, options, true);
-    if ((live.flags & FLAG_SYN) !== 0 && (transport.flags & FLAG_SYN) !== 0 && flow.isn === null)
-      flow.isn = (live.seq - transport.seq) | 0;
+    if ((live.flags & FLAG_SYN) !== 0 && (transport.flags & FLAG_SYN) !== 0 && flow.isn === null) {
+      flow.isn = live.seq | 0;
+      flow.scriptIsn = transport.seq;
+    }
     // How PSH stands in what is sent again, or was several segments, is not remembered by any standard.
     const end = (live.seq + live.length) | 0;
     const highest = this.#sentTo.get(flow);
     const again = highest !== undefined && live.length > 0 && ((live.seq - highest) | 0) < 0;
     if (highest === undefined || ((end - highest) | 0) > 0) this.#sentTo.set(flow, end);
-    return comparePacket(packet, flow.toScript(live, transport), options, !again && !several);
+    return comparePacket(packet, this.#toScript(flow, live, transport), options, !again && !several);
+  }
+
+  #toScript(flow: Flow, live: LiveTcp, spec: TcpSpec): LiveTcp {
+    const mapped = flow.toScript(live, spec);
+    const { tcp } = this.#start().engine;
+    const key = this.#sockets?.fastOpenKey ?? '';
+    return { ...mapped, options: this.#cookies.toScript(tcp, mapped.options, spec, flow.tuple, key) };
   }
 
   #show(flow: Flow, packet: PacketSpec, live: LivePacket): string {
     const { transport } = packet;
     return formatLive(
-      transport.protocol === 'tcp' && live.protocol === 'tcp' ? flow.toScript(live, transport) : live,
+      transport.protocol === 'tcp' && live.protocol === 'tcp' ? this.#toScript(flow, live, transport) : live,
     );
   }
 

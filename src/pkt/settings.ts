@@ -24,6 +24,10 @@ export class Settings {
   initialWindow = 10;
   /** Linux's bits of tcp_fastopen. */
   fastOpen = 1;
+  /** Of Fast Open's cookies; see cookies.ts. */
+  fastOpenKey = 'a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4';
+  /** AccECN isn't agreed to, whatever the peer offers. */
+  classicEcn = true;
   /** Set by the script, and not to be had here: what, with the reason. */
   readonly missing: string[] = [];
 
@@ -38,6 +42,7 @@ export class Settings {
       this.limits.sendBufferMax = 4 << 20;
       this.limits.synRetries = 6;
       this.keepCount = 9;
+      this.limits.answers = 'linux';
     } else {
       // recvspace, sendspace and kern.ipc.maxsockbuf.
       this.receiveBuffer = 65_536;
@@ -47,7 +52,7 @@ export class Settings {
       this.keepCount = 8;
       this.limits.rtoMin_ms = 230;
       this.limits.timeWait_ms = 60_000;
-      this.limits.bsdAnswers = true;
+      this.limits.answers = 'bsd';
       this.limits.delayedAck_ms = 40;
     }
   }

@@ -91,7 +91,8 @@ export function setOption(option: OptionCall): Outcome {
       return setReceiveBuffer(option, number ?? 0);
     case 'SO_SNDBUF':
     case 'SO_SNDBUFFORCE':
-      socket.sendBuffer = Math.max(number ?? 0, BUFFER_MIN);
+      // Linux doubles what is asked for, and keeps its own records in it.
+      socket.sendBuffer = Math.max((number ?? 0) * (settings.dialect === 'linux' ? 2 : 1), BUFFER_MIN);
       socket.sendBufferFixed = true;
       if (socket.block !== 0) socket.engine.setSendBuffer(socket.conn, socket.sendBuffer);
       return OK;
@@ -114,8 +115,17 @@ export function setOption(option: OptionCall): Outcome {
     case 'TCP_CONGESTION':
       return setCongestion(option, values.string(value) ?? '');
     case 'TCP_FASTOPEN':
+    case 'TCP_FASTOPEN_NO_COOKIE':
       socket.options.set(name, number ?? 0);
+      if (socket.state === 'listening') sockets.listenAgain(socket);
       return OK;
+    case 'TCP_FASTOPEN_KEY': {
+      const key = values.string(value) ?? '';
+      const length = values.optionalNumber(call.args[4]);
+      if (length !== 16 && length !== 32) return { value: -1, errno: 'EINVAL' };
+      socket.options.set(name, (hexOf(key.slice(0, 16)).match(/.{8}/g) ?? []).join('-'));
+      return OK;
+    }
     case 'TCP_KEEPINTVL':
     case 'TCP_KEEPCNT':
     case 'TCP_KEEPINIT':
@@ -132,6 +142,10 @@ export function setOption(option: OptionCall): Outcome {
     host.settle();
   }
   return OK;
+}
+
+function hexOf(text: string): string {
+  return Array.from(text, (letter) => letter.charCodeAt(0).toString(16).padStart(2, '0')).join('');
 }
 
 /** Linux doubles what is asked for, and gives half of that to the program. */
@@ -212,7 +226,7 @@ function readOption({ socket, settings, call }: OptionCall, name: string): numbe
     case 'SO_RCVBUF':
       return socket.receiveBuffer * (dialect === 'linux' ? 2 : 1);
     case 'SO_SNDBUF':
-      return socket.sendBuffer * (dialect === 'linux' ? 2 : 1);
+      return socket.sendBuffer;
     case 'SO_TYPE':
       return symbolValue(dialect, 'SOCK_STREAM') ?? 1;
     case 'SO_PROTOCOL':

@@ -50,6 +50,8 @@ export class TcpSocket {
   /** The receive buffer was set by the program, and grows no more. */
   receiveBufferFixed = false;
   sendBufferFixed = false;
+  /** Where the last segment ends that was smaller than it could be; null before any. */
+  smallEnd: number | null = null;
   /** The connection has the buffers that the socket has. */
   sized = false;
   /** Counted for edge-triggered waiting: arrivals, and times that room was made. */

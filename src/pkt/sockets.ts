@@ -2,10 +2,11 @@
 import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../engine/errors.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
-import { FLAG2, STATE, TCB } from '../tcp/block.ts';
+import { FLAG, FLAG2, STATE, TCB } from '../tcp/block.ts';
 import type { Config } from './config.ts';
 import { Flow } from './flow.ts';
 import type { Host } from './host.ts';
+import type { LivePacket } from './sent.ts';
 import type { Settings } from './settings.ts';
 import { TcpSocket } from './socket.ts';
 
@@ -27,6 +28,7 @@ export class Sockets {
     this.#engine = host.engine;
     this.#settings = settings;
     this.#config = config;
+    if (settings.dialect === 'linux') host.onPacket = (packet) => this.#noteSmall(packet);
     this.#handlers = {
       open: (conn) => this.#opened(conn, null),
       data: (conn, _at, length) => this.#byConn.get(conn)?.offered(length) ?? length,
@@ -50,6 +52,17 @@ export class Sockets {
     socket.backlog = Math.max(1, backlog);
     if (socket.state === 'listening') return null;
     if (socket.state !== 'fresh') return 'EINVAL';
+    return this.#listen(socket);
+  }
+
+  /** What was set since is to count for a listener. */
+  listenAgain(socket: TcpSocket): void {
+    this.#engine.unlisten(socket.listener);
+    this.#listen(socket);
+  }
+
+  #listen(socket: TcpSocket): string | null {
+    const { backlog } = socket;
     const port = socket.bound?.port ?? this.#config.bindPort;
     try {
       socket.listener = this.#engine.listen(
@@ -75,6 +88,24 @@ export class Sockets {
     if (dialect === 'freebsd') return socket.options.get('TCP_FASTOPEN') ? socket.backlog : 0;
     if ((fastOpen & 2) === 0) return 0;
     return (fastOpen & 0x400) !== 0 ? socket.backlog : Number(socket.options.get('TCP_FASTOPEN') ?? 0);
+  }
+
+  /** What the listener's Fast Open cookies are made with. */
+  get fastOpenKey(): string {
+    const own = this.all.find(
+      ({ state, options }) => state === 'listening' && options.has('TCP_FASTOPEN_KEY'),
+    );
+    return String(own?.options.get('TCP_FASTOPEN_KEY') ?? this.#settings.fastOpenKey);
+  }
+
+  /** Whether data on a SYN wants a cookie: not where the system or the listener says so. */
+  get fastOpenCookies(): boolean {
+    if (this.#settings.dialect === 'freebsd' || (this.#settings.fastOpen & 0x200) !== 0)
+      return this.#settings.dialect === 'freebsd';
+    return !this.all.some(
+      ({ state, options }) =>
+        state === 'listening' && Number(options.get('TCP_FASTOPEN_NO_COOKIE') ?? 0) !== 0,
+    );
   }
 
   /** @returns an error's name, or null: the connection is on its way */
@@ -121,7 +152,10 @@ export class Sockets {
 
   /** What the system's TCP does otherwise than ours, connection by connection; to be called after each breath. */
   adapt(): void {
-    if (this.#settings.dialect !== 'freebsd') return;
+    if (this.#settings.dialect === 'linux') {
+      for (const socket of this.#byConn.values()) this.#minshall(socket);
+      return;
+    }
     const { m, timeWaitOldest } = this.#engine.tcp;
     for (let w = timeWaitOldest; w !== 0; w = m[w + TCB.T_NEXT]) {
       // What it told counts in TIME-WAIT.
@@ -138,6 +172,25 @@ export class Sockets {
       m[t + TCB.QUICK_ACKS] = 0;
       if (m[t + TCB.ACK_OWED] > 0)
         m[t + TCB.ACK_OWED] = Math.max(m[t + TCB.ACK_OWED], 2 * m[t + TCB.MSS] - 1);
+    }
+  }
+
+  /** Linux's Nagle algorithm holds a small segment back only while another small one is outstanding. */
+  #minshall(socket: TcpSocket): void {
+    const t = socket.block;
+    if (t === 0 || socket.options.has('TCP_NODELAY')) return;
+    const { m } = this.#engine.tcp;
+    const waits = socket.smallEnd !== null && ((socket.smallEnd - m[t + TCB.SND_UNA]) | 0) > 0;
+    const noDelay = (m[t + TCB.FLAGS] & FLAG.NODELAY) !== 0;
+    if (waits === noDelay) this.#engine.setNoDelay(socket.conn, !waits);
+  }
+
+  #noteSmall(packet: LivePacket): void {
+    if (packet.protocol !== 'tcp' || packet.length === 0) return;
+    for (const socket of this.#byConn.values()) {
+      const t = socket.block;
+      if (t !== 0 && socket.flow?.sends(packet) === true && packet.length < this.#engine.tcp.m[t + TCB.MSS])
+        socket.smallEnd = (packet.seq + packet.length) | 0;
     }
   }
 

@@ -22,6 +22,17 @@ const number =
     return true;
   };
 
+/** Both systems count alike up to 3; 4 and more are of Linux. */
+const ecn: Apply = (settings, value) => {
+  const modes = ['off', 'on', 'passive', 'accurate', 'passive', 'on'] as const;
+  const mode = modes[Number(value)];
+  if (mode === undefined) return false;
+  settings.limits.ecn = mode;
+  // 1 and 2 agree to the classic kind only, whatever the peer offers.
+  settings.classicEcn = value === '1' || value === '2';
+  return true;
+};
+
 const LINUX: Readonly<Record<string, Apply>> = {
   tcp_rmem: (s, value) => {
     const [, initial, most] = value.split(/\s+/).map(Number);
@@ -104,7 +115,9 @@ const LINUX: Readonly<Record<string, Apply>> = {
   tcp_low_latency: nothing,
   tcp_probe_interval: nothing,
   tcp_probe_threshold: nothing,
-  tcp_mtu_probing: only('0'),
+  tcp_mtu_probing: number((s, n) => {
+    s.limits.mtuProbing = n === 0 ? 'off' : n === 1 ? 'auto' : 'always';
+  }),
   tcp_base_mss: nothing,
   tcp_mtu_probe_floor: nothing,
   tcp_min_snd_mss: nothing,
@@ -128,16 +141,18 @@ const LINUX: Readonly<Record<string, Apply>> = {
   tcp_pingpong_thresh: nothing,
   tcp_mem: nothing,
   tcp_orphan_retries: nothing,
-  tcp_ecn: only('0', '2'),
+  tcp_ecn: ecn,
   tcp_ecn_fallback: nothing,
   tcp_ecn_option: nothing,
   tcp_ecn_option_beacon: nothing,
   tcp_fastopen: number((s, n) => {
     s.fastOpen = n;
-    // Without cookies anybody could have data delivered under anybody's address.
-    if ((n & 0x204) !== 0) s.lack('Fast Open without cookies');
+    if ((n & 4) !== 0) s.lack('sending data on SYNs without cookies');
   }),
-  tcp_fastopen_key: nothing,
+  tcp_fastopen_key: (s, value) => {
+    s.fastOpenKey = value.split(',')[0];
+    return true;
+  },
   tcp_fastopen_blackhole_timeout_sec: nothing,
   tcp_syncookies: number((s, n) => {
     s.limits.synCookies = n === 0 ? 'never' : n === 2 ? 'always' : 'auto';
@@ -196,7 +211,7 @@ const FREEBSD: Readonly<Record<string, Apply>> = {
   'net.inet.tcp.rexmit_drop_options': only('0'),
   'net.inet.tcp.cc.algorithm': (s, value) => congestion(s, value === 'newreno' ? 'reno' : value),
   'net.inet.tcp.blackhole': only('0'),
-  'net.inet.tcp.ecn.enable': only('0', '2'),
+  'net.inet.tcp.ecn.enable': ecn,
   'net.inet.tcp.hostcache.purgenow': nothing,
   'net.inet.tcp.hostcache.enable': nothing,
   'net.inet.tcp.syncookies': number((s, n) => {

@@ -84,10 +84,15 @@ function fields(info: TcpInfo, dialect: Dialect): Record<string, number> {
   const us = (ms: number) => Math.round(ms * 1000);
   const scaled = info.sndWindowScale > 0 || info.rcvWindowScale > 0;
   return {
-    tcpi_options: (info.timestamps ? 1 : 0) | (info.sack ? 2 : 0) | (scaled ? 4 : 0),
+    tcpi_options:
+      (info.timestamps ? 1 : 0) |
+      (info.sack ? 2 : 0) |
+      (scaled ? 4 : 0) |
+      (info.ecn === 'none' ? 0 : 8) |
+      (info.fastOpen ? 32 : 0),
     tcpi_snd_wscale: info.sndWindowScale,
     tcpi_rcv_wscale: info.rcvWindowScale,
-    tcpi_ca_state: info.recovery === 'timeout' ? 4 : info.recovery === 'fast' ? 3 : 0,
+    tcpi_ca_state: info.recovery === 'timeout' ? 4 : info.recovery === 'fast' ? 3 : info.sacked > 0 ? 1 : 0,
     tcpi_retransmits: info.backoff,
     tcpi_backoff: info.backoff,
     tcpi_rto: us(info.rto_ms),
@@ -99,6 +104,17 @@ function fields(info: TcpInfo, dialect: Dialect): Record<string, number> {
     tcpi_advmss: info.mss,
     tcpi_pmtu: info.pathMtu,
     tcpi_unacked: segments(info.sndNxt - info.sndUna),
+    tcpi_sacked: segments(info.sacked),
+    tcpi_lost: segments(info.lost),
+    tcpi_retrans: segments(info.retransmitsInFlight),
+    tcpi_delivered: segments(info.bytesDelivered),
+    tcpi_delivered_ce: info.ceDelivered,
+    tcpi_delivered_ce_bytes: info.ceDeliveredBytes,
+    tcpi_received_ce: info.ceReceived,
+    tcpi_dsack_dups: info.duplicatesReported,
+    tcpi_delivery_rate: Math.round(info.deliveryRate),
+    tcpi_delivery_rate_app_limited: info.appLimited ? 1 : 0,
+    tcpi_pacing_rate: Math.round(info.pacingRate),
     tcpi_snd_cwnd: bytes ? info.cwnd : Math.max(1, Math.floor(info.cwnd / Math.max(1, info.mss))),
     tcpi_snd_ssthresh: bytes ? info.ssthresh : Math.floor(info.ssthresh / Math.max(1, info.mss)),
     tcpi_snd_wnd: info.sndWnd,
@@ -106,7 +122,7 @@ function fields(info: TcpInfo, dialect: Dialect): Record<string, number> {
     tcpi_rcv_space: info.rcvWnd,
     tcpi_snd_nxt: info.sndNxt,
     tcpi_rcv_nxt: info.rcvNxt,
-    tcpi_notsent_bytes: Math.max(0, info.sendQueue - (info.sndNxt - info.sndUna)),
+    tcpi_notsent_bytes: info.notSent,
     tcpi_bytes_received: info.bytesReceived,
     tcpi_bytes_sent: info.bytesSent,
     tcpi_bytes_acked: Math.max(0, info.bytesSent - (info.sndNxt - info.sndUna)),

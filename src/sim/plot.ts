@@ -54,6 +54,7 @@ export function plotSvg(title: string, panels: readonly Panel[], axis = TIME): s
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" ` +
       'font-family="system-ui, sans-serif" font-size="12" fill="#333">',
+    `<title>${escapeXml(title)}</title>`,
     `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
     `<text x="${LEFT}" y="24" font-size="15" font-weight="600">${escapeXml(title)}</text>`,
   ];

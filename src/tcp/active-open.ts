@@ -28,6 +28,7 @@ import { reassemblyAdd } from './reassembly.ts';
 import { receiveFirst, receiveShift } from './receive-window.ts';
 import { resetFor } from './reply.ts';
 import type { Segment } from './segment.ts';
+import { type SourceRoute, sourceRouteSet } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
 import { rttSample, timerBy } from './timers.ts';
@@ -88,6 +89,7 @@ export interface OpenOptions {
   readonly notSentLowWater: number;
   /** Of the IP header, see ip-fields.ts; 0: nothing. */
   readonly ipFields: number;
+  readonly sourceRoute?: SourceRoute | undefined;
 }
 
 /** The key of a connection to be, as if a packet of the peer's had come. */
@@ -96,7 +98,10 @@ const key: Packet = new PacketClass();
 /** OPEN. @returns the block, or one of OPEN_*. */
 export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   const r = o.remote;
-  const route = o.version === 4 ? routeLookup4(tcp.ip, r[0]) : routeLookup6(tcp.ip, r[0], r[1], r[2], r[3]);
+  const route =
+    o.version === 4
+      ? routeLookup4(tcp.ip, o.sourceRoute?.first ?? r[0])
+      : routeLookup6(tcp.ip, r[0], r[1], r[2], r[3]);
   if (route === null) return OPEN_NO_ROUTE;
   const path = tcp.ip.path;
   key.version = o.version;
@@ -148,6 +153,7 @@ export function tcpOpen(tcp: Tcp, o: OpenOptions): number {
   initialSequence(tcp, t);
   tcp.reusing = 0;
   m[t + PEER_MSS] = o.version === 4 ? MSS_DEFAULT_4 : MSS_DEFAULT_6;
+  if (o.sourceRoute !== undefined) sourceRouteSet(tcp, t, o.sourceRoute);
   // The scale that our SYN offers.
   m[t + FLAGS] |= receiveShift(tcp, o.receiveBuffer) << 4;
   blockStart(tcp, t, m[t + SND_UNA], 0, o.receiveBuffer, o.sendBuffer, o.notSentLowWater, o.handlers);

@@ -293,7 +293,7 @@ export const LOSS_FLAG = {
   /** RACK.reordering_seen; RACK.dsack_round is set. */
   REORDERING: 1 << 1,
   DSACK_ROUND: 1 << 2,
-  /** The UNDO_ and PRIOR_ words are of a reduction that may turn out to be without cause. */
+  /** The UNDO_ words are of a reduction that may turn out to be without cause. */
   UNDO: 1 << 3,
   /** Something was sent again since that reduction. */
   UNDO_SENT: 1 << 4,

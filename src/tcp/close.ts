@@ -28,6 +28,7 @@ export function blockRelease(tcp: Tcp, t: number): void {
     return;
   }
   if (tcp.wheel.isArmed(t)) throw new Error(`assertion: a timer of block ${t} still runs`);
+  if (tcp.marking) tcp.sourceRoutes.delete(t);
   if ((m[t + FLAGS] & MINI) !== 0) tcp.minis.give(t);
   else tcp.blocks.give(t);
 }

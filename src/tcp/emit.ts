@@ -4,6 +4,7 @@ import { ipWriteHeader4, ipWriteHeader6, txCommit } from '../ip/output.ts';
 import { DESC_AT, FRAME_CHECKSUM_FILL, FRAME_SEGMENT } from '../memory/ring.ts';
 import { FLAG, TCB } from './block.ts';
 import { ipFieldsOf } from './ip-fields.ts';
+import { sourceRouteInsert } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 
 const { FLAGS, PORTS, RADDR, LADDR, RADDR6, LADDR6, NEIGHBOUR, TS_OFFSET, TS_RECENT } = TCB;
@@ -102,6 +103,7 @@ export function emit(
     view.setInt32(l4 + 16, (s ^ 0xffff) << 16, false);
   }
 
+  let ipOptions = 0;
   let ttl = v6 ? iface.hopLimit : iface.ttl;
   let trafficClass = tos;
   if (tcp.marking) {
@@ -136,7 +138,8 @@ export function emit(
       PROTOCOL_TCP,
       ttl,
     );
+    if (tcp.marking) ipOptions = sourceRouteInsert(tcp, t, l4, l4Length);
   }
-  txCommit(iface, slot, headroom + l4Length, descFlags, split);
+  txCommit(iface, slot, headroom + ipOptions + l4Length, descFlags, split);
   tcp.counters.segmentsOut++;
 }

@@ -13,6 +13,7 @@ import type { TcpCounters } from './counters.ts';
 import { HASH_FAST_OPEN, MSS_DEFAULT_4, MSS_DEFAULT_6 } from './handshake.ts';
 import { CLOSED_ABORTED, CLOSED_CLEAN, CLOSED_RESET } from './reasons.ts';
 import type { Segment } from './segment.ts';
+import { ipOptionBytes } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 
 const {
@@ -91,29 +92,39 @@ const RESET_HELD_MS = 60_000;
 /** Looks at the Fast Open option of a SYN; leaves the cookie to answer with in `tcp.fastOpen.cookie`. */
 export function fastOpenCheck(tcp: Tcp, p: Packet): number {
   const { fastOpenAt: at, fastOpenLength: length } = tcp.options;
-  const f = tcp.fastOpen;
-  const slot = (tcp.nowMs >>> PERIOD_SHIFT) & PERIOD_MASK;
-  f.period += (slot - f.slot) & PERIOD_MASK;
-  f.slot = slot;
   if (length === COOKIE_BYTES) {
-    cookieWrite(tcp, p, f.period - 1);
+    cookieWrite(tcp, p, period(tcp) - 1);
     if (cookieEquals(tcp, at)) {
-      cookieWrite(tcp, p, f.period);
+      fastOpenIssue(tcp, p);
       return FAST_OPEN_OLD;
     }
   }
-  cookieWrite(tcp, p, f.period);
+  fastOpenIssue(tcp, p);
   if (length === COOKIE_BYTES && cookieEquals(tcp, at)) return FAST_OPEN_GOOD;
   if (length > 0) tcp.counters.fastOpenCookiesFailed++;
   return FAST_OPEN_ASKED;
 }
 
+/** Leaves the cookie for who sent `p` in `tcp.fastOpen.cookie`, and returns it. */
+export function fastOpenIssue(tcp: Tcp, p: Packet): Uint8Array {
+  cookieWrite(tcp, p, period(tcp));
+  return tcp.fastOpen.cookie;
+}
+
+function period(tcp: Tcp): number {
+  const f = tcp.fastOpen;
+  const slot = (tcp.nowMs >>> PERIOD_SHIFT) & PERIOD_MASK;
+  f.period += (slot - f.slot) & PERIOD_MASK;
+  f.slot = slot;
+  return f.period;
+}
+
 /** RFC 7413 4.1.2: bound to the client's address, and here to ours. */
-function cookieWrite(tcp: Tcp, p: Packet, period: number): void {
+function cookieWrite(tcp: Tcp, p: Packet, of: number): void {
   const h = tcp.hash;
   h.start();
   h.word(HASH_FAST_OPEN);
-  h.word(period);
+  h.word(of);
   h.word(p.src0);
   h.word(p.dst0);
   if (p.version === 6) {
@@ -250,7 +261,7 @@ export function fastOpenData(tcp: Tcp, t: number, optionBytes: number): number {
   const v6 = (m[t + FLAGS] & V6) !== 0;
   const peer = path.mss || (v6 ? MSS_DEFAULT_6 : MSS_DEFAULT_4);
   const byPath = m[t + PMTU] - (v6 ? 60 : 40);
-  const room = (peer < byPath ? peer : byPath) - optionBytes;
+  const room = (peer < byPath ? peer : byPath) - optionBytes - ipOptionBytes(tcp, t);
   const length = m[t + SNDQ_LENGTH] < room ? m[t + SNDQ_LENGTH] : room;
   if (length <= 0) return 0;
   m[coldOf(tcp, t) + SYN_DATA] = length;

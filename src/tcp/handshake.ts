@@ -10,6 +10,7 @@ import { mtuSearchOpen } from './plpmtud.ts';
 import { receiveStart } from './receive-window.ts';
 import type { Segment } from './segment.ts';
 import { sendStart } from './send.ts';
+import { ipOptionBytes } from './source-route.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { rttSample, rtxStart } from './timers.ts';
 
@@ -73,12 +74,12 @@ export function ownMss(tcp: Tcp, t: number): number {
   return (tcp.m[t + FLAGS] & V6) !== 0 ? iface.mtu6 - 60 : iface.mtu - 40;
 }
 
-/** Sets MSS from the path MTU and the peer's option, timestamps deducted. */
+/** Sets MSS from the path MTU and the peer's option, timestamps and IP options deducted (RFC 9293 3.7.1). */
 export function mssUpdate(tcp: Tcp, t: number): void {
   const m = tcp.m;
   const byPath = m[t + PMTU] - ((m[t + FLAGS] & V6) !== 0 ? 60 : 40);
   const peerMss = m[t + PEER_MSS] & 0xffff;
-  const mss = peerMss < byPath ? peerMss : byPath;
+  const mss = (peerMss < byPath ? peerMss : byPath) - ipOptionBytes(tcp, t);
   m[t + MSS] = (m[t + FLAGS] & TS) !== 0 ? mss - 12 : mss;
 }
 

@@ -29,6 +29,7 @@ import { receiveAdmit } from './receive.ts';
 import { receiveRtt } from './receive-window.ts';
 import { challengeMini, resetFor, sendBareAck, sendFinAck, sendReset } from './reply.ts';
 import { type Segment, segmentParse } from './segment.ts';
+import { sourceRouteHeard } from './source-route.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import {
   TIME_WAIT_ACK,
@@ -146,7 +147,7 @@ function unknownInput(tcp: Tcp, s: Segment): void {
   const special = s.flags & (F_SYN | F_ACK | F_RST);
   if (special === F_SYN && listenInput(tcp, s)) return;
   // RFC 9293 3.10.7.2: a listener takes SYNs, answers ACKs by RST, and drops the rest.
-  const ignored = special === 0 || (special === (F_SYN | F_ACK) && tcp.limits.bsdAnswers);
+  const ignored = special === 0 || (special === (F_SYN | F_ACK) && tcp.limits.answers === 'bsd');
   if (ignored && listenerFind(tcp, tcp.ip.packet, s.ports & 0xffff) !== null) {
     tcp.counters.listenIgnored++;
     return;
@@ -226,7 +227,11 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
     }
   }
-  if (tcp.marking) ipFieldsInput(tcp, t);
+  if (tcp.marking) {
+    ipFieldsInput(tcp, t);
+    const listener = m[t + LISTENER] - 1;
+    if (listener >= 0 && tcp.listeners[listener].options.sourceRoutes) sourceRouteHeard(tcp, t);
+  }
   const path = m[t + PATH] & PATH_ANY;
   if (path !== 0) pathInput(tcp, t, s);
   const accepted = acceptAck(tcp, t, s);
@@ -409,6 +414,16 @@ export function finReceived(tcp: Tcp, t: number): void {
   // Whatever is still kept lies before the FIN, and came a second time.
   if (m[t + OOO] !== 0) reassemblyClear(tcp, t);
   eventPush(tcp, t, E_END, 0, 0);
+  if (tcp.limits.answers === 'linux') {
+    m[t + DSACK_START] = m[t + DSACK_END];
+    if (m[t + ST] === ESTABLISHED) {
+      // A program that closes at once sends the ACK with its own FIN.
+      m[t + ST] = CLOSE_WAIT;
+      m[t + FLAGS] = (m[t + FLAGS] & ~ACK_NOW) | ACK_DELAYED;
+      listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
+      return;
+    }
+  }
   ackNow(tcp, t);
   switch (m[t + ST]) {
     case SYN_RECEIVED:
@@ -417,7 +432,7 @@ export function finReceived(tcp: Tcp, t: number): void {
       return;
     case FIN_WAIT_1:
       m[t + ST] = CLOSING;
-      if (tcp.limits.bsdAnswers) {
+      if (tcp.limits.answers === 'bsd') {
         m[t + FLAGS] &= ~ACK_NOW;
         sendFinAck(tcp, t, true);
       }

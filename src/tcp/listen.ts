@@ -33,6 +33,8 @@ export interface ListenOptions {
   readonly notSentLowWater: number;
   /** Of its connections' IP headers, see ip-fields.ts; 0: nothing. */
   readonly ipFields: number;
+  /** Its connections return by the source route that the peer's packets came by. */
+  readonly sourceRoutes: boolean;
 }
 
 export class Listener {
@@ -95,7 +97,8 @@ export function listenerAdd(tcp: Tcp, options: ListenOptions): Listener | null {
   others.sort((a, b) => rank(a.options) - rank(b.options));
   tcp.listenersByPort.set(options.port, others);
   if (options.transparent) tcp.ip.transparent = true;
-  if (options.ipFields !== 0) tcp.marking = true;
+  if (options.ipFields !== 0 || options.sourceRoutes) tcp.marking = true;
+  if (options.sourceRoutes) tcp.ip.sourceRoutes = true;
   return listener;
 }
 

@@ -2,9 +2,10 @@
 import { neighbourResolve, neighbourUsable } from '../ip/neighbours.ts';
 import { routeLookup4, routeLookup6 } from '../ip/routes.ts';
 import { FLAG, TCB } from './block.ts';
+import { firstHop } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 
-const { FLAGS, IFACE, NEIGHBOUR, RADDR, RADDR6 } = TCB;
+const { FLAGS, IFACE, NEIGHBOUR, RADDR6 } = TCB;
 const { V6 } = FLAG;
 
 /** What `nextHop` says when no route leads there. */
@@ -28,7 +29,7 @@ function resolve(tcp: Tcp, t: number): number {
   const v6 = (m[t + FLAGS] & V6) !== 0;
   const route = v6
     ? routeLookup6(ip, m[t + RADDR6], m[t + RADDR6 + 1], m[t + RADDR6 + 2], m[t + RADDR6 + 3], m[t + IFACE])
-    : routeLookup4(ip, m[t + RADDR], m[t + IFACE]);
+    : routeLookup4(ip, firstHop(tcp, t), m[t + IFACE]);
   m[t + NEIGHBOUR] = 0;
   if (route === null) return HOP_NO_ROUTE;
   const { next0, next1, next2, next3 } = ip.path;

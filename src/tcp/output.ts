@@ -40,6 +40,7 @@ import { RECORD } from './record-pool.ts';
 import { inFlight, lastRecordStart, recordResent, recordSent, recordToResend } from './records.ts';
 import { recoveryResent } from './recovery.ts';
 import { sendReset } from './reply.ts';
+import { ipOptionBytes } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 import { persistStart, rtoBackedOff, rtxStart, timerBy } from './timers.ts';
 import { probeSent, probeWanted } from './tlp.ts';
@@ -299,8 +300,8 @@ function sendNew(tcp: Tcp, iface: Interface, t: number): number {
     }
     let pipe = inFlight(tcp, t);
     const urgent = tcp.urgentSenders !== 0 && urgentSending(tcp, t);
-    // An urgent pointer is right for one segment only.
-    const reach = urgent ? mss : superBytes(m, iface, t, mss);
+    // An urgent pointer is right for one segment only, and devices don't know of IP options.
+    const reach = urgent || ipOptionBytes(tcp, t) > 0 ? mss : superBytes(m, iface, t, mss);
     while (unsent > 0) {
       if (budget-- === 0) return MORE;
       if (byPace <= 0) {

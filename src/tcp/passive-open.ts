@@ -30,6 +30,7 @@ import { transmitSyn } from './output.ts';
 import { receiveFirst, receiveShift } from './receive-window.ts';
 import { challengeMini, resetFor } from './reply.ts';
 import type { Segment } from './segment.ts';
+import { sourceRouteHeard, sourceRouteMove, sourceRouteSet } from './source-route.ts';
 import { SOURCE_CONNECTIONS, SOURCE_HALF_OPEN } from './sources.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
@@ -152,6 +153,10 @@ function synReceived(tcp: Tcp, t: number, s: Segment, listener: Listener, hash: 
   initialSequence(tcp, t);
   windowStart(tcp, t, s.seq, listener);
   m[t + SND_WND] = s.window;
+  if (!listener.options.sourceRoutes) return;
+  // The scratch block's is of whom it answered before.
+  sourceRouteSet(tcp, t, null);
+  sourceRouteHeard(tcp, t);
 }
 
 function windowStart(tcp: Tcp, t: number, irs: number, listener: Listener): void {
@@ -221,6 +226,7 @@ export function cookieInput(tcp: Tcp, s: Segment): number {
   m[t + PEER_MSS] = mss;
   cookieNegotiated(tcp, t, s, listener.options.receiveBuffer);
   tcp.counters.cookiesAccepted++;
+  if (listener.options.sourceRoutes) sourceRouteHeard(tcp, t);
   accepted(tcp, t, listener);
   ecnCookie(tcp, t, s, listener.options.ecn);
   established(tcp, t, s, m[t + FLAGS] & 15);
@@ -402,6 +408,7 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
   m[full + T_NEXT] = 0;
   m[full + T_PREV] = 0;
   m[full + FLAGS] = (m[t + FLAGS] & ~(MINI | LISTED)) | listener.flags;
+  if (tcp.marking) sourceRouteMove(tcp, t, full);
   flowReplace(tcp, t, full);
   blockRelease(tcp, t);
   listener.halfOpen--;

@@ -15,6 +15,7 @@ import { coldOf } from './cold.ts';
 import { mssUpdate } from './handshake.ts';
 import { RECORD } from './record-pool.ts';
 import { recordToResend } from './records.ts';
+import { ipOptionBytes } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 
 const { FLAGS, FLAGS2, PATH, PEER_MSS, IFACE, PMTU, MSS, SND_UNA, SND_NXT, BACKOFF } = TCB;
@@ -42,8 +43,9 @@ const COMMON = [
 ];
 
 /** Bytes of IP and TCP header with timestamps: a full segment's MTU less its payload. */
-function headers(m: Int32Array, t: number): number {
-  return ((m[t + FLAGS] & V6) !== 0 ? 60 : 40) + ((m[t + FLAGS] & TS) !== 0 ? 12 : 0);
+function headers(tcp: Tcp, t: number): number {
+  const m = tcp.m;
+  return ipOptionBytes(tcp, t) + ((m[t + FLAGS] & V6) !== 0 ? 60 : 40) + ((m[t + FLAGS] & TS) !== 0 ? 12 : 0);
 }
 
 /** The largest packet that the link and the peer take. */
@@ -114,7 +116,7 @@ export function mtuProbeBytes(tcp: Tcp, t: number, unsent: number, room: number)
       return 0;
     }
   }
-  const payload = nextSize(m[t + PMTU], high, ceiling(tcp, t)) - headers(m, t);
+  const payload = nextSize(m[t + PMTU], high, ceiling(tcp, t)) - headers(tcp, t);
   const enough = payload + SEGMENTS_BEHIND * m[t + MSS];
   return enough <= unsent && enough <= room ? payload : 0;
 }
@@ -136,7 +138,7 @@ export function mtuProbeSent(tcp: Tcp, t: number, seq: number, payload: number):
   const cold = coldOf(tcp, t);
   tcp.counters.mtuProbes++;
   m[cold + PROBE_SEQ] = seq;
-  m[cold + MTU_SEARCH] = (m[cold + MTU_SEARCH] & ~0xffff) | (payload + headers(m, t));
+  m[cold + MTU_SEARCH] = (m[cold + MTU_SEARCH] & ~0xffff) | (payload + headers(tcp, t));
 }
 
 /** SND.UNA is about to move to `ack`: has the probe arrived? */
@@ -145,7 +147,7 @@ export function mtuProbeAcked(tcp: Tcp, t: number, ack: number): void {
   const cold = coldOf(tcp, t);
   const size = m[cold + MTU_SEARCH] & 0xffff;
   if (size === 0 || ((ack - m[t + SND_NXT]) | 0) > 0) return;
-  if (((ack - m[cold + PROBE_SEQ] - (size - headers(m, t))) | 0) < 0) return;
+  if (((ack - m[cold + PROBE_SEQ] - (size - headers(tcp, t))) | 0) < 0) return;
   tcp.counters.mtuProbesAcked++;
   m[t + PMTU] = size;
   mssUpdate(tcp, t);
@@ -182,7 +184,7 @@ export function mtuProbeOnly(tcp: Tcp, t: number): boolean {
   const size = m[cold + MTU_SEARCH] & 0xffff;
   const first = recordToResend(m, m[t + RECORDS]);
   if (size === 0 || first === 0 || m[first + RECORD.START] !== m[cold + PROBE_SEQ]) return false;
-  return m[t + LOST_BYTES] <= size - headers(m, t);
+  return m[t + LOST_BYTES] <= size - headers(tcp, t);
 }
 
 /** [seq, …) is retransmitted. Of the probe? A size is ruled out when it was lost twice: losses have other causes too. */
@@ -191,7 +193,7 @@ export function mtuResent(tcp: Tcp, t: number, seq: number): void {
   const cold = coldOf(tcp, t);
   const size = m[cold + MTU_SEARCH] & 0xffff;
   const offset = (seq - m[cold + PROBE_SEQ]) | 0;
-  if (size === 0 || offset < 0 || offset >= size - headers(m, t)) return;
+  if (size === 0 || offset < 0 || offset >= size - headers(tcp, t)) return;
   m[cold + MTU_SEARCH] &= ~0xffff;
   // After a timeout much more was lost: that says nothing of the size (RFC 4821 7.6.4).
   if ((m[t + FLAGS] & LOSS) !== 0) return;
@@ -229,7 +231,7 @@ export function mtuTimeout(tcp: Tcp, t: number): void {
   if (mtu >= m[t + PMTU] || (mtu === floor && expiries < FLOOR_EXPIRIES && mtu !== base)) return;
   // What is retransmitted would have been larger?
   const head = (m[t + SND_NXT] - m[t + SND_UNA]) | 0;
-  if (head <= mtu - headers(m, t) || m[t + MSS] <= mtu - headers(m, t)) return;
+  if (head <= mtu - headers(tcp, t) || m[t + MSS] <= mtu - headers(tcp, t)) return;
   tcp.counters.mtuBlackHoles++;
   // It may be an outage; then the search finds at once that nothing has changed.
   const searched = (m[t + PATH] & MTU) !== 0 ? m[coldOf(tcp, t) + MTU_SEARCH] >>> 16 : 0;

@@ -23,6 +23,7 @@ import { MemoryBudget } from './memory.ts';
 import { PortCounters } from './ports.ts';
 import { RecordPool } from './record-pool.ts';
 import { Segment } from './segment.ts';
+import type { SourceRoute } from './source-route.ts';
 import { Sources } from './sources.ts';
 
 /** Limits and defaults of one engine's TCP. Sizes in bytes, times in ms. */
@@ -77,8 +78,11 @@ export interface TcpLimits {
   /** RFC 793's word on RST and on SYN anywhere in the window, instead of RFC 5961's: for tests of old peers. */
   readonly blindReset: boolean;
   readonly blindSyn: boolean;
-  /** As the BSDs have it: a FIN that crosses ours is answered by our FIN again, a SYN-ACK for a listener not at all. */
-  readonly bsdAnswers: boolean;
+  /**
+   * Where the RFCs leave a choice: `bsd` answers a FIN that crosses ours by our FIN again, and a SYN-ACK for a listener
+   * not at all; `linux` delays the ACK of the peer's FIN when it comes first, and forgets to report duplicates with it.
+   */
+  readonly answers: 'plain' | 'bsd' | 'linux';
   /** SYN with FIN is dropped, as some firewalls do. RFC 9293 opens a connection by it. */
   readonly dropSynFin: boolean;
   /** Explicit Congestion Notification, where a listener or an open doesn't say; see ecn.ts. */
@@ -126,7 +130,7 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   sack: true,
   blindReset: false,
   blindSyn: false,
-  bsdAnswers: false,
+  answers: 'plain',
   dropSynFin: false,
   ecn: 'passive',
   mtuProbing: 'auto',
@@ -207,6 +211,8 @@ export class Tcp {
   urgentSenders = 0;
   /** Connections or listeners have said something of the IP header; see ip-fields.ts. */
   marking = false;
+  /** By block, of any kind; see source-route.ts. */
+  readonly sourceRoutes = new Map<number, SourceRoute>();
   /** Bytes that pacing lets the connection that is being served send. */
   allowance = 0;
   /** Runs of out-of-order data so far; see reassembly.ts. */

@@ -10,6 +10,7 @@ import { blockRelease } from './close.ts';
 import { ipFieldsOf } from './ip-fields.ts';
 import { flowReplace } from './lookup.ts';
 import type { Segment } from './segment.ts';
+import { sourceRouteMove } from './source-route.ts';
 import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 
 const {
@@ -64,6 +65,7 @@ export function timeWaitEnter(tcp: Tcp, t: number): void {
   m[w + RTX_AT] = ipFieldsOf(tcp, t);
   m[w + ST] = STATE.TIME_WAIT;
   m[w + FLAGS] = (m[t + FLAGS] & (TS | V6 | 0xff)) | MINI;
+  if (tcp.marking) sourceRouteMove(tcp, t, w);
   flowReplace(tcp, t, w);
   append(tcp, w);
 }

@@ -9,6 +9,7 @@ import { coldOf, coldWord } from './cold.ts';
 import { segmentAt } from './emit.ts';
 import { EVENT_URGENT, eventPush } from './events.ts';
 import { LIST_DATA, listPush } from './lists.ts';
+import { ipOptionBytes } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 
 const { STATE: ST, FLAGS2, IFACE, SND_UNA, SNDQ_LENGTH, RCV_NXT, RCVQ_LENGTH } = TCB;
@@ -57,7 +58,7 @@ export function urgentAnnounce(tcp: Tcp, iface: Interface, t: number, slot: numb
   if (ahead <= 0) return;
   const pointer = ahead < POINTER_MAX ? ahead : POINTER_MAX;
   const { view } = tcp;
-  const at = segmentAt(tcp, iface, t, slot);
+  const at = segmentAt(tcp, iface, t, slot) + ipOptionBytes(tcp, t);
   view.setUint8(at + 13, view.getUint8(at + 13) | URG);
   view.setUint16(at + 18, pointer, false);
   if (iface.port.capabilities.txChecksum) return;

@@ -15,6 +15,9 @@ export const IPV4_SRC = 12;
 export const IPV4_DST = 16;
 /** Without options. */
 export const IPV4_HEADER_BYTES = 20;
+/** Loose and strict source route (RFC 791 3.1). */
+export const IPV4_OPTION_LSRR = 131;
+export const IPV4_OPTION_SSRR = 137;
 
 /** Bits of the word at IPV4_FRAGMENT. */
 export const IPV4_DF = 0x4000;
