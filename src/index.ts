@@ -7,8 +7,8 @@
  *     stack.net.createServer((socket) => socket.pipe(socket)).listen(7);
  *
  * `stack.net` and `stack.dgram` have the names, events and errors of `node:net` and `node:dgram`; `stack.engine` is the
- * batch API under them. In-memory
- * devices (`createCable`) need no privileges: both ends, and so both stacks, share one `Arena`.
+ * batch API under them. In-memory devices (`createCable`) need no privileges: both ends, and so both stacks, share one
+ * `Arena`.
  */
 export type { StackDgram } from './api/dgram.ts';
 export { StackOptionsError } from './api/errors.ts';
@@ -34,8 +34,10 @@ export type {
   ConnectOptions,
   Endpoint,
   Engine,
+  IpFieldOptions,
   ListenOptions,
   MemoryInfo,
+  SourceRouteOptions,
 } from './engine/engine.ts';
 export { EngineError } from './engine/errors.ts';
 export type { Conn, Handlers } from './engine/handlers.ts';

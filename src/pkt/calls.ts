@@ -3,6 +3,7 @@
  * null as long as there is nothing to return.
  */
 import type { Config } from './config.ts';
+import { datagramCall } from './datagram-calls.ts';
 import { Mismatch, Unsupported } from './errors.ts';
 import type { Host } from './host.ts';
 import type { Expression, SystemCall } from './script.ts';
@@ -11,6 +12,7 @@ import { type Readiness, TcpSocket } from './socket.ts';
 import { getOption, setOption } from './socket-options.ts';
 import type { Sockets } from './sockets.ts';
 import { symbolName, symbolValue } from './symbols.ts';
+import { UdpSocket } from './udp-socket.ts';
 import { type SocketAddress, Values } from './values.ts';
 
 export interface Outcome {
@@ -37,7 +39,8 @@ class Pipe {
 class ZeroFile {
   readonly endless = true;
 }
-type Descriptor = TcpSocket | EpollSet | Pipe | ZeroFile;
+type Socket = TcpSocket | UdpSocket;
+type Descriptor = Socket | EpollSet | Pipe | ZeroFile;
 
 const OK: Outcome = { value: 0 };
 const LEVELS = /^(SOL_|IPPROTO_)/;
@@ -49,7 +52,7 @@ export class Calls {
   readonly #config: Config;
   readonly #descriptors = new Map<number, Descriptor>();
   /** The socket that packets of the script's belong to. */
-  underTest: TcpSocket | null = null;
+  underTest: Socket | null = null;
   /** Called when `underTest` changes, or gets a connection. */
   onSocket: () => void = () => {};
 
@@ -64,7 +67,23 @@ export class Calls {
   begin(call: SystemCall): Attempt {
     const method = METHODS[call.name];
     if (method === undefined) throw new Unsupported(call.line, `system call ${call.name}()`);
-    return method(this, call, new Values(this.#settings.dialect, call.line));
+    const values = new Values(this.#settings.dialect, call.line);
+    const found = this.#descriptors.get(values.optionalNumber(call.args[0]) ?? -1);
+    return (
+      (found instanceof UdpSocket ? this.#datagram(found, call, values) : null) ?? method(this, call, values)
+    );
+  }
+
+  #datagram(socket: UdpSocket, call: SystemCall, values: Values): Attempt | null {
+    return datagramCall({
+      socket,
+      call,
+      values,
+      host: this.#host,
+      config: this.#config,
+      dialect: this.#settings.dialect,
+      settle: () => this.#settle(socket),
+    });
   }
 
   /** @returns what is wrong with an outcome, or null */
@@ -115,26 +134,35 @@ export class Calls {
     const stream = symbolValue(this.#settings.dialect, 'SOCK_STREAM') ?? 1;
     const flags = symbolValue(this.#settings.dialect, 'SOCK_NONBLOCK') ?? 0;
     if (kind === null) throw new Mismatch(call.line, 'the type of socket is not a number');
+    const family = values.optionalNumber(domain);
+    const six = symbolValue(this.#settings.dialect, 'AF_INET6');
+    const version = this.#config.mapped ? 4 : family === null ? this.#config.version : family === six ? 6 : 4;
+    const nonBlocking = (kind & flags) !== 0;
+    if ((kind & 0xf) === symbolValue(this.#settings.dialect, 'SOCK_DGRAM') && (proto === 0 || proto === 17)) {
+      return () => {
+        const socket = new UdpSocket(this.#host, version, this.#config.local);
+        socket.nonBlocking = nonBlocking;
+        this.#settle(socket);
+        return this.open(call, values, socket);
+      };
+    }
     if (proto !== 0 && proto !== 6) {
       const name = symbolName(this.#settings.dialect, /^IPPROTO_/, proto) ?? proto;
       throw new Unsupported(call.line, `sockets of ${name}`);
     }
     if ((kind & 0xf) !== stream) {
       if (proto === 6) return () => ({ value: -1, errno: 'EPROTOTYPE' });
-      throw new Unsupported(call.line, 'sockets other than of TCP');
+      throw new Unsupported(call.line, 'sockets other than of TCP and UDP');
     }
-    const family = values.optionalNumber(domain);
-    const six = symbolValue(this.#settings.dialect, 'AF_INET6');
-    const version = family === null ? this.#config.version : family === six ? 6 : 4;
     return () => {
-      const socket = this.#sockets.create(this.#config.mapped ? 4 : version);
-      socket.nonBlocking = (kind & flags) !== 0;
+      const socket = this.#sockets.create(version);
+      socket.nonBlocking = nonBlocking;
       this.#settle(socket);
       return this.open(call, values, socket);
     };
   }
 
-  #settle(socket: TcpSocket): void {
+  #settle(socket: Socket): void {
     this.underTest = socket;
     this.onSocket();
   }
@@ -339,9 +367,9 @@ export class Calls {
           true,
         );
         if (errno !== null) return { value: -1, errno };
-        // Linux sends without a cookie only once it has one.
-        const now = this.#freebsd || socket.hasCookie;
-        const taken = now ? socket.write(bytes, false) : 0;
+        // Linux takes no more than goes with the SYN.
+        const most = this.#freebsd ? bytes : Math.min(bytes, socket.synRoom);
+        const taken = most > 0 ? socket.write(most, false) : 0;
         this.#settle(socket);
         this.#host.settle();
         if (taken > 0) return { value: taken };
@@ -432,6 +460,7 @@ export class Calls {
     return () => {
       if (!(found instanceof TcpSocket)) {
         this.#descriptors.delete(fd);
+        if (found instanceof UdpSocket && --found.references === 0) found.close();
         return OK;
       }
       if (!begun) {
@@ -455,9 +484,9 @@ export class Calls {
     return () => {
       switch (command) {
         case 'F_GETFL':
-          return { value: 2 | (socket instanceof TcpSocket && socket.nonBlocking ? nonBlock : 0) };
+          return { value: 2 | (isSocket(socket) && socket.nonBlocking ? nonBlock : 0) };
         case 'F_SETFL':
-          if (socket instanceof TcpSocket)
+          if (isSocket(socket))
             socket.nonBlocking = (values.number(call.args[2], 'the flags') & nonBlock) !== 0;
           return OK;
         case 'F_GETFD':
@@ -472,7 +501,7 @@ export class Calls {
     const found = this.descriptor(call, values);
     if (found === null) return () => ({ value: -1, errno: 'EBADF' });
     return () => {
-      if (found instanceof TcpSocket) found.references++;
+      if (isSocket(found)) found.references++;
       return this.open(call, values, found);
     };
   }
@@ -564,7 +593,7 @@ export class Calls {
         const fd = values.number(values.field(entry, 'fd'), 'fd');
         const events = values.number(values.field(entry, 'events'), 'events');
         const found = this.#descriptors.get(fd);
-        const got = found instanceof TcpSocket ? this.#pollBits(found, events) : this.#flag('POLLNVAL');
+        const got = isSocket(found) ? this.#pollBits(found, events) : this.#flag('POLLNVAL');
         if (got !== 0) count++;
         const expected = values.optionalNumber(
           values.field(entry, 'revents') ?? { type: 'integer', value: 0 },
@@ -592,7 +621,7 @@ export class Calls {
     return names.filter((name) => (bits & this.#flag(name)) !== 0).join('|') || '0';
   }
 
-  #pollBits(socket: TcpSocket, events: number): number {
+  #pollBits(socket: Socket, events: number): number {
     const r = socket.readiness();
     const bits =
       (r.readable ? this.#flag('POLLIN') | this.#flag('POLLRDNORM') : 0) |
@@ -632,7 +661,7 @@ export class Calls {
       const ready: { fd: number; bits: number; data: Expression | undefined }[] = [];
       for (const [fd, watch] of set.watched) {
         const found = this.#descriptors.get(fd);
-        if (!(found instanceof TcpSocket) || watch.done || ready.length >= most) continue;
+        if (!isSocket(found) || watch.done || ready.length >= most) continue;
         const bits = this.#epollBits(found, watch);
         if (bits === 0) continue;
         watch.arrivals = found.arrivals;
@@ -654,11 +683,15 @@ export class Calls {
   }
 
   /** The bits have the values of poll's. Edge-triggered: only what came since they were last told. */
-  #epollBits(socket: TcpSocket, watch: { events: number; arrivals: number; rooms: number }): number {
+  #epollBits(socket: Socket, watch: { events: number; arrivals: number; rooms: number }): number {
     const bits = this.#pollBits(socket, watch.events & 0xffff);
     const edge = (watch.events & this.#flag('EPOLLET')) !== 0;
     return edge && watch.arrivals === socket.arrivals && watch.rooms === socket.rooms ? 0 : bits;
   }
+}
+
+function isSocket(descriptor: Descriptor | undefined): descriptor is Socket {
+  return descriptor instanceof TcpSocket || descriptor instanceof UdpSocket;
 }
 
 /** Asked anew: the engine may have moved on meanwhile. */

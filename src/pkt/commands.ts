@@ -1,5 +1,6 @@
 /** What a script's shell lines mean here: settings, routes, and questions about sockets. */
 
+import { isUnknownCounter } from './nstat.ts';
 import type { Settings } from './settings.ts';
 import { parseShell, type Simple } from './shell.ts';
 import { applySysctl } from './sysctl.ts';
@@ -9,6 +10,8 @@ export interface CommandTarget {
   readonly settings: Settings;
   /** One line a socket, as `sockstat -s` prints them. */
   sockets(): string[];
+  /** The counters that have changed, as `nstat` prints them. */
+  counters(): string[];
   /** Ends the connections in a state. */
   dropConnections(state: string): void;
   setRoute(route: RouteSettings): void;
@@ -104,7 +107,10 @@ function runSimple(given: Simple, input: readonly string[], target: CommandTarge
       for (const [key, value] of DEFAULTS) applySysctl(target.settings, key, value);
       return [];
     case 'grep':
+      for (const word of args) if (isUnknownCounter(word)) target.settings.lack(`the counter ${word}`);
       return grep(args, input);
+    case 'nstat':
+      return target.counters();
     case 'wc':
       return [String(input.length)];
     case 'sockstat':

@@ -68,6 +68,8 @@ export function parsePacket(cursor: Cursor): PacketSpec {
     transport = parseTcp(cursor, inbound);
     tunnel = parseTunnel(cursor);
   }
+  const mutated = cursor.take('{');
+  if (mutated) skipMutation(cursor);
   if (inbound && ip.ecn === 'ect01')
     throw new ScriptSyntaxError(first.line, '[ect01] stands for either of two and can only be expected');
   return {
@@ -81,7 +83,16 @@ export function parsePacket(cursor: Cursor): PacketSpec {
     dstPort: ports?.[1] ?? 0,
     transport,
     tunnel,
+    mutated,
   };
+}
+
+/** `mut tcp mss }`: what is to be changed at random before it is sent. */
+function skipMutation(cursor: Cursor): void {
+  while (!cursor.take('}')) {
+    if (cursor.is('end')) cursor.fail("'}'");
+    cursor.next();
+  }
 }
 
 function parseEncapsulation(cursor: Cursor): Encapsulation | null {

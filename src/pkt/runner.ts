@@ -13,12 +13,13 @@ import { Flow } from './flow.ts';
 import { Host } from './host.ts';
 import { buildIcmp, buildOptions, buildTcp, buildUdp } from './inject.ts';
 import { formatLive, formatSeconds } from './notation.ts';
+import { Nstat } from './nstat.ts';
 import { parseScript } from './parser.ts';
 import { AssertionFailed, PythonError, type PyValue, runPython } from './python.ts';
 import type { EventTime, PacketSpec, Script, ScriptEvent, SystemCall, TcpSpec } from './script.ts';
 import type { LivePacket, LiveTcp } from './sent.ts';
 import { Settings } from './settings.ts';
-import { tableStates } from './socket.ts';
+import { TcpSocket, tableStates } from './socket.ts';
 import { Sockets } from './sockets.ts';
 import type { Dialect } from './symbols.ts';
 import { setTcpInfo } from './tcp-info.ts';
@@ -137,6 +138,7 @@ class Run implements CommandTarget {
   #earlyUs = 0;
   readonly #flows: Flow[] = [];
   readonly #cookies = new Cookies();
+  readonly #nstat = new Nstat();
   /** What the script's packets belong to. */
   #flow: Flow | null = null;
   #remotePort = FIRST_REMOTE_PORT;
@@ -274,7 +276,7 @@ class Run implements CommandTarget {
     const { tuple } = socket.flow;
     const known = this.#flows.find((flow) => sameTuple(flow, tuple));
     // A connect() from the same port is a connection of its own, with its own first sequence number.
-    if (known !== undefined && socket.state !== 'connecting') {
+    if (known !== undefined && !(socket instanceof TcpSocket && socket.state === 'connecting')) {
       socket.flow = known;
     } else this.#flows.push(socket.flow);
     this.#flow = socket.flow;
@@ -297,9 +299,7 @@ class Run implements CommandTarget {
 
   #inject(packet: PacketSpec): void {
     const host = this.#start();
-    if (packet.encapsulation.length > 0)
-      throw new Unsupported(packet.line, 'packets in tunnels (IP in IP, GRE, MPLS)');
-    if (packet.tunnel !== null) throw new Unsupported(packet.line, 'TCP over UDP');
+    refuse(packet);
     const flow = this.#flowFor(packet);
     const path = {
       version: flow.tuple.version,
@@ -358,9 +358,7 @@ class Run implements CommandTarget {
   }
 
   #expect(packet: PacketSpec, time: EventTime, base: number, sinceUs: number): void {
-    if (packet.encapsulation.length > 0)
-      throw new Unsupported(packet.line, 'packets in tunnels (IP in IP, GRE, MPLS)');
-    if (packet.tunnel !== null) throw new Unsupported(packet.line, 'TCP over UDP');
+    refuse(packet);
     const host = this.#start();
     const flow = this.#flow;
     if (flow === null) throw new Mismatch(packet.line, `no connection can send ${packet.text}`);
@@ -545,7 +543,7 @@ class Run implements CommandTarget {
 
   #code(text: string, line: number): void {
     const socket = this.#calls?.underTest ?? null;
-    if (socket !== null) setTcpInfo(this.#variables, socket, this.settings.dialect);
+    if (socket instanceof TcpSocket) setTcpInfo(this.#variables, socket, this.settings.dialect);
     try {
       for (const printed of runPython(text, this.#variables)) this.#trace.push(printed);
     } catch (error) {
@@ -575,6 +573,10 @@ class Run implements CommandTarget {
         lines.push(line(socket.flow?.tuple.localPort ?? 0, 'CLOSED'));
     }
     return lines;
+  }
+
+  counters(): string[] {
+    return this.#host === null ? [] : this.#nstat.read(this.#host.engine.tcp.counters);
   }
 
   /** Whether the stack still knows a connection, if only in TIME-WAIT. */
@@ -607,6 +609,13 @@ class Run implements CommandTarget {
   sleep(us: number): void {
     this.#advance(this.#us + us);
   }
+}
+
+/** @throws Unsupported for packets that this stack doesn't speak */
+function refuse({ line, encapsulation, tunnel, mutated }: PacketSpec): void {
+  if (encapsulation.length > 0) throw new Unsupported(line, 'packets in tunnels (IP in IP, GRE, MPLS, PSP)');
+  if (tunnel !== null) throw new Unsupported(line, 'TCP over UDP');
+  if (mutated) throw new Unsupported(line, 'packets changed at random');
 }
 
 function isBareAck(packet: LivePacket): boolean {

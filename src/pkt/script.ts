@@ -91,6 +91,8 @@ export interface PacketSpec {
   readonly transport: TcpSpec | UdpSpec | IcmpSpec;
   /** TCP in UDP (RFC 6951's way): UDP source and destination port. */
   readonly tunnel: { readonly srcPort: number; readonly dstPort: number } | null;
+  /** It is to be changed at random (`{ mut ... }`). */
+  readonly mutated: boolean;
 }
 
 export type Encapsulation =

@@ -42,7 +42,7 @@ export class Settings {
       this.limits.sendBufferMax = 4 << 20;
       this.limits.synRetries = 6;
       this.keepCount = 9;
-      this.limits.answers = 'linux';
+      this.limits.habits = 'linux';
     } else {
       // recvspace, sendspace and kern.ipc.maxsockbuf.
       this.receiveBuffer = 65_536;
@@ -52,7 +52,7 @@ export class Settings {
       this.keepCount = 8;
       this.limits.rtoMin_ms = 230;
       this.limits.timeWait_ms = 60_000;
-      this.limits.answers = 'bsd';
+      this.limits.habits = 'bsd';
       this.limits.delayedAck_ms = 40;
     }
   }

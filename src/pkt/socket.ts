@@ -2,7 +2,7 @@
 import type { Engine } from '../engine/engine.ts';
 import type { Conn } from '../engine/handlers.ts';
 import { FLAG, STATE, TCB } from '../tcp/block.ts';
-import { fastOpenCookie } from '../tcp/fast-open.ts';
+import { fastOpenRoom } from '../tcp/fast-open.ts';
 import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
 import type { Flow } from './flow.ts';
 
@@ -120,10 +120,10 @@ export class TcpSocket {
     );
   }
 
-  /** A SYN of this connection may take data along: the peer has given a cookie before. */
-  get hasCookie(): boolean {
+  /** How much the SYN of this connection may take along: the peer has given a cookie before. */
+  get synRoom(): number {
     const t = this.block;
-    return t !== 0 && fastOpenCookie(this.engine.tcp, t);
+    return t === 0 ? 0 : fastOpenRoom(this.engine.tcp, t, 0);
   }
 
   /** @returns bytes that were queued */

@@ -111,6 +111,7 @@ function fields(info: TcpInfo, dialect: Dialect): Record<string, number> {
     tcpi_delivered_ce: info.ceDelivered,
     tcpi_delivered_ce_bytes: info.ceDeliveredBytes,
     tcpi_received_ce: info.ceReceived,
+    tcpi_reord_seen: info.reorderingSeen ? 1 : 0,
     tcpi_dsack_dups: info.duplicatesReported,
     tcpi_delivery_rate: Math.round(info.deliveryRate),
     tcpi_delivery_rate_app_limited: info.appLimited ? 1 : 0,

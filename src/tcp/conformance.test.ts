@@ -5,7 +5,7 @@ import { emitIpv6Packet } from '../wire/ipv6.ts';
 import { PROTOCOL_TCP } from '../wire/protocols.ts';
 import { emitTcp } from '../wire/tcp.ts';
 import { CLOSED_RESET } from './reasons.ts';
-import { MODERN, PORT, TcpContext } from './testing.ts';
+import { MODERN, PORT, stream, TcpContext } from './testing.ts';
 
 test('a shut window doesn’t keep RST and urgent pointers out (MUST-66)', () => {
   const c = new TcpContext({ limits: { receiveBuffer: 2048 } }).establish({});
@@ -17,6 +17,18 @@ test('a shut window doesn’t keep RST and urgent pointers out (MUST-66)', () =>
   expect(c.events()).toEqual([`urgent ${2048 + 100}`]);
   c.peer.inject({ flags: 'R' });
   expect(c.events()).toEqual([`close ${CLOSED_RESET}`]);
+});
+
+test('PSH is on the last segment of what is queued (MUST-61), and two SENDs need no two of them (SHLD-27)', () => {
+  const c = new TcpContext({ noDelay: true }).establish(MODERN);
+  c.engine.write(c.conn, stream(1, 2000));
+  c.engine.write(c.conn, stream(2001, 2000));
+  c.run();
+  expect(c.peer.take().map(({ flags, length }) => [flags, length])).toEqual([
+    ['.', 1448],
+    ['.', 1448],
+    ['P.', 1104],
+  ]);
 });
 
 test('a RST may carry data (SHLD-2)', () => {

@@ -163,6 +163,8 @@ interface Path {
   retryAt: number;
 }
 
+/** Of any segment. */
+const OPTION_BYTES_MAX = 40;
 /** Destinations remembered. */
 const PATHS_MAX = 1024;
 /** After a failure Fast Open isn't tried for so long, and twice as long after each further one, to a day or so. */
@@ -222,9 +224,16 @@ export function fastOpenStart(tcp: Tcp, t: number): void {
   tcp.m[t + FLAGS2] |= FAST_OPEN;
 }
 
-/** Whether an active open's SYN can take data along. */
-export function fastOpenCookie(tcp: Tcp, t: number): boolean {
-  return offers(tcp, t) && (tcp.fastOpen.cache.find(pathKey(tcp, t))?.cookie.length ?? 0) > 0;
+/** How much data an active open's SYN can take along; 0 without a cookie. */
+export function fastOpenRoom(tcp: Tcp, t: number, optionBytes: number): number {
+  if (!offers(tcp, t)) return 0;
+  const m = tcp.m;
+  const path = tcp.fastOpen.cache.find(pathKey(tcp, t));
+  if (path === undefined || path.cookie.length === 0) return 0;
+  const v6 = (m[t + FLAGS] & V6) !== 0;
+  const peer = path.mss || (v6 ? MSS_DEFAULT_6 : MSS_DEFAULT_4);
+  const byPath = m[t + PMTU] - (v6 ? 60 : 40) - ipOptionBytes(tcp, t);
+  return (peer < byPath ? peer : byPath) - (tcp.limits.habits === 'linux' ? OPTION_BYTES_MAX : optionBytes);
 }
 
 /** Writes a SYN's or SYN-ACK's Fast Open option, if it has one, after `used` bytes of others. @returns its bytes. */
@@ -255,13 +264,8 @@ function offers(tcp: Tcp, t: number): boolean {
 /** How much of the send queue a SYN takes along; noted, so that its ACK is known. */
 export function fastOpenData(tcp: Tcp, t: number, optionBytes: number): number {
   const m = tcp.m;
-  if (!offers(tcp, t) || m[t + SNDQ_LENGTH] === 0) return 0;
-  const path = tcp.fastOpen.cache.find(pathKey(tcp, t));
-  if (path === undefined || path.cookie.length === 0) return 0;
-  const v6 = (m[t + FLAGS] & V6) !== 0;
-  const peer = path.mss || (v6 ? MSS_DEFAULT_6 : MSS_DEFAULT_4);
-  const byPath = m[t + PMTU] - (v6 ? 60 : 40);
-  const room = (peer < byPath ? peer : byPath) - optionBytes - ipOptionBytes(tcp, t);
+  if (m[t + SNDQ_LENGTH] === 0) return 0;
+  const room = fastOpenRoom(tcp, t, optionBytes);
   const length = m[t + SNDQ_LENGTH] < room ? m[t + SNDQ_LENGTH] : room;
   if (length <= 0) return 0;
   m[coldOf(tcp, t) + SYN_DATA] = length;

@@ -6,7 +6,7 @@ import { ERROR_TOO_BIG, type IcmpError } from '../ip/icmp-error.ts';
 import { Packet } from '../ip/packet.ts';
 import { pathMtu, pathMtuUpdate } from '../ip/path-mtu.ts';
 import { ICMP_PARAMETER_PROBLEM, ICMP_UNREACHABLE } from '../wire/icmp.ts';
-import { ICMPV6_PARAMETER_PROBLEM, ICMPV6_UNREACHABLE } from '../wire/icmpv6.ts';
+import { ICMPV6_PARAMETER_PROBLEM, ICMPV6_TIME_EXCEEDED, ICMPV6_UNREACHABLE } from '../wire/icmpv6.ts';
 import { COLD, FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
 import { coldOf } from './cold.ts';
@@ -91,7 +91,8 @@ export function tcpIcmpError(tcp: Tcp, e: IcmpError): void {
     packetTooBig(tcp, t, e);
     return;
   }
-  const reason = reasonOf(e);
+  let reason = reasonOf(e);
+  if (tcp.limits.habits === 'bsd' && e.version === 6 && e.type === ICMPV6_TIME_EXCEEDED) reason |= HARD;
   if ((reason & HARD) !== 0 && m[t + TCB.STATE] === STATE.SYN_SENT) tcpDestroy(tcp, t, reason & ~HARD);
   else softErrorSet(tcp, t, reason & ~HARD);
 }

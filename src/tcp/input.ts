@@ -147,7 +147,7 @@ function unknownInput(tcp: Tcp, s: Segment): void {
   const special = s.flags & (F_SYN | F_ACK | F_RST);
   if (special === F_SYN && listenInput(tcp, s)) return;
   // RFC 9293 3.10.7.2: a listener takes SYNs, answers ACKs by RST, and drops the rest.
-  const ignored = special === 0 || (special === (F_SYN | F_ACK) && tcp.limits.answers === 'bsd');
+  const ignored = special === 0 || (special === (F_SYN | F_ACK) && tcp.limits.habits === 'bsd');
   if (ignored && listenerFind(tcp, tcp.ip.packet, s.ports & 0xffff) !== null) {
     tcp.counters.listenIgnored++;
     return;
@@ -414,9 +414,9 @@ export function finReceived(tcp: Tcp, t: number): void {
   // Whatever is still kept lies before the FIN, and came a second time.
   if (m[t + OOO] !== 0) reassemblyClear(tcp, t);
   eventPush(tcp, t, E_END, 0, 0);
-  if (tcp.limits.answers === 'linux') {
+  if (tcp.limits.habits === 'linux') {
     m[t + DSACK_START] = m[t + DSACK_END];
-    if (m[t + ST] === ESTABLISHED) {
+    if (m[t + ST] === ESTABLISHED && m[t + BYTES_IN] !== 0) {
       // A program that closes at once sends the ACK with its own FIN.
       m[t + ST] = CLOSE_WAIT;
       m[t + FLAGS] = (m[t + FLAGS] & ~ACK_NOW) | ACK_DELAYED;
@@ -432,7 +432,7 @@ export function finReceived(tcp: Tcp, t: number): void {
       return;
     case FIN_WAIT_1:
       m[t + ST] = CLOSING;
-      if (tcp.limits.answers === 'bsd') {
+      if (tcp.limits.habits === 'bsd') {
         m[t + FLAGS] &= ~ACK_NOW;
         sendFinAck(tcp, t, true);
       }

@@ -79,10 +79,12 @@ export interface TcpLimits {
   readonly blindReset: boolean;
   readonly blindSyn: boolean;
   /**
-   * Where the RFCs leave a choice: `bsd` answers a FIN that crosses ours by our FIN again, and a SYN-ACK for a listener
-   * not at all; `linux` delays the ACK of the peer's FIN when it comes first, and forgets to report duplicates with it.
+   * Where the RFCs leave a choice, for tests of other systems' peers. `bsd`: answers a FIN that crosses ours by our FIN
+   * again, a SYN-ACK for a listener not at all, and lets ICMPv6's Time Exceeded refuse a connection. `linux`: delays the
+   * ACK of the peer's FIN when it comes first and after data, forgets to report duplicates with it, leaves room for all
+   * options on a SYN with data, and lets an ACK add to the window all that it acknowledges.
    */
-  readonly answers: 'plain' | 'bsd' | 'linux';
+  readonly habits: 'plain' | 'bsd' | 'linux';
   /** SYN with FIN is dropped, as some firewalls do. RFC 9293 opens a connection by it. */
   readonly dropSynFin: boolean;
   /** Explicit Congestion Notification, where a listener or an open doesn't say; see ecn.ts. */
@@ -130,7 +132,7 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   sack: true,
   blindReset: false,
   blindSyn: false,
-  answers: 'plain',
+  habits: 'plain',
   dropSynFin: false,
   ecn: 'passive',
   mtuProbing: 'auto',

@@ -259,7 +259,8 @@ const L = 8;
 export function slowStart(tcp: Tcp, t: number, acked: number, divisor: number): void {
   const m = tcp.m;
   const most = L * m[t + MSS];
-  const counted = acked <= most || (m[t + FLAGS2] & PACED) !== 0 ? acked : most;
+  const whole = acked <= most || (m[t + FLAGS2] & PACED) !== 0 || tcp.limits.habits === 'linux';
+  const counted = whole ? acked : most;
   grow(m, t, (counted / divisor) | 0);
 }
 
