@@ -11,7 +11,7 @@ import { FLAG, TCB } from '../tcp/block.ts';
 import type { Tcp } from '../tcp/tcp.ts';
 
 const AT = DESC_AT;
-const { SNDQ, IFACE, RCVQ, RECOVER, STATE, SND_WL1, FLAGS, FLAGS2 } = TCB;
+const { SNDQ, IFACE, RCVQ, RECOVER, STATE, SND_WL1, FLAGS } = TCB;
 const { MINI } = FLAG;
 /** About 2 MiB of control blocks, a second-level cache. It costs nothing measurable from there, and pays later. */
 const FLOWS_MIN = 4096;
@@ -60,7 +60,7 @@ export class Touch {
         blocks[i] = 0;
         continue;
       }
-      sum ^= m[t + IFACE] ^ m[t + STATE] ^ m[t + SND_WL1] ^ m[t + RCVQ] ^ m[t + RECOVER] ^ m[t + FLAGS2];
+      sum ^= m[t + IFACE] ^ m[t + STATE] ^ m[t + SND_WL1] ^ m[t + RCVQ] ^ m[t + RECOVER];
     }
     // The chunk that the ACK in this packet will give back.
     for (let i = 0; i < n; i++) {

@@ -137,7 +137,8 @@ export const TCB = {
   LOST_BYTES: 58,
   RXT_BYTES: 59,
   SACKED_BYTES: 60,
-  OOO_BYTES: 61,
+  /** More bits, see FLAG2. */
+  FLAGS2: 61,
   /** Duplicate range to report in the next ACK (RFC 2883); none when both are equal. */
   DSACK_START: 62,
   DSACK_END: 63,
@@ -165,8 +166,7 @@ export const TCB = {
   CHALLENGE_AT: 82,
   /** How many runs there are in OOO. */
   OOO_RUNS: 83,
-  /** More bits, see FLAG2. */
-  FLAGS2: 84,
+  OOO_BYTES: 84,
   /** RACK.xmit_ts (us), RACK.end_seq, RACK.rtt (us), RACK.fack (RFC 8985 6.1). */
   RACK_AT: 85,
   RACK_END: 86,

@@ -293,8 +293,11 @@ function sendNew(tcp: Tcp, iface: Interface, t: number): number {
   let unsent = queued - outstanding;
   if (unsent > 0 || (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
     const mss = m[t + MSS];
-    if (outstanding === 0 && ((tcp.nowMs - m[t + SND_AT]) | 0) > rtoBackedOff(tcp, t))
-      congestionRestart(tcp, t);
+    if (outstanding === 0) {
+      const idle = (tcp.nowMs - m[t + SND_AT]) | 0;
+      // Nobody's RTO is less than the least: most needn't work theirs out.
+      if (idle > tcp.limits.rtoMin_ms && idle > rtoBackedOff(tcp, t)) congestionRestart(tcp, t);
+    }
     let pipe = inFlight(tcp, t);
     const urgent = tcp.urgentSenders !== 0 && urgentSending(tcp, t);
     // An urgent pointer is right for one segment only, and devices don't know of IP options.

@@ -58,7 +58,8 @@ export function rto(tcp: Tcp, t: number): number {
   const { rtoMin_ms, rtoMax_ms } = tcp.limits;
   const rtt = srtt >>> 3;
   const least = rtt < rtoMin_ms * 1000 ? rtt : rtoMin_ms * 1000;
-  const ms = ((rtt + (m[t + RTTVAR] > least ? m[t + RTTVAR] : least)) / 1000 + 1) | 0;
+  const us = (rtt + (m[t + RTTVAR] > least ? m[t + RTTVAR] : least)) | 0;
+  const ms = ((us / 1000) | 0) + 1;
   return ms < rtoMin_ms ? rtoMin_ms : ms > rtoMax_ms ? rtoMax_ms : ms;
 }
 
