@@ -72,6 +72,9 @@ export function acceptAck(tcp: Tcp, t: number, s: Segment): boolean {
     m[t + SND_WL1] = s.seq;
     m[t + SND_WL2] = s.ack;
     if (window !== windowBefore) windowChanged(tcp, t, windowBefore, acked);
+  } else if (acked > 0) {
+    // An older segment: the window stays, and so does its right edge.
+    m[t + SND_WND] = windowBefore > acked ? windowBefore - acked : 0;
   }
 
   if (acked > 0) return newAck(tcp, t, s, acked, watched);
