@@ -8,7 +8,7 @@ const KNOWN: readonly RegExp[] = [
   // BBR's rate falls to a few bytes a second.
   /so that the pace is kept/,
   // A simultaneous open of classic and accurate ECN takes the peer's SYN-ACK for a mark.
-  /windows were reduced, and nothing was marked/,
+  /a window was reduced, and nothing was marked/,
 ];
 
 export function isKnown(message: string): boolean {
