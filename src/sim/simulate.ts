@@ -82,6 +82,9 @@ class Watch {
   handlers: Handlers = {};
   /** It has been short of chunks. */
   short = false;
+  /** Windows that its engine has reduced for ECN; and whether a program of its has just ended. */
+  reductions = 0;
+  ended = false;
   turn = 0;
 
   constructor(host: Host, observer: Observer) {
@@ -95,6 +98,7 @@ class Watch {
   }
 
   remove(program: Program): void {
+    this.ended = true;
     this.live.splice(this.live.indexOf(program), 1);
     this.bySlot.delete(this.host.engine.slot(program.conn));
   }
@@ -311,6 +315,7 @@ export class Simulation {
     for (const program of watch.live) program.die();
     watch.live = [];
     watch.bySlot.clear();
+    watch.reductions = 0;
     watch.observer.forget();
     this.#listen(watch);
   }
@@ -320,6 +325,7 @@ export class Simulation {
     const { host, live, observer } = watch;
     const { tcp } = host.engine;
     if (tcp.memory.level !== LEVEL_CALM) watch.short = true;
+    this.#checkMarks(watch);
     const all = live.length <= CHECKED_A_BREATH;
     const count = all ? live.length : CHECKED_A_BREATH;
     for (let i = 0; i < count; i++) {
@@ -341,6 +347,20 @@ export class Simulation {
       checkRtt(flow, program.srtt_us, srtt_us);
       program.srtt_us = srtt_us;
     }
+  }
+
+  /**
+   * No congestion is taken for reported that no queue has marked. What ends a connection doesn't matter: there bare ACKs
+   * may lack the counters of AccECN.
+   */
+  #checkMarks(watch: Watch): void {
+    const { ecnReductions } = watch.host.engine.tcp.counters;
+    const reduced = ecnReductions !== watch.reductions;
+    const ending = watch.ended || watch.live.some((program) => program.shut || program.ended);
+    watch.reductions = ecnReductions;
+    watch.ended = false;
+    if (!reduced || ending || this.world.links.some((link) => link.queue.counters.marked > 0)) return;
+    throw new Violation('ecn', watch.host.name, 'a window was reduced, and nothing was marked');
   }
 
   /** The shortest RTT of a program's path, us. */
@@ -407,22 +427,7 @@ export class Simulation {
       if (program.received !== program.expected)
         throw new Violation('end', program.name, `${program.received} of ${program.expected} B received`);
     }
-    this.#checkMarks();
     if (this.scenario.clean) for (const watch of this.watches) this.#checkSentOnce(watch);
-  }
-
-  /** No congestion is reported that no queue has marked. */
-  #checkMarks(): void {
-    if (this.world.links.some((link) => link.queue.counters.marked > 0)) return;
-    for (const { host } of this.watches) {
-      const { ecnReductions } = host.engine.tcp.counters;
-      if (ecnReductions > 0)
-        throw new Violation(
-          'ecn',
-          host.name,
-          `${ecnReductions} windows were reduced, and nothing was marked`,
-        );
-    }
   }
 
   /** Where nothing is lost or late nothing is sent twice, but to ask for a window that is shut. */

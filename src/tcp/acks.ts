@@ -12,6 +12,7 @@ import { ackNow } from './input.ts';
 import { LIST_DATA, listPush } from './lists.ts';
 import { recordAcked } from './records.ts';
 import { enterLoss, newsStart, recoveryAck, recoveryReport } from './recovery.ts';
+import { sendBareAck } from './reply.ts';
 import { sackBlocks } from './sack.ts';
 import type { Segment } from './segment.ts';
 import { sendWritable } from './send.ts';
@@ -34,8 +35,19 @@ const {
   SNDQ_LENGTH,
 } = TCB;
 const { IFACE, NEIGHBOUR, LIMITED, RECOVER, RECORDS, DUPACKS, KEEP_PROBES, TS_OFFSET } = TCB;
-const { SACK, RTX, PERSIST, RECOVERY, LOSS, FIN_SENT, FIN_QUEUED, WANT_WRITABLE, WANT_DRAINED, DETACHED } =
-  FLAG;
+const {
+  SACK,
+  RTX,
+  PERSIST,
+  RECOVERY,
+  LOSS,
+  FIN_SENT,
+  FIN_QUEUED,
+  WANT_WRITABLE,
+  WANT_DRAINED,
+  DETACHED,
+  ACK_NOW,
+} = FLAG;
 const { FLAGS2 } = TCB;
 const { TLP_SPENT } = FLAG2;
 const { FIN_WAIT_1, FIN_WAIT_2, CLOSING, LAST_ACK } = STATE;
@@ -72,6 +84,9 @@ export function acceptAck(tcp: Tcp, t: number, s: Segment): boolean {
     m[t + SND_WL1] = s.seq;
     m[t + SND_WL2] = s.ack;
     if (window !== windowBefore) windowChanged(tcp, t, windowBefore, acked);
+  } else if (acked > 0) {
+    // An older segment: the window stays, and so does its right edge.
+    m[t + SND_WND] = windowBefore > acked ? windowBefore - acked : 0;
   }
 
   if (acked > 0) return newAck(tcp, t, s, acked, watched);
@@ -198,6 +213,8 @@ function finAcknowledged(tcp: Tcp, t: number): boolean {
       else if (tcp.limits.halfClose_ms > 0) keepStart(tcp, t, tcp.limits.halfClose_ms);
       return true;
     case CLOSING:
+      // The ACK of the peer's FIN can't wait for the output list when both came at once: the block goes.
+      if ((m[t + FLAGS] & ACK_NOW) !== 0) sendBareAck(tcp, t);
       tcpFinish(tcp, t, true);
       return false;
     case LAST_ACK:

@@ -204,6 +204,8 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       if (m[t + ST] !== SYN_RECEIVED || (special & F_ACK) === 0) return;
       // The SYN-ACK of a simultaneous open: its SYN is old, its ACK is news.
       s.seq = (s.seq + 1) | 0;
+      // A SYN's window is never scaled (RFC 7323 2.2), and is about to be.
+      s.window >>= m[t + FLAGS] & 15;
     } else {
       return;
     }

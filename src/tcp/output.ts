@@ -273,7 +273,7 @@ function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   if ((flags & ACK_NOW) !== 0) {
     const slot = txSlot(iface);
     if (slot === 0) return NO_SLOT;
-    sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, 0, 0);
+    sendData(tcp, iface, t, slot, acceptableSeq(m, t), 0, 0, 0, 0);
   } else if ((flags & (ACK_DELAYED | DELACK)) === ACK_DELAYED) {
     m[t + DELACK_AT] = (tcp.nowMs + tcp.limits.delayedAck_ms) | 0;
     m[t + FLAGS] |= DELACK;
@@ -378,6 +378,15 @@ function newSent(tcp: Tcp, t: number, from: number): void {
   if (m[t + RECORDS] === 0) return;
   if ((m[t + FLAGS] & RECOVERY) !== 0) prrSent(tcp, t, (m[t + SND_NXT] - from) | 0);
   if ((m[t + FLAGS2] & SAMPLED) !== 0) rateAppLimited(tcp, t);
+}
+
+/**
+ * The sequence number of an ACK without data. Past a window that is shut, where a probe's byte or a FIN has moved SND.NXT,
+ * the peer would drop it (RFC 9293 3.10.7.4): then the window's edge.
+ */
+function acceptableSeq(m: Int32Array, t: number): number {
+  const edge = (m[t + SND_UNA] + m[t + SND_WND]) | 0;
+  return ((m[t + SND_NXT] - edge) | 0) > 0 ? edge : m[t + SND_NXT];
 }
 
 /** Payload bytes of the largest frame: one segment, or as many whole ones as the device splits. */

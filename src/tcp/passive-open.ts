@@ -287,6 +287,9 @@ function openAtOnce(tcp: Tcp, s: Segment, listener: Listener, tell: boolean): bo
   m[t + SND_UNA] = m[t + SND_NXT];
   eventPush(tcp, t, EVENT_OPEN, 0, 0);
   s.seq = (s.seq + 1) | 0;
+  // No window has been told yet that the peer could have kept to.
+  const room = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
+  if (s.length > room) s.length = room;
   if (s.length > 0) receiveData(tcp, t, s);
   rtxStart(tcp, t);
   // Otherwise with what the program answers, in this breath.

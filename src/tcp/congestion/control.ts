@@ -17,7 +17,7 @@ import type { Tcp } from '../tcp.ts';
 import { pipeAcked, validationReset } from './validation.ts';
 import { restartWindow, startWindow } from './window.ts';
 
-const { STATE: ST, CC, CC_WORDS, CWND, SSTHRESH, MSS, SND_UNA, SND_NXT, FLAGS, FLAGS2 } = TCB;
+const { STATE: ST, CC, CC_WORDS, CWND, SSTHRESH, MSS, SND_UNA, SND_NXT, FLAGS, FLAGS2, PACE_AT } = TCB;
 const { RECOVERY, LOSS } = FLAG;
 const { PACED, PACED_BY_OPTION, SAMPLED, COLD_USED } = FLAG2;
 const { UNDO_CWND, UNDO_SSTHRESH } = COLD;
@@ -149,6 +149,8 @@ function begin(tcp: Tcp, t: number): void {
   const flags = m[t + FLAGS2];
   const paced = module.paces === true || (flags & PACED_BY_OPTION) !== 0 || tcp.limits.pacing;
   m[t + FLAGS2] = paced ? flags | PACED : flags & ~PACED;
+  // Times wrap: a word that was never set may lie half an hour ahead.
+  if (paced) m[t + PACE_AT] = tcp.nowUs;
   if (m[t + ST] >= STATE.ESTABLISHED) congestionOpened(tcp, t);
   module.start?.(tcp, t);
 }

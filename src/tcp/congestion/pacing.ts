@@ -11,13 +11,15 @@
  * window or the program held back is not.
  * Rates are bytes per 16 ms: int32 covers 62 B/s to 1 Tbit/s.
  */
-import { COLD_WORDS, FLAG2, TCB } from '../block.ts';
+import { COLD_WORDS, FLAG, FLAG2, TCB } from '../block.ts';
 import { coldOf } from '../cold.ts';
 import { LIST_DATA, listPush } from '../lists.ts';
 import type { Tcp } from '../tcp.ts';
 
-const { FLAGS2, CC, CWND, SSTHRESH, MSS, SRTT, SND_AT, SND_UNA, SND_NXT, IFACE, PACE_AT, PACE_RATE } = TCB;
+const { FLAGS, FLAGS2, CC, CWND, SSTHRESH, MSS, SRTT, SND_AT, SND_UNA, SND_NXT, IFACE, PACE_AT, PACE_RATE } =
+  TCB;
 const { SNDQ_LENGTH } = TCB;
+const { RECOVERY } = FLAG;
 const { PACE_WAIT } = FLAG2;
 
 /** Of a connection that isn't paced: more than it could ever send at once. */
@@ -58,6 +60,8 @@ export function paceRate(tcp: Tcp, t: number): number {
   if (tcp.congestions[m[t + CC]].paces === true) return m[t + PACE_RATE];
   const srtt = m[t + SRTT] >> 3;
   if (srtt === 0) return 0;
+  // In fast recovery CWND is what PRR lets out at the moment (RFC 9937), which may be a byte; SSTHRESH is the window.
+  if ((m[t + FLAGS] & RECOVERY) !== 0) return rateOf(GAIN_AVOIDANCE * m[t + SSTHRESH], srtt);
   const gain = m[t + CWND] < m[t + SSTHRESH] >> 1 ? GAIN_SLOW_START : GAIN_AVOIDANCE;
   return rateOf(gain * m[t + CWND], srtt);
 }
