@@ -109,6 +109,9 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SEEDS_MAX = 1000;
 /** Simulated at once; the report is as exact. */
 const RANGE = 4;
+/** A bug may make an engine go round for ever: so long for RANGE seeds says that it does. */
+const HANG_MS = 60_000;
+const HANGS = 'an engine hangs';
 
 function prepare(mutant: Mutant): string {
   const copy = mkdtempSync(join(tmpdir(), 'sim-mutant-'));
@@ -141,9 +144,11 @@ class Simulator {
   run(from: number, count: number): Promise<SimResult[]> {
     return new Promise((resolve, reject) => {
       const settle = (how: () => void): void => {
+        clearTimeout(hanging);
         this.#worker.removeAllListeners();
         how();
       };
+      const hanging = setTimeout(() => settle(() => reject(new Error(HANGS))), HANG_MS);
       this.#worker.once('message', (results: SimResult[]) => settle(() => resolve(results)));
       this.#worker.once('error', (error) => settle(() => reject(error)));
       this.#worker.postMessage({ from, count });
@@ -174,19 +179,25 @@ async function hunt(mutant: Mutant, sound: Simulator): Promise<SimResult | null>
   }
 }
 
+async function outcome(mutant: Mutant, sound: Simulator): Promise<string> {
+  try {
+    const caught = await hunt(mutant, sound);
+    if (caught !== null) return `caught by ${caught.violation?.rule} at seed ${caught.seed} (${caught.name})`;
+    missed++;
+    return `NOT CAUGHT by ${SEEDS_MAX} seeds`;
+  } catch (error) {
+    if (error instanceof Error && error.message === HANGS) return `caught: ${HANGS}`;
+    throw error;
+  }
+}
+
 const waiting = [...MUTANTS];
 let missed = 0;
 await Promise.all(
   Array.from({ length: availableParallelism() }, async () => {
     const sound = new Simulator(ROOT);
     for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-      const caught = await hunt(mutant, sound);
-      if (caught === null) missed++;
-      const how =
-        caught === null
-          ? `NOT CAUGHT by ${SEEDS_MAX} seeds`
-          : `caught by ${caught.violation?.rule} at seed ${caught.seed} (${caught.name})`;
-      process.stdout.write(`${mutant.name}: ${how}\n`);
+      process.stdout.write(`${mutant.name}: ${await outcome(mutant, sound)}\n`);
     }
     await sound.end();
   }),

@@ -27,7 +27,7 @@ interface Options {
 const RANGE = 8;
 const PROGRESS_MS = 1000;
 /** Violations that are told one by one. */
-const TOLD_MAX = 40;
+const TOLD_MAX = 200;
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 

@@ -142,7 +142,7 @@ const limits = z
     sack: z.boolean(),
     blindReset: z.boolean(),
     blindSyn: z.boolean(),
-    bsdAnswers: z.boolean(),
+    habits: z.enum(['plain', 'bsd', 'linux']),
     dropSynFin: z.boolean(),
     reassemblyBuffers: count.max(1024),
     ttl: z.int().min(1).max(255),

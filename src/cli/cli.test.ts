@@ -1,6 +1,6 @@
 /** The commands as a user without privileges runs them. */
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -68,6 +68,40 @@ describe('serve on a cable', () => {
   });
 });
 
+describe('pkt', () => {
+  const HANDSHAKE = fileURLToPath(new URL('../tcp/handshake.pkt', import.meta.url));
+
+  test('runs the scripts of a folder, tells each verdict, and fails with any of them', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'millrace-cli-'));
+    try {
+      const start = '0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n';
+      writeFileSync(join(folder, 'a.pkt'), start);
+      writeFileSync(join(folder, 'b.pkt'), `${start}+0 mmap(3) = 0\n`);
+      const good = millrace('pkt', folder);
+      expect((await good.exit).code).toBe(0);
+      expect(good.stdout).toMatch(/^pass +\S+a\.pkt$/m);
+      expect(good.stdout).toMatch(/^unsupported +\S+b\.pkt:2: system call mmap\(\)$/m);
+      writeFileSync(join(folder, 'c.pkt'), `${start}+0 > S 0:0(0)\n`);
+      const bad = millrace('pkt', folder, HANDSHAKE, '--json');
+      expect((await bad.exit).code).toBe(1);
+      const lines = bad.stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+      expect(lines.map(({ verdict }) => verdict)).toEqual(['pass', 'unsupported', 'fail', 'pass', undefined]);
+      expect(lines[4]).toMatchObject({ pass: 2, fail: 1, unsupported: 1 });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test('shows what happened', async () => {
+    const run = millrace('pkt', HANDSHAKE, '-v');
+    expect((await run.exit).code).toBe(0);
+    expect(run.stdout).toContain('0.000010 > S. 0:0(0) ack 1 win 65535');
+  });
+});
+
 describe('mistakes', () => {
   test.each([
     ['serve', ['serve', '/nowhere'], 'no folder'],
@@ -76,6 +110,7 @@ describe('mistakes', () => {
     ['address', ['services', '--address', '10.0.0.300/24'], '10.0.0.300'],
     ['port', ['connect', '10.0.0.1', '70000'], '1 to 65535'],
     ['services on a cable', ['services', '--device', 'cable'], '--device tun:NAME'],
+    ['no script', ['pkt', '/nowhere'], '/nowhere'],
     ['unknown command', ['serv'], 'serve'],
   ])('%s: one line that says what to do, and code 1', async (_, args, text) => {
     const run = millrace(...args);

@@ -109,7 +109,7 @@ export function detectDialect(text: string): Dialect {
     )
   )
     return 'linux';
-  return /\bnet\.inet6?\.|\bkern\.ipc|\bsockstat\b|\btcpdrop\b|\/udp\(|\bTCPI_[A-Z]|--udp_encapsulation|TCP_FUNCTION_BLK|#ifdef FreeBSD/.test(
+  return /\bnet\.inet6?\.|\bkern\.ipc|\bsockstat\b|\btcpdrop\b|\/udp\(|\bTCPI_(?!OPT)[A-Z]|--udp_encapsulation|TCP_FUNCTION_BLK|#ifdef FreeBSD/.test(
     text,
   )
     ? 'freebsd'

@@ -62,6 +62,10 @@ const REMEMBERED: readonly string[] = [
   'TCP_LINGER2',
   'TCP_SAVE_SYN',
   'TCP_LOG',
+  'IP_TOS',
+  'IP_TTL',
+  'IPV6_TCLASS',
+  'IPV6_UNICAST_HOPS',
   'IP_RECVTOS',
   'IP_RECVTTL',
   'IP_FREEBIND',
@@ -73,6 +77,8 @@ const REMEMBERED: readonly string[] = [
   'IPV6_RECVHOPLIMIT',
   'IPV6_AUTOFLOWLABEL',
 ];
+
+const IP_FIELDS: readonly string[] = ['IP_TOS', 'IP_TTL', 'IPV6_TCLASS', 'IPV6_UNICAST_HOPS'];
 
 function optionName({ level, call, values }: OptionCall): string {
   const prefix = PREFIXES[level];
@@ -136,6 +142,9 @@ export function setOption(option: OptionCall): Outcome {
   }
   socket.options.set(name, number ?? values.string(value) ?? 0);
   if (!REMEMBERED.includes(name)) settings.lack(`socket option ${name}`);
+  // FreeBSD's RST for a port that is bound and doesn't listen has them too.
+  if (IP_FIELDS.includes(name) && settings.dialect === 'freebsd' && socket.state === 'fresh')
+    settings.lack(`${name} of a socket that neither listens nor connects`);
   sockets.applyOptions(socket);
   if (name === 'TCP_NODELAY' && number !== 0) {
     socket.flush();

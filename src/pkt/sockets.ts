@@ -137,6 +137,8 @@ export class Sockets {
     receiveBuffer: number;
     sendBuffer: number;
     noDelay: boolean;
+    diffserv?: number;
+    ttl?: number;
     congestion?: string;
   } {
     const { dialect } = this.#settings;
@@ -146,6 +148,7 @@ export class Sockets {
       receiveBuffer: socket.receiveBufferFixed ? fixed(socket.receiveBuffer) : 0,
       sendBuffer: socket.sendBufferFixed || dialect === 'freebsd' ? fixed(socket.sendBuffer) : 0,
       noDelay: socket.options.get('TCP_NODELAY') === 1,
+      ...ipFields(socket),
       ...(congestion === undefined ? {} : { congestion: congestionName(String(congestion)) }),
     };
   }
@@ -270,6 +273,8 @@ export class Sockets {
         s('TCP_KEEPCNT', this.#settings.keepCount),
       );
     } else if (options.get('SO_KEEPALIVE') === 0) this.#engine.setKeepAlive(conn, 0);
+    const fields = ipFields(socket);
+    if (fields.ttl !== undefined || fields.diffserv !== undefined) this.#engine.setIpFields(conn, fields);
     const timeout = options.get('TCP_USER_TIMEOUT');
     if (timeout !== undefined) this.#engine.setUserTimeout(conn, Number(timeout));
     const lowWater = options.get('TCP_NOTSENT_LOWAT');
@@ -306,6 +311,16 @@ export class Sockets {
     }
     this.#host.settle();
   }
+}
+
+/** What the socket says about the IP header. Its ECN bits are TCP's own. */
+function ipFields({ options }: TcpSocket): { diffserv?: number; ttl?: number } {
+  const tos = Number(options.get('IP_TOS') ?? options.get('IPV6_TCLASS') ?? -1);
+  const ttl = Number(options.get('IP_TTL') ?? options.get('IPV6_UNICAST_HOPS') ?? -1);
+  return {
+    ...(tos < 0 ? {} : { diffserv: (tos & 0xff) >> 2 }),
+    ...(ttl < 1 ? {} : { ttl: Math.min(ttl, 255) }),
+  };
 }
 
 /** FreeBSD's name for what the others call Reno. */

@@ -75,9 +75,9 @@ export function checkConnection(
       fail('no-window-update', `the peer knows of ${told} B of window, and ${space} B are free`);
   }
 
-  // A probe of the tail may leave in any case (RFC 8985 7.3).
+  // A probe of the tail may leave in any case (RFC 8985 7.3), and FIN takes no room.
   const probing = (m[t + TCB.FLAGS2] & FLAG2.TLP) !== 0;
-  if (sentNew && !probing && (flags & (FLAG.RECOVERY | FLAG.LOSS)) === 0) {
+  if (sentNew && !probing && (flags & (FLAG.RECOVERY | FLAG.LOSS | FLAG.FIN_SENT)) === 0) {
     const pipe = inFlight(tcp, t);
     const most = m[t + TCB.CWND] + CWND_SLACK_SEGMENTS * m[t + TCB.MSS];
     if (pipe > most) fail('beyond-cwnd', `${pipe} B in flight, and cwnd is ${m[t + TCB.CWND]}`);

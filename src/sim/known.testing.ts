@@ -12,6 +12,8 @@ const KNOWN: readonly RegExp[] = [
   /B beyond the peer's window/,
   // ACKs from beyond a window that is shut; records that merged; the SYN-ACK of a Fast Open.
   /RTT (of|went from)/,
+  // A simultaneous open of classic and accurate ECN takes the peer's SYN-ACK for a mark.
+  /windows were reduced, and nothing was marked/,
 ];
 
 export function isKnown(message: string): boolean {

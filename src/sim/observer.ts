@@ -106,6 +106,8 @@ export interface ObserverOptions {
   readonly mtu: number;
   /** SYNs may carry data (RFC 7413). */
   readonly dataOnSyn: boolean;
+  /** The host answers SYNs with cookies (RFC 4987 3.6). */
+  readonly cookies: boolean;
   /** The world's time, ns. */
   readonly now: () => number;
 }
@@ -218,13 +220,48 @@ export class Observer implements Tap {
     this.#segmentSent(flow);
   }
 
-  #segmentSent(flow: Flow): void {
+  #segmentSent(given: Flow): void {
+    const flow = this.#isRevived(given) ? this.#revive(given) : given;
     if (!flow.synchronized || (this.#flags & FLAG_ACK) === 0)
       this.#fail(flow, 'handshake', `before both SYNs are through: ${this.#text()}`);
     if (flow.resetSent) this.#fail(flow, 'after-reset', `after its RST: ${this.#text()}`);
     this.#checkAck(flow);
     this.#checkOptions(flow);
     this.#checkSequence(flow);
+  }
+
+  /**
+   * An ACK that carries a SYN cookie opens a connection, also when the host has had and ended it in the cookie's lifetime:
+   * a keep-alive of a peer that sent nothing looks just like the handshake's last ACK.
+   */
+  #isRevived(flow: Flow): boolean {
+    if (!this.#options.cookies || !flow.synchronized || ((this.#seq - flow.iss - 1) | 0) > 0) return false;
+    return flow.resetSent || ((this.#ack - flow.acked) | 0) < 0;
+  }
+
+  #revive(flow: Flow): Flow {
+    const { peer, syns, iss } = flow;
+    const fresh = new Flow(flow.name, flow.v4, flow.ports, flow.remote);
+    this.#replace(flow, fresh);
+    fresh.syns = syns;
+    fresh.synSent = true;
+    fresh.iss = iss;
+    fresh.ownWindow = flow.ownWindow;
+    fresh.ownWindowScale = flow.ownWindowScale;
+    fresh.ownSack = flow.ownSack;
+    fresh.ownTimestamps = flow.ownTimestamps;
+    fresh.sndMax = (iss + 1) | 0;
+    fresh.sendings.begin(fresh.sndMax);
+    if (peer !== null) this.#pair(fresh, peer);
+    fresh.received.start(flow.received.contiguous);
+    fresh.edgeAllowed = flow.edgeAllowed;
+    this.#tell(fresh, this.#ack, (this.#ack + (this.#window << fresh.ownShift)) | 0);
+    return fresh;
+  }
+
+  #replace(flow: Flow, fresh: Flow): void {
+    this.flows[this.flows.indexOf(flow)] = fresh;
+    this.#last = fresh;
   }
 
   #synReceived(flow: Flow): void {
@@ -248,8 +285,10 @@ export class Observer implements Tap {
       return;
     }
     const known = flow.syns.findIndex((other) => other.seq === syn.seq);
+    // The data of the first may count, though it is sent again without.
+    const length = Math.max(syn.length, flow.syns[known]?.length ?? 0);
     if (known >= 0) flow.syns.splice(known, 1);
-    flow.syns.push(syn);
+    flow.syns.push({ ...syn, length });
     if (flow.syns.length > SYNS_KEPT) flow.syns.shift();
   }
 
@@ -272,8 +311,7 @@ export class Observer implements Tap {
       // A new connection on this tuple.
       const { syns } = flow;
       const fresh = new Flow(flow.name, flow.v4, flow.ports, flow.remote);
-      this.flows[this.flows.indexOf(flow)] = fresh;
-      this.#last = fresh;
+      this.#replace(flow, fresh);
       fresh.syns = syns;
       fresh.synSent = true;
       fresh.iss = seq;

@@ -353,13 +353,18 @@ class Draw {
       const server = left + prng.below(hosts.length - left);
       const six = (hosts[client].mtu ?? 1500) >= 1280;
       const abort = !clean && prng.bool(this.#name === 'nat' ? 0.05 : 0.1);
+      // Who was answered with a cookie is forgotten if its ACK is lost: somebody has to ask.
+      const cookies = hosts[server].limits.synCookies === 'always';
       const doomed = abort || mayFail;
       const most = Math.min(
         crowd ? 20_000 : 2_000_000,
         fair,
         200 * smallestBuffer(hosts[client], hosts[server]),
       );
-      const ends = [this.#end(most, doomed, clean), this.#end(most, doomed, clean)] as const;
+      const ends = [
+        this.#end(most, doomed, cookies, clean),
+        this.#end(most, doomed, cookies, clean),
+      ] as const;
       const last = prng.below(4);
       const end = (i: 0 | 1): EndPlan['end'] =>
         last === 3 ? 'time' : last === 2 ? 'sent' : i === last ? 'peer' : 'sent';
@@ -384,7 +389,7 @@ class Draw {
     return plans;
   }
 
-  #end(most: number, doomed: boolean, clean: boolean): EndPlan {
+  #end(most: number, doomed: boolean, asks: boolean, clean: boolean): EndPlan {
     const prng = this.#prng;
     const size = this.#pick(0, 1, 100, 3000, 3000, 20_000, 20_000, 100_000, 300_000, 2_000_000);
     const bytes = prng.below(Math.min(size, Math.floor(most)) + 1);
@@ -399,7 +404,7 @@ class Draw {
       pauses: prng.bool(0.2),
       abortAfter: null,
       noDelay: prng.bool(),
-      keepAlive_ms: doomed ? 1000 : this.#pick(0, 0, 3000),
+      keepAlive_ms: doomed || asks ? 1000 : this.#pick(0, 0, 3000),
       userTimeout_ms: doomed ? this.#pick(0, 20_000) : 0,
     };
   }

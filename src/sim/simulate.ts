@@ -138,6 +138,7 @@ export class Simulation {
         host: host.name,
         mtu: scenario.mtu,
         dataOnSyn: this.#fastOpen,
+        cookies: host.engine.tcp.limits.synCookies !== 'never',
         now: () => this.world.now,
       });
       host.nic.tap = observer;
@@ -246,6 +247,8 @@ export class Simulation {
       throw new Violation('accepted', watch.host.name, `a connection that nobody opened`);
     // Data on a SYN that the network doubles is accepted twice (RFC 7413 2.2).
     if (pair.server !== null && this.#fastOpen) pair.mayFail = true;
+    // And an ACK with a cookie, as long as that is good.
+    if (watch.host.engine.tcp.counters.cookiesAccepted > 0) pair.mayFail ||= pair.server !== null;
     if (pair.server !== null && !pair.mayFail)
       throw new Violation('accepted', pair.server.name, 'accepted a second time');
     const program = this.#program(pair, watch, 1);
@@ -404,7 +407,22 @@ export class Simulation {
       if (program.received !== program.expected)
         throw new Violation('end', program.name, `${program.received} of ${program.expected} B received`);
     }
+    this.#checkMarks();
     if (this.scenario.clean) for (const watch of this.watches) this.#checkSentOnce(watch);
+  }
+
+  /** No congestion is reported that no queue has marked. */
+  #checkMarks(): void {
+    if (this.world.links.some((link) => link.queue.counters.marked > 0)) return;
+    for (const { host } of this.watches) {
+      const { ecnReductions } = host.engine.tcp.counters;
+      if (ecnReductions > 0)
+        throw new Violation(
+          'ecn',
+          host.name,
+          `${ecnReductions} windows were reduced, and nothing was marked`,
+        );
+    }
   }
 
   /** Where nothing is lost or late nothing is sent twice, but to ask for a window that is shut. */

@@ -22,6 +22,7 @@ export type Rule =
   | 'timestamps'
   | 'checksum'
   | 'spurious-retransmission'
+  | 'ecn'
   // What an engine holds.
   | 'no-timer'
   | 'no-window-update'

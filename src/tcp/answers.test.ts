@@ -1,0 +1,154 @@
+/** Answers in states and to segments that are seldom seen: RFC 9293 3.10.7, and what limits make of them. */
+import { describe, expect, test } from 'vitest';
+import { MODERN, TcpContext } from './testing.ts';
+
+describe('LISTEN (RFC 9293 3.10.7.2)', () => {
+  test('drops what is neither SYN nor ACK', () => {
+    const c = new TcpContext().listen();
+    c.peer.inject({ flags: 'F' });
+    c.peer.inject({ flags: 'P', length: 5 });
+    c.peer.expectNothing();
+    expect(c.engine.tcp.counters).toMatchObject({ listenIgnored: 2, resetsOut: 0 });
+    // Without a listener nobody has it.
+    c.engine.unlisten(c.listener);
+    c.peer.inject({ flags: 'F' });
+    c.peer.expect({ flags: 'R.' });
+  });
+
+  test('opens by SYN with FIN, unless they are dropped', () => {
+    const c = new TcpContext().listen();
+    c.peer.inject({ flags: 'SF' });
+    c.peer.expect({ flags: 'S.' });
+    const d = new TcpContext({ limits: { dropSynFin: true } }).listen();
+    d.peer.inject({ flags: 'SF' });
+    d.peer.expectNothing();
+    expect(d.engine.tcp.counters.synFinDropped).toBe(1);
+  });
+});
+
+describe('simultaneous open', () => {
+  test('text on the peer’s SYN is told once the connection stands', () => {
+    const c = new TcpContext();
+    c.connect();
+    c.peer.expect({ flags: 'S' });
+    c.peer.inject({ flags: 'S', seq: 0, length: 20 });
+    c.peer.expect({ flags: 'S.', ack: 1 });
+    expect(c.events()).toEqual([]);
+    c.peer.inject({ flags: '.', seq: 21, ack: 1 });
+    expect(c.events()).toEqual(['open', 'data 20']);
+    expect(c.received).toBe(20);
+  });
+});
+
+describe('old segments', () => {
+  test('count for what they acknowledge when they reach RCV.NXT', () => {
+    const c = new TcpContext().establish();
+    c.peer.inject({ length: 10 });
+    c.peer.take();
+    c.write(100);
+    c.peer.expect({ length: 100 });
+    c.peer.inject({ seq: 1, length: 10, ack: 101 });
+    expect(c.info.sendQueue).toBe(0);
+    expect(c.info.receiveQueue).toBe(0);
+    c.peer.expect({ flags: '.', ack: 11 });
+    // Entirely old: only answered.
+    c.write(100);
+    c.peer.take();
+    c.peer.inject({ seq: 1, length: 5, ack: 201 });
+    expect(c.info.sendQueue).toBe(100);
+  });
+});
+
+describe('TIME-WAIT', () => {
+  test('drops what acknowledges nothing (RFC 9293 3.10.7.4, fifth step)', () => {
+    const c = new TcpContext().establish();
+    c.engine.shutdown(c.conn);
+    c.run();
+    c.peer.inject({ flags: 'F.' });
+    c.peer.take();
+    c.peer.inject({ flags: 'F', seq: 1 });
+    c.peer.expectNothing();
+    c.peer.inject({ flags: 'F.', seq: 1 });
+    c.peer.expect({ flags: '.' });
+  });
+});
+
+describe('what SYNs offer', () => {
+  test.each([
+    ['timestamps', 'timestamps'],
+    ['windowScale', 'windowScale'],
+    ['sack', 'sackPermitted'],
+  ])('without %s none is offered, nor agreed to', (limit, option) => {
+    const c = new TcpContext({ limits: { [limit]: false } });
+    c.connect();
+    expect(c.peer.expect({ flags: 'S' }).options).not.toHaveProperty(option);
+    const d = new TcpContext({ limits: { [limit]: false } }).listen();
+    d.peer.inject({ flags: 'S', options: MODERN });
+    const { options } = d.peer.expect({ flags: 'S.' });
+    expect(options).not.toHaveProperty(option);
+    expect(Object.keys(options).length).toBeGreaterThan(1);
+  });
+});
+
+describe('RFC 793’s word instead of RFC 5961’s', () => {
+  test('RST anywhere in the window ends the connection', () => {
+    const c = new TcpContext({ limits: { blindReset: true } }).establish();
+    c.peer.inject({ flags: 'R', seq: 70_000 });
+    expect(c.state).toBe('ESTABLISHED');
+    c.peer.inject({ flags: 'R', seq: 100 });
+    expect(c.events()).toEqual(['close 1']);
+    c.peer.expectNothing();
+  });
+
+  test('so does SYN, which is answered by RST; in TIME-WAIT too', () => {
+    const c = new TcpContext({ limits: { blindSyn: true } }).establish();
+    c.peer.inject({ flags: 'S', seq: 100 });
+    expect(c.events()).toEqual(['close 1']);
+    c.peer.expect({ flags: 'R.' });
+    const d = new TcpContext({ limits: { blindSyn: true } }).establish();
+    d.engine.shutdown(d.conn);
+    d.run();
+    d.peer.inject({ flags: 'F.' });
+    d.peer.take();
+    d.peer.inject({ flags: 'S', seq: 100 });
+    expect(d.peer.take()[0].flags).toContain('R');
+    expect(d.engine.tcp.table.count).toBe(0);
+  });
+});
+
+describe('habits', () => {
+  test('plain: FINs are acknowledged at once', () => {
+    const c = new TcpContext().establish();
+    c.peer.inject({ flags: 'F.', length: 10 });
+    c.peer.expect({ flags: '.', ack: 12 });
+  });
+
+  test('linux: the ACK of a FIN that ends data waits for ours', () => {
+    const c = new TcpContext({ limits: { habits: 'linux' } }).establish();
+    c.peer.inject({ length: 10 });
+    c.peer.take();
+    c.peer.inject({ flags: 'F.' });
+    c.peer.expectNothing();
+    c.engine.shutdown(c.conn);
+    c.run();
+    c.peer.expect({ flags: 'F.', ack: 12 });
+    c.peer.expectNothing();
+    // Of one that came without data it doesn't.
+    const d = new TcpContext({ limits: { habits: 'linux' } }).establish();
+    d.peer.inject({ flags: 'F.' });
+    d.peer.expect({ flags: '.', ack: 2 });
+  });
+
+  test('bsd: a FIN that crosses ours is answered by ours again, a SYN-ACK for a listener not at all', () => {
+    const c = new TcpContext({ limits: { habits: 'bsd' } }).establish();
+    c.engine.shutdown(c.conn);
+    c.run();
+    c.peer.expect({ flags: 'F.', seq: 1 });
+    c.peer.inject({ flags: 'F.', ack: 1 });
+    c.peer.expect({ flags: 'F.', seq: 1, ack: 2 });
+    const other = c.addPeer(6000);
+    other.inject({ flags: 'S.', ack: 77 });
+    other.expectNothing();
+    expect(c.engine.tcp.counters.listenIgnored).toBe(1);
+  });
+});
