@@ -10,7 +10,7 @@ import type { Interface } from '../ip/interface.ts';
 import { type InterfaceOptions, Ip, ipTimers } from '../ip/ip.ts';
 import type { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
-import { OPEN_FULL, OPEN_IN_USE, OPEN_NO_PORT, OPEN_NO_ROUTE, tcpOpen } from '../tcp/active-open.ts';
+import { OPEN_IN_USE, OPEN_NO_PORT, OPEN_NO_ROUTE, tcpOpen } from '../tcp/active-open.ts';
 import { COLD, FLAG, FLAG2, STATE, TCB } from '../tcp/block.ts';
 import { BlockPool } from '../tcp/block-pool.ts';
 import { tcpAbort, tcpClose, tcpLinger, tcpShutdown } from '../tcp/close.ts';
@@ -346,44 +346,51 @@ export class Engine {
     this.#readClock();
     const { localAddress, transparent = false } = options;
     const local = localAddress === undefined ? undefined : this.#localAddress(localAddress, transparent);
-    const where = `${options.address} port ${options.port}`;
+    const { receiveBuffer, sendBuffer, notSentLowWater } = this.#buffers(options);
     const t = tcpOpen(this.tcp, {
       version: remote.length === 1 ? 4 : 6,
       remote,
       remotePort: options.port,
-      ...(local === undefined ? {} : { local }),
+      local,
       localPort: options.localPort ?? 0,
       handlers: this.#handlers.add(handlers),
       noDelay: options.noDelay ?? false,
       ecn: options.ecn ?? this.tcp.limits.ecn,
       fastOpen: options.fastOpen ?? false,
+      receiveBuffer,
+      sendBuffer,
       congestion: this.congestionChoice(options),
+      notSentLowWater,
       ipFields: checkIpFields(options),
       sourceRoute: checkSourceRoute(options.sourceRoute, remote),
-      ...this.#buffers(options),
     });
-    switch (t) {
+    if (t < 0) throw this.#notOpened(t, options);
+    if (transparent) this.ip.transparent = true;
+    this.#work();
+    return this.tcp.m[t + HANDLE];
+  }
+
+  #notOpened(why: number, options: ConnectOptions): EngineError {
+    const where = `${options.address} port ${options.port}`;
+    switch (why) {
       case OPEN_NO_ROUTE:
-        throw new EngineError(
+        return new EngineError(
           'EHOSTUNREACH',
           `no route to ${where}: give the stack a gateway, or an address on that network`,
         );
       case OPEN_NO_PORT:
-        throw new EngineError('EADDRNOTAVAIL', `every ephemeral port to ${where} is in use`);
+        return new EngineError('EADDRNOTAVAIL', `every ephemeral port to ${where} is in use`);
       case OPEN_IN_USE:
-        throw new EngineError(
+        return new EngineError(
           'EADDRINUSE',
           `local port ${options.localPort} is connected to ${where} already`,
         );
-      case OPEN_FULL:
-        throw new EngineError(
+      default:
+        return new EngineError(
           'ENOBUFS',
           `all ${this.tcp.limits.connections} connections are in use; raise limits.connections`,
         );
     }
-    if (transparent) this.ip.transparent = true;
-    this.#work();
-    return this.tcp.m[t + HANDLE];
   }
 
   /**

@@ -72,7 +72,7 @@ export interface OpenOptions {
   readonly remote: readonly number[];
   readonly remotePort: number;
   /** Must be one of the outgoing interface's; chosen by the route when left out. */
-  readonly local?: readonly number[];
+  readonly local?: readonly number[] | undefined;
   /** Chosen when left out (RFC 6056). */
   readonly localPort?: number;
   readonly handlers: number;
