@@ -95,6 +95,7 @@ class CableEnd implements Port {
       txChecksum: offload,
       rxChecksum: offload,
       segmentBytesMax: offload ? 65_535 : 0,
+      segmentUdp: offload,
       multiBuffer: true,
     };
     this.rx = new Ring(arena, `${name} rx`, slots);

@@ -16,6 +16,8 @@ export interface DeviceSettings {
   readonly addresses?: readonly string[];
   /** Slots of each ring, a power of two. */
   readonly slots?: number;
+  /** Of the device, all behind the one port; 1 unless told. */
+  readonly queues?: number;
   /** Where buffers come from, so that they may be exchanged with other ports; a pool of its own unless told. */
   readonly pool?: FramePool;
 }

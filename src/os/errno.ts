@@ -4,6 +4,8 @@ import { getSystemErrorMap } from 'node:util';
 export const EPERM = 1;
 export const EINTR = 4;
 export const EAGAIN = 11;
+export const ENOMEM = 12;
+export const EBUSY = 16;
 export const EINVAL = 22;
 /** A TUN descriptor whose interface is gone. Not in Node's table. */
 export const EBADFD = 77;

@@ -24,9 +24,12 @@ export interface Libc {
   recv(fd: number, address: number, length: number, flags: number): number;
   sendto(fd: number, at: number, length: number, flags: number, to: number, toLength: number): number;
   eventfd(initial: number, flags: number): number;
+  epoll_create1(flags: number): number;
+  epoll_ctl(epoll: number, operation: number, fd: number, event: number): number;
   setsockopt(fd: number, level: number, option: number, address: number, length: number): number;
   unshare(flags: number): number;
   syscall(number: number, a: number, b: number, c: number): number;
+  syscall5(number: number, a: number, b: number, c: number, d: number, e: number): number;
   mmap(hint: number, length: number, protection: number, flags: number, fd: number, offset: number): number;
   munmap(address: number, length: number): number;
   /** poll(2) on a thread of libuv's pool. `done` has no errno: it belongs to the other thread. */
@@ -46,11 +49,16 @@ export interface Libc {
 export interface SyscallNumbers {
   readonly bpf: number;
   readonly ioUringSetup: number;
+  readonly ioUringEnter: number;
+  readonly ioUringRegister: number;
 }
 
+/** Newer calls have one number on all architectures. */
+const IO_URING = { ioUringSetup: 425, ioUringEnter: 426, ioUringRegister: 427 };
+
 const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
-  x64: { bpf: 321, ioUringSetup: 425 },
-  arm64: { bpf: 280, ioUringSetup: 425 },
+  x64: { bpf: 321, ...IO_URING },
+  arm64: { bpf: 280, ...IO_URING },
 };
 
 /** No kernel device here; `code` is `ERR_UNSUPPORTED_PLATFORM` or `ERR_NO_FFI`. */
@@ -143,9 +151,12 @@ function loadLibc(): Libc {
     recv: func('recv', 'int', ['int', 'int64_t', 'int64_t', 'int']),
     sendto: func('sendto', 'int', ['int', 'int64_t', 'int64_t', 'int', 'int64_t', 'uint32_t']),
     eventfd: func('eventfd', 'int', ['uint32_t', 'int']),
+    epoll_create1: func('epoll_create1', 'int', ['int']),
+    epoll_ctl: func('epoll_ctl', 'int', ['int', 'int', 'int', 'int64_t']),
     setsockopt: func('setsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'uint32_t']),
     unshare: func('unshare', 'int', ['int']),
     syscall: func('syscall', 'int', ['int64_t', 'int64_t', 'int64_t', 'int64_t']),
+    syscall5: func('syscall', 'int', ['int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t']),
     mmap: func('mmap', 'int64_t', ['int64_t', 'int64_t', 'int', 'int', 'int', 'int64_t']),
     munmap: func('munmap', 'int', ['int64_t', 'int64_t']),
     pollAsync: func('poll', 'int', ['int64_t', 'uint64_t', 'int']).async,

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { errorCode } from './errno.ts';
+import { tryIoUring } from './io-uring.ts';
 import { check, libc, NativeMemory, syscallNumbers } from './libc.ts';
 import { tryTun, tunAdvice } from './tuntap.ts';
 
@@ -23,8 +24,6 @@ const AF_XDP = 44;
 const SOCK_RAW_CLOEXEC = 0x80003;
 const BPF_MAP_CREATE = 0;
 const BPF_MAP_TYPE_ARRAY = 2;
-/** struct io_uring_params. */
-const IO_URING_PARAMS_BYTES = 120;
 /** An AF_XDP area of a few thousand frames is locked memory, unlimited for who has CAP_IPC_LOCK. */
 const MEMLOCK_BYTES_MIN = 64 * 2 ** 20;
 
@@ -102,14 +101,9 @@ function probeIoUring(): Finding {
   const sysctl = disabled === '' ? '' : `, kernel.io_uring_disabled=${disabled}`;
   const advice = () =>
     disabled === '' || disabled === '0'
-      ? 'allow io_uring_setup in the seccomp profile of the container; needs Linux 5.1'
-      : 'sysctl kernel.io_uring_disabled=0 (or 1, for root alone)';
+      ? 'allow io_uring in the seccomp profile of the container; needs Linux 6.1. Without it TUN and TAP work, slower'
+      : 'sysctl kernel.io_uring_disabled=0 (or 1, for root alone). Without it TUN and TAP work, slower';
   return attempt('io_uring', `allowed${sysctl}`, tryIoUring, advice);
-}
-
-function tryIoUring(): void {
-  using memory = new NativeMemory(IO_URING_PARAMS_BYTES);
-  closeSync(check(libc().syscall(syscallNumbers().ioUringSetup, 1, memory.address, 0), 'io_uring_setup'));
 }
 
 /** A process of several threads can't enter a user namespace, so a child tries. */
