@@ -1,12 +1,22 @@
 /** A TUN or TAP port for tests, with what the tests of it and the kernel beyond it need. */
-import { closeSync } from 'node:fs';
+import { closeSync, writeFileSync } from 'node:fs';
 import { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
+import { interfaceInfo } from '../os/interface.ts';
 import { check, libc, NativeMemory } from '../os/libc.ts';
 import { parseIpv4, parseIpv6 } from '../wire/address.ts';
+import type { FarEnd } from './compliance.testing.ts';
 import type { Port } from './port.ts';
 import { openTun, type TunOptions, tunArenaBytes } from './tun.ts';
+import type { TunPort } from './tun-port.ts';
 
+const AF_PACKET = 17;
+const SOL_PACKET = 263;
+const PACKET_IGNORE_OUTGOING = 23;
+const ETH_P_ALL = 3;
+const ETH_P_IP = 0x0800;
+/** struct sockaddr_ll: family u16, protocol u16 (big-endian), index i32, and what isn't needed. */
+const SOCKADDR_LL_BYTES = 20;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x80800;
@@ -18,7 +28,7 @@ const IPV6_MULTICAST_HOPS = 18;
 /** The first line of an arena stays unused. */
 const ARENA_BYTES_USED = 64;
 
-export function openTestTun(options: TunOptions): Port {
+export function openTestTun(options: TunOptions): TunPort {
   const { offload = true, mtu = 1500, slots } = options;
   return openTun(new Arena(ARENA_BYTES_USED + tunArenaBytes(offload, mtu, slots)), options);
 }
@@ -123,5 +133,56 @@ export class PingSocket implements Disposable {
   [Symbol.dispose](): void {
     closeSync(this.#fd);
     this.#memory.free();
+  }
+}
+
+/** All that comes from an interface and nothing of what goes to it: the host as a far end. */
+export class HostEnd implements FarEnd {
+  readonly #fd: number;
+  readonly #memory = new NativeMemory(1 << 17);
+
+  /** @param name An interface that is up, and on which the host says nothing by itself. */
+  constructor(name: string) {
+    const { view, address } = this.#memory;
+    const { index, mac } = interfaceInfo(name);
+    this.#fd = check(libc().socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0), 'socket');
+    view.setInt32(0, 1, true);
+    check(libc().setsockopt(this.#fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, address, 4), 'setsockopt');
+    view.setUint16(0, AF_PACKET, true);
+    view.setUint16(2, ETH_P_ALL, false);
+    view.setInt32(4, index, true);
+    check(libc().bind(this.#fd, address, SOCKADDR_LL_BYTES), 'bind');
+    // Of what is sent: an Ethernet header tells, a bare packet doesn't.
+    view.setUint16(2, mac === '' ? ETH_P_IP : 0, false);
+  }
+
+  send(frames: readonly Uint8Array[]): void {
+    const { u8, address } = this.#memory;
+    for (const frame of frames) {
+      u8.set(frame, 64);
+      check(libc().sendto(this.#fd, address + 64, frame.length, 0, address, SOCKADDR_LL_BYTES), 'sendto');
+    }
+  }
+
+  receive(): Uint8Array[] {
+    const { u8, address } = this.#memory;
+    const frames: Uint8Array[] = [];
+    for (;;) {
+      const length = libc().recv(this.#fd, address + 64, u8.length - 64, 0);
+      if (length < 0) return frames;
+      frames.push(u8.slice(64, 64 + length));
+    }
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+    this.#memory.free();
+  }
+}
+
+/** In this thread's namespace: no addresses made up, no solicitations, no reports of groups. */
+export function silenceIpv6(): void {
+  for (const which of ['all', 'default']) {
+    writeFileSync(`/proc/sys/net/ipv6/conf/${which}/disable_ipv6`, '1');
   }
 }
