@@ -28,9 +28,9 @@ const IPV6_MULTICAST_HOPS = 18;
 /** The first line of an arena stays unused. */
 const ARENA_BYTES_USED = 64;
 
-export function openTestTun(options: TunOptions): TunPort {
+export function openTestTun(options: TunOptions, arena?: Arena): TunPort {
   const { offload = true, mtu = 1500, slots } = options;
-  return openTun(new Arena(ARENA_BYTES_USED + tunArenaBytes(offload, mtu, slots)), options);
+  return openTun(arena ?? new Arena(ARENA_BYTES_USED + tunArenaBytes(offload, mtu, slots)), options);
 }
 
 export interface Frame {

@@ -39,7 +39,8 @@ export function udpInput(udp: Udp, segmentBytes: number): void {
   const ports = view.getInt32(at + UDP_SRC_PORT, false);
   const first = udp.byPort.get(ports & 0xffff) ?? null;
   if (p.cast !== 0) {
-    for (let s = first; s !== null; s = s.next) if (score(s, p, ports) > 0) deliver(udp, s, p, ports, bytes, piece);
+    for (let s = first; s !== null; s = s.next)
+      if (score(s, p, ports) > 0) deliver(udp, s, p, ports, bytes, piece);
     return;
   }
   const socket = udpLookup(first, p, ports);
