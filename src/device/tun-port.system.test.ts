@@ -40,7 +40,7 @@ describe.skipIf(reason !== '')(`a TUN port${reason}`, () => {
     Array.from({ length: count }, (_, i) => frameOf(port, 60 + i, i));
 
   test('a batch is one system call each way, once it knows what to expect', () => {
-    const { port, far } = open({ slots: 64 });
+    const { port, far } = open({ slots: 32 });
     expect(port.calls).toBe('io_uring, registered buffers');
     for (const warm of [true, false]) {
       const before = port.counters.syscalls;
@@ -55,7 +55,7 @@ describe.skipIf(reason !== '')(`a TUN port${reason}`, () => {
     // Idle, it asks for one frame.
     port.rxSync();
     const before = port.counters.syscalls;
-    for (let i = 0; i < 10; i++) expect([port.rxSync(), port.txSync()]).toEqual([0, 64]);
+    for (let i = 0; i < 10; i++) expect([port.rxSync(), port.txSync()]).toEqual([0, 32]);
     expect(port.counters.syscalls - before).toBe(10);
   });
 
@@ -164,7 +164,7 @@ describe.skipIf(reason !== '')(`a TUN port${reason}`, () => {
       import { libc, NativeMemory } from ${url('../os/libc.ts')};
       import { DESC_LENGTH } from ${url('../memory/ring.ts')};
       ${before}
-      const port = openTestTun({ name: 'mr2', kind: 'tun', slots: 64 });
+      const port = openTestTun({ name: 'mr2', kind: 'tun', slots: 32 });
       const far = new HostEnd('mr2');
       const frame = Uint8Array.from({ length: 60 }, (_, i) => (i === 0 ? 0x45 : i));
       far.send(Array(32).fill(frame));
