@@ -201,7 +201,7 @@ describe.skipIf(reason !== '')(`a TUN port${reason}`, () => {
   });
 
   test('where too little memory may be locked, it goes without registered buffers', () => {
-    const limits = ['prlimit', '--memlock=65536', 'setpriv', '--bounding-set=-ipc_lock', '--inh-caps=-all'];
+    const limits = ['prlimit', '--memlock=1048576', 'setpriv', '--bounding-set=-ipc_lock', '--inh-caps=-all'];
     expect(inChild(limits)).toBe('io_uring 32 32');
     expect(inChild([])).toBe('io_uring, registered buffers 32 32');
   });
