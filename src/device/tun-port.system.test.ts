@@ -5,6 +5,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Arena } from '../memory/arena.ts';
+import { DESC_AT, type Ring } from '../memory/ring.ts';
 import { interfaceInfo, setInterface } from '../os/interface.ts';
 import { enterNewNetwork } from '../os/netns.ts';
 import { emitIpv4Packet } from '../wire/ipv4.ts';
@@ -16,6 +17,7 @@ import type { Port } from './port.ts';
 import { HostEnd, openTestTun, silenceIpv6 } from './tun.testing.ts';
 import type { TunOptions } from './tun.ts';
 import type { TunPort } from './tun-port.ts';
+import { PortWaiter } from './wait.ts';
 
 const reason = process.geteuid?.() === 0 ? '' : ' (skipped: needs root, or unshare -Urn)';
 
@@ -29,8 +31,8 @@ describe.skipIf(reason !== '')(`a TUN port${reason}`, () => {
     for (const one of opened.splice(0).reverse()) one.close();
   });
 
-  function open(options: Partial<TunOptions> = {}): { port: TunPort; far: HostEnd } {
-    const port = openTestTun({ name: 'mr0', kind: 'tun', ...options });
+  function open(options: Partial<TunOptions> = {}, arena?: Arena): { port: TunPort; far: HostEnd } {
+    const port = openTestTun({ name: 'mr0', kind: 'tun', ...options }, arena);
     const far = new HostEnd('mr0');
     opened.push(port, far);
     return { port, far };
@@ -108,7 +110,30 @@ describe.skipIf(reason !== '')(`a TUN port${reason}`, () => {
     },
   );
 
-  test('of several queues it hears all, each flow in order, and is one descriptor for pollers', () => {
+  test('buffers that aren’t of the pool carry frames, too, until they are taken back', () => {
+    const arena = new Arena(16 << 20);
+    const { port, far } = open({ slots: 32 }, arena);
+    expect(port.calls).toBe('io_uring, registered buffers');
+    const strange = arena.carve('strange', 64 * 66_000);
+    const swapped: [Ring, number, number][] = [];
+    for (const [k, ring] of [port.rx, port.tx].entries()) {
+      for (let i = 0; i < 32; i += 2) {
+        const word = ring.slot(i) + DESC_AT;
+        swapped.push([ring, word, ring.m[word]]);
+        ring.m[word] = strange + (k * 32 + i) * 66_000 + 64;
+      }
+    }
+    const some = frames(port, 16);
+    far.send(some);
+    for (let i = 0; i < 4; i++) port.rxSync();
+    expect(takeFrames(port)).toEqual(some);
+    for (const frame of some) queueFrame(port, frame);
+    port.txSync();
+    expect(far.receive()).toEqual(some);
+    for (const [ring, word, at] of swapped) ring.m[word] = at;
+  });
+
+  test('of several queues it hears all, each flow in order', () => {
     for (const ioUring of [true, false]) {
       const { port, far } = open({ slots: 256, queues: 4, ioUring });
       const FLOWS = 40;
@@ -139,6 +164,26 @@ describe.skipIf(reason !== '')(`a TUN port${reason}`, () => {
       port.close();
       far.close();
       opened.length = 0;
+    }
+  });
+
+  test('a waiter is woken by any of several queues', async () => {
+    const { port, far } = open({ slots: 256, queues: 4 });
+    const waiter = new PortWaiter([port]);
+    try {
+      for (let flow = 0; flow < 8; flow++) {
+        const wait = waiter.wait(900);
+        const start = performance.now();
+        const ends = { src: '192.0.2.1', dst: '192.0.2.2' };
+        const payload = emitUdp({ srcPort: 1000 + flow, dstPort: 7, payload: new Uint8Array(9) }, ends);
+        far.send([emitIpv4Packet({ ...ends, protocol: PROTOCOL_UDP, payload })]);
+        await wait;
+        expect(performance.now() - start).toBeLessThan(500);
+        expect(port.rxSync()).toBe(1);
+        takeFrames(port);
+      }
+    } finally {
+      waiter.close();
     }
   });
 
