@@ -156,7 +156,7 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number, watched: boolean
     if ((m[t + FLAGS] & (RECOVERY | LOSS)) === 0) m[t + RECOVER] = (s.ack - 1) | 0;
   }
   if (s.ack === m[t + SND_NXT]) m[t + FLAGS] &= ~(RTX | PERSIST);
-  else if (!watched) rtxStart(tcp, t);
+  else if (!watched) rtxStart(tcp, t, acked);
 
   const recovering = (m[t + FLAGS] & (RECOVERY | LOSS)) !== 0;
   if (watched) recoveryAck(tcp, t, acked, false);

@@ -117,14 +117,17 @@ export function timerBy(tcp: Tcp, t: number, deadline: number): void {
   tcp.wheel.arm(t, deadline);
 }
 
-/** (Re)starts the retransmission timer; or the probe timer, which is never later (RFC 8985 7.2). */
-export function rtxStart(tcp: Tcp, t: number): void {
+/**
+ * (Re)starts the retransmission timer; or the probe timer, which is never later (RFC 8985 7.2).
+ * @param acked What SND.UNA has just moved by.
+ */
+export function rtxStart(tcp: Tcp, t: number, acked = 0): void {
   const m = tcp.m;
   let after = rtoBackedOff(tcp, t);
   let kind = RTX;
   if (probeAllowed(m, t)) {
     kind = RTX | PTO;
-    const pto = probeTimeout(tcp, t);
+    const pto = probeTimeout(tcp, t, acked);
     if (pto < after) after = pto;
   }
   if (m[t + RECORDS] !== 0) m[t + FLAGS2] &= ~REO;
