@@ -152,6 +152,7 @@ const limits = z
     udpChunks: count,
     udpReceiveBuffer: buffer,
     ecn: z.enum(ECN_MODES),
+    accEcnOption: z.boolean(),
     mtuProbing: z.enum(['off', 'auto', 'always']),
   })
   .partial();

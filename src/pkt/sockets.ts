@@ -2,7 +2,7 @@
 import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../engine/errors.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
-import { FLAG, FLAG2, STATE, TCB } from '../tcp/block.ts';
+import { FLAG, FLAG2, PATH_FLAG, STATE, TCB } from '../tcp/block.ts';
 import type { Config } from './config.ts';
 import { Flow } from './flow.ts';
 import type { Host } from './host.ts';
@@ -31,7 +31,12 @@ export class Sockets {
     if (settings.dialect === 'linux') host.onPacket = (packet) => this.#noteSmall(packet);
     this.#handlers = {
       open: (conn) => this.#opened(conn, null),
-      data: (conn, _at, length) => this.#byConn.get(conn)?.offered(length) ?? length,
+      data: (conn, _at, length) => {
+        const socket = this.#byConn.get(conn);
+        if (socket === undefined) return length;
+        this.#accEcnOption(socket);
+        return socket.offered(length);
+      },
       end: (conn) => this.#byConn.get(conn)?.ended(),
       close: (conn, reason) => {
         this.#byConn.get(conn)?.closed(reason);
@@ -156,7 +161,10 @@ export class Sockets {
   /** What the system's TCP does otherwise than ours, connection by connection; to be called after each breath. */
   adapt(): void {
     if (this.#settings.dialect === 'linux') {
-      for (const socket of this.#byConn.values()) this.#minshall(socket);
+      for (const socket of this.#byConn.values()) {
+        this.#minshall(socket);
+        this.#accEcnOption(socket);
+      }
       return;
     }
     const { m, timeWaitOldest } = this.#engine.tcp;
@@ -176,6 +184,18 @@ export class Sockets {
       if (m[t + TCB.ACK_OWED] > 0)
         m[t + TCB.ACK_OWED] = Math.max(m[t + TCB.ACK_OWED], 2 * m[t + TCB.MSS] - 1);
     }
+  }
+
+  /** Linux sends AccECN's option whenever the peer has sent its own. */
+  #accEcnOption(socket: TcpSocket): void {
+    const t = socket.block;
+    const { m } = this.#engine.tcp;
+    if (t === 0 || this.#settings.dialect !== 'linux') return;
+    if ((m[t + TCB.PATH] & PATH_FLAG.ECN) !== PATH_FLAG.ECN_ACCURATE) return;
+    const { ACCECN_OPTIONS, ACCECN_OPTIONS_BAD } = FLAG2;
+    const seen = (m[t + TCB.FLAGS2] & (ACCECN_OPTIONS | ACCECN_OPTIONS_BAD)) === ACCECN_OPTIONS;
+    if (seen && this.#settings.limits.accEcnOption) m[t + TCB.PATH] |= PATH_FLAG.OPTION;
+    else m[t + TCB.PATH] &= ~PATH_FLAG.OPTION;
   }
 
   /** Linux's Nagle algorithm holds a small segment back only while another small one is outstanding. */
@@ -214,6 +234,7 @@ export class Sockets {
       listener.arrivals++;
     }
     this.applyOptions(socket);
+    this.#accEcnOption(socket);
   }
 
   #startWindow(socket: TcpSocket): void {

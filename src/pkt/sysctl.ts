@@ -22,9 +22,9 @@ const number =
     return true;
   };
 
-/** Both systems count alike up to 3; 4 and more are of Linux. */
+/** Both systems count alike up to 3; 4 and 5 are of Linux, and agree to either kind while they ask for the classic or none. */
 const ecn: Apply = (settings, value) => {
-  const modes = ['off', 'on', 'passive', 'accurate', 'passive', 'on'] as const;
+  const modes = ['off', 'on', 'passive', 'accurate', 'on', 'passive'] as const;
   const mode = modes[Number(value)];
   if (mode === undefined) return false;
   settings.limits.ecn = mode;
@@ -143,7 +143,9 @@ const LINUX: Readonly<Record<string, Apply>> = {
   tcp_orphan_retries: nothing,
   tcp_ecn: ecn,
   tcp_ecn_fallback: nothing,
-  tcp_ecn_option: nothing,
+  tcp_ecn_option: number((s, n) => {
+    s.limits.accEcnOption = n !== 0;
+  }),
   tcp_ecn_option_beacon: nothing,
   tcp_fastopen: number((s, n) => {
     s.fastOpen = n;

@@ -82,13 +82,17 @@ export interface TcpLimits {
    * Where the RFCs leave a choice, for tests of other systems' peers. `bsd`: answers a FIN that crosses ours by our FIN
    * again, a SYN-ACK for a listener not at all, and lets ICMPv6's Time Exceeded refuse a connection. `linux`: delays the
    * ACK of the peer's FIN when it comes first and after data, forgets to report duplicates with it, leaves room for all
-   * options on a SYN with data, and lets an ACK add to the window all that it acknowledges.
+   * options on a SYN with data, lets an ACK add to the window all that it acknowledges, sends a SYN again four
+   * times at even intervals, and with AccECN makes every packet ECT and repeats all of a due option in each.
+   * Its probe timeout is RFC 8985 7.2's.
    */
   readonly habits: 'plain' | 'bsd' | 'linux';
   /** SYN with FIN is dropped, as some firewalls do. RFC 9293 opens a connection by it. */
   readonly dropSynFin: boolean;
   /** Explicit Congestion Notification, where a listener or an open doesn't say; see ecn.ts. */
   readonly ecn: EcnMode;
+  /** AccECN's option is sent. Without it there are the three bits of the header, which RFC 9768 3.2.3 allows. */
+  readonly accEcnOption: boolean;
   /**
    * Probing for the path's MTU (RFC 4821): `auto` when full segments seem to vanish, `always` from a small start,
    * `off`: by ICMP alone.
@@ -135,6 +139,7 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   habits: 'plain',
   dropSynFin: false,
   ecn: 'passive',
+  accEcnOption: true,
   mtuProbing: 'auto',
 };
 

@@ -45,6 +45,8 @@ const R1 = 3;
 const SAMPLES_MAX = 64;
 /** Exponent limit, so that shifts stay in range. */
 const BACKOFF_SHIFT_MAX = 10;
+/** Linux sends a SYN so often before its timer backs off. */
+const SYN_LINEAR = 5;
 const { KEEP_INTERVAL, KEEP_COUNT } = COLD;
 
 /**
@@ -67,6 +69,7 @@ export function rto(tcp: Tcp, t: number): number {
 export function rtoBackedOff(tcp: Tcp, t: number): number {
   const shift = tcp.m[t + BACKOFF];
   if (shift === 0) return rto(tcp, t);
+  if (tcp.limits.habits === 'linux' && tcp.m[t + ST] === STATE.SYN_SENT && shift < SYN_LINEAR) return rto(tcp, t);
   const ms = rto(tcp, t) * 2 ** (shift < BACKOFF_SHIFT_MAX ? shift : BACKOFF_SHIFT_MAX);
   return ms < tcp.limits.rtoMax_ms ? ms : tcp.limits.rtoMax_ms;
 }

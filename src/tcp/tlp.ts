@@ -47,10 +47,12 @@ export function probeAllowed(m: Int32Array, t: number): boolean {
 export function probeTimeout(tcp: Tcp, t: number, acked: number): number {
   const m = tcp.m;
   const srtt = m[t + SRTT];
+  const one = ((m[t + SND_NXT] - m[t + SND_UNA]) | 0) <= m[t + MSS];
+  if (tcp.limits.habits === 'linux') return (((srtt >>> 2) / 1000) | 0) + (one ? ACK_DELAY_MAX : 2);
   const age = (tcp.nowMs - m[t + SND_AT]) | 0;
   let least = (((srtt >>> 3) - (srtt >>> 5)) / 1000) | 0;
   let floor = PTO_MIN;
-  if (((m[t + SND_NXT] - m[t + SND_UNA]) | 0) <= m[t + MSS]) {
+  if (one) {
     // Sent later than what was acknowledged: alone at the peer. An eighth is for RTTs that vary.
     const alone = acked === 0 || age < ((((srtt >>> 3) - (srtt >>> 6)) / 1000) | 0);
     if (alone) return (((srtt >>> 2) / 1000) | 0) + 1 + ACK_DELAY_MAX;
