@@ -118,7 +118,6 @@ export class Calls {
     const expected = values.optionalNumber(call.result);
     let fd = expected !== null && expected >= 0 ? expected : 3;
     while (expected === null && this.#descriptors.has(fd)) fd++;
-    if (this.#descriptors.has(fd)) throw new Mismatch(call.line, `descriptor ${fd} is open already`);
     this.#descriptors.set(fd, descriptor);
     return { value: fd };
   }

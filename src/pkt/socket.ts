@@ -33,6 +33,16 @@ export class TcpSocket {
   nonBlocking = false;
   /** Pending SO_ERROR, by name. */
   error: string | null = null;
+  /** Accepted from a listener; its SYN brought data. */
+  passive = false;
+  synData = false;
+  /** MSG_MORE was used. */
+  saidMore = false;
+  /** When that last happened, ms of the script's time. */
+  readonly last = { data_sent: 0, data_recv: 0, ack_recv: 0 };
+  /** Bytes received and not read, before the last breath; and what the connection left when it ended. */
+  unread = 0;
+  #left = 0;
   /** connect() was told that it succeeded. */
   connectTold = false;
   /** Descriptors that refer to it. */
@@ -97,6 +107,7 @@ export class TcpSocket {
 
   closed(reason: number): void {
     if (reason !== CLOSED_CLEAN) this.error = CLOSED_CODES[reason];
+    this.#left = this.unread;
     if (reason === CLOSED_CLEAN) this.eof = true;
     this.state = 'ended';
     this.conn = 0;
@@ -108,7 +119,7 @@ export class TcpSocket {
 
   get readable(): number {
     const t = this.block;
-    return t === 0 ? 0 : this.engine.tcp.m[t + TCB.RCVQ_LENGTH];
+    return t === 0 ? this.#left : this.engine.tcp.m[t + TCB.RCVQ_LENGTH];
   }
 
   /** The peer's FIN came, and all before it was read. */
@@ -140,6 +151,14 @@ export class TcpSocket {
     return this.held + Math.max(0, m[t + TCB.SNDQ_LENGTH] - outstanding);
   }
 
+  /** Whether there is data behind `end`, a sequence number as on the wire. */
+  writtenPast(end: number): boolean {
+    const t = this.block;
+    if (t === 0) return false;
+    const { m } = this.engine.tcp;
+    return ((m[t + TCB.SND_UNA] + m[t + TCB.SNDQ_LENGTH] - end) | 0) > 0;
+  }
+
   get room(): number {
     return Math.max(0, this.engine.sendRoom(this.conn) - this.held);
   }
@@ -148,7 +167,10 @@ export class TcpSocket {
   read(length: number): number {
     this.#wanted = length;
     this.#got = 0;
-    this.engine.resume(this.conn);
+    if (this.block === 0) {
+      this.#got = Math.min(length, this.#left);
+      this.#left -= this.#got;
+    } else this.engine.resume(this.conn);
     return 0;
   }
 
@@ -161,6 +183,7 @@ export class TcpSocket {
   /** Queues zeros; with `more` (or corked) only whole segments go. @returns how many were taken */
   write(length: number, more: boolean): number {
     const taken = Math.min(length, this.room);
+    this.saidMore ||= more;
     if (taken <= 0) return 0;
     const total = this.held + taken;
     const t = this.block;

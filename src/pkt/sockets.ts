@@ -35,6 +35,7 @@ export class Sockets {
         const socket = this.#byConn.get(conn);
         if (socket === undefined) return length;
         this.#accEcnOption(socket);
+        socket.last.data_recv = this.#nowMs;
         return socket.offered(length);
       },
       end: (conn) => this.#byConn.get(conn)?.ended(),
@@ -43,6 +44,11 @@ export class Sockets {
         this.#byConn.delete(conn);
       },
     };
+  }
+
+  /** Of the script's time. */
+  get #nowMs(): number {
+    return Math.floor(this.#host.us / 1000);
   }
 
   create(version: 4 | 6): TcpSocket {
@@ -160,10 +166,12 @@ export class Sockets {
 
   /** What the system's TCP does otherwise than ours, connection by connection; to be called after each breath. */
   adapt(): void {
+    for (const socket of this.#byConn.values()) socket.unread = socket.readable;
     if (this.#settings.dialect === 'linux') {
       for (const socket of this.#byConn.values()) {
         this.#minshall(socket);
         this.#accEcnOption(socket);
+        this.#slowStart(socket);
       }
       return;
     }
@@ -184,6 +192,15 @@ export class Sockets {
       if (m[t + TCB.ACK_OWED] > 0)
         m[t + TCB.ACK_OWED] = Math.max(m[t + TCB.ACK_OWED], 2 * m[t + TCB.MSS] - 1);
     }
+  }
+
+  /** In slow start Linux takes a window of which half is in use for one that is the limit. */
+  #slowStart(socket: TcpSocket): void {
+    const t = socket.block;
+    const { m } = this.#engine.tcp;
+    if (t === 0 || m[t + TCB.CWND] >= m[t + TCB.SSTHRESH]) return;
+    const outstanding = (m[t + TCB.SND_NXT] - m[t + TCB.SND_UNA]) | 0;
+    if (2 * outstanding > m[t + TCB.CWND]) m[t + TCB.LIMITED] = m[t + TCB.SND_NXT];
   }
 
   /** Linux sends AccECN's option whenever the peer has sent its own. */
@@ -212,7 +229,9 @@ export class Sockets {
     if (packet.protocol !== 'tcp' || packet.length === 0) return;
     for (const socket of this.#byConn.values()) {
       const t = socket.block;
-      if (t !== 0 && socket.flow?.sends(packet) === true && packet.length < this.#engine.tcp.m[t + TCB.MSS])
+      if (t === 0 || socket.flow?.sends(packet) !== true) continue;
+      socket.last.data_sent = this.#nowMs;
+      if (packet.length < this.#engine.tcp.m[t + TCB.MSS])
         socket.smallEnd = (packet.seq + packet.length) | 0;
     }
   }
@@ -224,11 +243,17 @@ export class Sockets {
       socket.conn = conn;
       socket.flow = this.#flowOf(conn);
       this.#byConn.set(conn, socket);
-      if (listener !== null) this.#inherit(socket, listener);
+      if (listener !== null) {
+        this.#inherit(socket, listener);
+        socket.passive = true;
+        const info = this.#engine.info(conn);
+        socket.synData = info !== null && info.fastOpen && info.bytesReceived > 0;
+      }
     }
     this.#sizeBuffers(socket);
     this.#startWindow(socket);
     socket.opened();
+    socket.last.data_sent = socket.last.data_recv = socket.last.ack_recv = this.#nowMs;
     if (listener !== null) {
       listener.accepted.push(socket);
       listener.arrivals++;

@@ -79,6 +79,9 @@ const LINUX: Readonly<Record<string, Apply>> = {
   tcp_rto_min_us: number((s, n) => {
     s.limits.rtoMin_ms = n / 1000;
   }),
+  tcp_rto_max_ms: number((s, n) => {
+    s.limits.rtoMax_ms = n;
+  }),
   tcp_retries2: number((s, n) => {
     s.limits.userTimeout_ms = retriesTime(n);
   }),

@@ -61,7 +61,7 @@ const OPTION_BITS: Readonly<Record<string, number>> = {
 };
 
 /** Sets what TCP_INFO of a socket says now, and the constants it is compared with. */
-export function setTcpInfo(variables: Map<string, PyValue>, socket: TcpSocket, dialect: Dialect): void {
+export function setTcpInfo(variables: Map<string, PyValue>, socket: TcpSocket, dialect: Dialect, nowMs: number): void {
   for (const [name, value] of Object.entries(OPTION_BITS)) variables.set(name, value);
   if (dialect === 'linux')
     for (const [name, value] of Object.entries(LINUX_CONSTANTS)) variables.set(name, value);
@@ -73,12 +73,14 @@ export function setTcpInfo(variables: Map<string, PyValue>, socket: TcpSocket, d
     dialect === 'linux' ? (LINUX_STATES[state] ?? 7) : Math.max(0, FREEBSD_STATES.indexOf(state)),
   );
   const info = socket.engine.info(socket.conn);
-  for (const [name, value] of Object.entries(info === null ? {} : fields(info, dialect)))
+  for (const [name, value] of Object.entries(info === null ? {} : fields(info, socket.synData || (!socket.passive && info.fastOpen), dialect)))
     variables.set(name, value);
-  if (info === null) variables.set('tcpi_options', 0);
+  if (info === null) variables.set('tcpi_options', socket.synData ? OPTION_BITS.TCPI_OPT_SYN_DATA : 0);
+  for (const name of ['data_sent', 'data_recv', 'ack_recv'] as const)
+    variables.set(`tcpi_last_${name}`, nowMs - socket.last[name]);
 }
 
-function fields(info: TcpInfo, dialect: Dialect): Record<string, number> {
+function fields(info: TcpInfo, synData: boolean, dialect: Dialect): Record<string, number> {
   const segments = (bytes: number) => Math.ceil(bytes / Math.max(1, info.mss));
   const bytes = dialect === 'freebsd';
   const us = (ms: number) => Math.round(ms * 1000);
@@ -89,7 +91,7 @@ function fields(info: TcpInfo, dialect: Dialect): Record<string, number> {
       (info.sack ? 2 : 0) |
       (scaled ? 4 : 0) |
       (info.ecn === 'none' ? 0 : 8) |
-      (info.fastOpen ? 32 : 0),
+      (synData ? 32 : 0),
     tcpi_snd_wscale: info.sndWindowScale,
     tcpi_rcv_wscale: info.rcvWindowScale,
     tcpi_ca_state: info.recovery === 'timeout' ? 4 : info.recovery === 'fast' ? 3 : info.sacked > 0 ? 1 : 0,
@@ -105,7 +107,8 @@ function fields(info: TcpInfo, dialect: Dialect): Record<string, number> {
     tcpi_pmtu: info.pathMtu,
     tcpi_unacked: segments(info.sndNxt - info.sndUna),
     tcpi_sacked: segments(info.sacked),
-    tcpi_lost: segments(info.lost),
+    // Linux counts what it has sent again as lost until it is acknowledged.
+    tcpi_lost: segments(info.lost + (bytes ? 0 : info.retransmitsInFlight)),
     tcpi_retrans: segments(info.retransmitsInFlight),
     tcpi_delivered: segments(info.bytesDelivered),
     tcpi_delivered_ce: info.ceDelivered,

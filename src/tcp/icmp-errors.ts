@@ -93,7 +93,9 @@ export function tcpIcmpError(tcp: Tcp, e: IcmpError): void {
   }
   let reason = reasonOf(e);
   if (tcp.limits.habits === 'bsd' && e.version === 6 && e.type === ICMPV6_TIME_EXCEEDED) reason |= HARD;
-  if ((reason & HARD) !== 0 && m[t + TCB.STATE] === STATE.SYN_SENT) tcpDestroy(tcp, t, reason & ~HARD);
+  const linux = tcp.limits.habits === 'linux';
+  const opening = m[t + TCB.STATE] === STATE.SYN_SENT || (linux && m[t + TCB.STATE] === STATE.SYN_RECEIVED);
+  if (opening && ((reason & HARD) !== 0 || linux)) tcpDestroy(tcp, t, reason & ~HARD);
   else softErrorSet(tcp, t, reason & ~HARD);
 }
 

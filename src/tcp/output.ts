@@ -500,7 +500,8 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
   const slot = txSlot(iface);
   if (slot === 0) return false;
   m[t + FLAGS] &= ~PROBE;
-  if ((m[t + FLAGS] & PERSIST) !== 0 && m[t + SNDQ_LENGTH] > 0) {
+  const bare = m[t + SND_WND] === 0 && tcp.limits.habits === 'linux';
+  if ((m[t + FLAGS] & PERSIST) !== 0 && m[t + SNDQ_LENGTH] > 0 && !bare) {
     const una = m[t + SND_UNA];
     const queued = m[t + SNDQ_LENGTH];
     let n = queued < m[t + MSS] ? queued : m[t + MSS];
@@ -516,7 +517,7 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
       tcp.counters.bytesOut += fresh;
       recordSent(tcp, t, next);
     }
-  } else if ((m[t + FLAGS] & PERSIST) === 0) {
+  } else if ((m[t + FLAGS] & PERSIST) === 0 || bare) {
     // RFC 9293 3.8.4: one below what the peer expects, so that it must answer.
     sendData(tcp, iface, t, slot, (m[t + SND_UNA] - 1) | 0, 0, 0, 0, 0);
   }
