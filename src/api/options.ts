@@ -143,6 +143,8 @@ const limits = z
     blindReset: z.boolean(),
     blindSyn: z.boolean(),
     habits: z.enum(['plain', 'bsd', 'linux']),
+    synOptions: z.boolean(),
+    icmpHard: z.boolean(),
     dropSynFin: z.boolean(),
     reassemblyBuffers: count.max(1024),
     ttl: z.int().min(1).max(255),

@@ -134,6 +134,8 @@ class Run implements CommandTarget {
   #host: Host | null = null;
   #sockets: Sockets | null = null;
   #calls: Calls | null = null;
+  /** Set by a command, before there is a host. */
+  #mtu: number | null = null;
   /** Time before there is a host, us. */
   #earlyUs = 0;
   readonly #flows: Flow[] = [];
@@ -233,7 +235,8 @@ class Run implements CommandTarget {
 
   #start(): Host {
     if (this.#host !== null) return this.#host;
-    const { version, local, localPrefix, mtu } = this.#config;
+    const { version, local, localPrefix } = this.#config;
+    const mtu = this.#mtu ?? this.#config.mtu;
     this.#arena.reset();
     const host = new Host({
       arena: this.#arena,
@@ -622,6 +625,11 @@ class Run implements CommandTarget {
     if (route.mtu !== undefined) this.settings.lack(`route with mtu ${route.mtu}`);
     if (route.congestion !== undefined)
       this.settings.lack(`route with congestion control ${route.congestion}`);
+  }
+
+  setMtu(mtu: number): void {
+    if (this.#host === null) this.#mtu = mtu;
+    else this.settings.lack(`a link's MTU that changes to ${mtu}`);
   }
 
   sleep(us: number): void {

@@ -4,6 +4,7 @@ import type { Conn } from '../engine/handlers.ts';
 import { FLAG, STATE, TCB } from '../tcp/block.ts';
 import { fastOpenRoom } from '../tcp/fast-open.ts';
 import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
+import { ErrorQueue } from './error-queue.ts';
 import type { Flow } from './flow.ts';
 
 export type SocketState = 'fresh' | 'listening' | 'connecting' | 'connected' | 'ended';
@@ -36,6 +37,11 @@ export class TcpSocket {
   /** Accepted from a listener; its SYN brought data. */
   passive = false;
   synData = false;
+  readonly errors = new ErrorQueue();
+  /** Bytes that were taken from the program. */
+  written = 0;
+  /** Where a connect() that waits for the first data goes to (TCP_FASTOPEN_CONNECT). */
+  deferred: { readonly address: string; readonly port: number } | null = null;
   /** MSG_MORE was used. */
   saidMore = false;
   /** When that last happened, ms of the script's time. */
@@ -62,6 +68,9 @@ export class TcpSocket {
   sendBufferFixed = false;
   /** Where the last segment ends that was smaller than it could be; null before any. */
   smallEnd: number | null = null;
+  /** The most that was outstanding at once in a round trip, bytes, and where that ends. */
+  most = 0;
+  mostEnd = 0;
   /** The connection has the buffers that the socket has. */
   sized = false;
   /** Counted for edge-triggered waiting: arrivals, and times that room was made. */
@@ -185,6 +194,7 @@ export class TcpSocket {
     const taken = Math.min(length, this.room);
     this.saidMore ||= more;
     if (taken <= 0) return 0;
+    this.written += taken;
     const total = this.held + taken;
     const t = this.block;
     const mss = t === 0 ? 1 : Math.max(1, this.engine.tcp.m[t + TCB.MSS]);
@@ -210,6 +220,12 @@ export class TcpSocket {
     this.engine.shutdown(this.conn);
   }
 
+  /** What the error queue is to tell, now that the engine has breathed. */
+  noteErrors(us: number): void {
+    const progress = { sent: this.written - this.unsent, acked: this.written - this.unacknowledged };
+    if (this.errors.advance(progress, us)) this.arrivals++;
+  }
+
   takeError(): string | null {
     const { error } = this;
     this.error = null;
@@ -230,7 +246,7 @@ export class TcpSocket {
     return {
       readable: this.readable > 0 || (ended && this.state !== 'fresh') || this.error !== null,
       writable: over || (this.state === 'connected' && (this.writeShut || this.room >= this.sendBuffer / 3)),
-      error: this.error !== null,
+      error: this.error !== null || this.errors.length > 0,
       hangUp: over || (ended && this.writeShut),
       readHangUp: ended,
     };

@@ -143,6 +143,18 @@ export class Sockets {
     return null;
   }
 
+  /** Takes a connect() back before its SYN has left, or ends the connection: the socket may begin another. */
+  disconnect(socket: TcpSocket): void {
+    const { conn } = socket;
+    this.#byConn.delete(conn);
+    if (conn !== 0) this.#engine.abort(conn);
+    socket.conn = 0;
+    socket.state = 'fresh';
+    socket.error = null;
+    socket.eof = false;
+    socket.connectTold = false;
+  }
+
   /** Of a connection, or all of a listener's: 0 lets a buffer tune itself. */
   #options(socket: TcpSocket): {
     receiveBuffer: number;
@@ -166,7 +178,10 @@ export class Sockets {
 
   /** What the system's TCP does otherwise than ours, connection by connection; to be called after each breath. */
   adapt(): void {
-    for (const socket of this.#byConn.values()) socket.unread = socket.readable;
+    for (const socket of this.#byConn.values()) {
+      socket.unread = socket.readable;
+      socket.noteErrors(this.#host.us);
+    }
     if (this.#settings.dialect === 'linux') {
       for (const socket of this.#byConn.values()) {
         this.#minshall(socket);
@@ -199,8 +214,13 @@ export class Sockets {
     const t = socket.block;
     const { m } = this.#engine.tcp;
     if (t === 0 || m[t + TCB.CWND] >= m[t + TCB.SSTHRESH]) return;
-    const outstanding = (m[t + TCB.SND_NXT] - m[t + TCB.SND_UNA]) | 0;
-    if (2 * outstanding > m[t + TCB.CWND]) m[t + TCB.LIMITED] = m[t + TCB.SND_NXT];
+    const una = m[t + TCB.SND_UNA];
+    const outstanding = (m[t + TCB.SND_NXT] - una) | 0;
+    if (outstanding > socket.most || ((una - socket.mostEnd) | 0) >= 0) {
+      socket.most = outstanding;
+      socket.mostEnd = m[t + TCB.SND_NXT];
+    }
+    m[t + TCB.LIMITED] = 2 * socket.most > m[t + TCB.CWND] ? m[t + TCB.SND_NXT] : (una - 1) | 0;
   }
 
   /** Linux sends AccECN's option whenever the peer has sent its own. */

@@ -235,7 +235,9 @@ const FREEBSD: Readonly<Record<string, Apply>> = {
   'net.inet.tcp.drop_synfin': number((s, n) => {
     s.limits.dropSynFin = n !== 0;
   }),
-  'net.inet.tcp.icmp_may_rst': only('1'),
+  'net.inet.tcp.icmp_may_rst': number((s, n) => {
+    s.limits.icmpHard = n !== 0;
+  }),
   'net.inet.tcp.udp_tunneling_port': only('0'),
   'net.inet.tcp.udp_tunneling_overhead': nothing,
   'net.inet.tcp.path_mtu_discovery': only('1'),

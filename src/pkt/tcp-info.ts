@@ -84,7 +84,7 @@ function fields(info: TcpInfo, synData: boolean, dialect: Dialect): Record<strin
   const segments = (bytes: number) => Math.ceil(bytes / Math.max(1, info.mss));
   const bytes = dialect === 'freebsd';
   const us = (ms: number) => Math.round(ms * 1000);
-  const scaled = info.sndWindowScale > 0 || info.rcvWindowScale > 0;
+  const scaled = info.sndWindowScale > 0 || (info.rcvWindowScale > 0 && info.state !== 'SYN-SENT');
   return {
     tcpi_options:
       (info.timestamps ? 1 : 0) |

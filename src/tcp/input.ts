@@ -417,7 +417,7 @@ export function finReceived(tcp: Tcp, t: number): void {
   eventPush(tcp, t, E_END, 0, 0);
   if (tcp.limits.habits === 'linux') {
     m[t + DSACK_START] = m[t + DSACK_END];
-    if (m[t + ST] === ESTABLISHED && m[t + BYTES_IN] !== 0 && (m[t + TCB.FLAGS2] & FLAG2.FAST_OPEN) === 0) {
+    if (m[t + ST] === ESTABLISHED && m[t + BYTES_IN] !== 0 && (m[t + TCB.FLAGS2] & FLAG2.FAST_OPEN) === 0 && m[t + ACK_OWED] <= m[t + MSS]) {
       // A program that closes at once sends the ACK with its own FIN.
       m[t + ST] = CLOSE_WAIT;
       m[t + FLAGS] = (m[t + FLAGS] & ~ACK_NOW) | ACK_DELAYED;

@@ -191,16 +191,18 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
   const { limits } = tcp;
   const scale = (passive && (flags & SCALED) === 0) || !limits.windowScale ? -1 : (flags >> 4) & 15;
   const ecn = passive ? ecnSynAckFlags(m, t) : ecnSynFlags(m, t);
-  let optionBytes = tcpSynOptionsWrite(
-    tcp.view,
-    at,
-    ownMss(tcp, t),
-    scale,
-    passive ? (flags & SACK) !== 0 : limits.sack,
-    passive ? (flags & TS) !== 0 : limits.timestamps,
-    (tcp.nowMs + m[t + TS_OFFSET]) | 0,
-    passive ? m[t + TS_RECENT] : 0,
-  );
+  let optionBytes = limits.synOptions
+    ? tcpSynOptionsWrite(
+        tcp.view,
+        at,
+        ownMss(tcp, t),
+        scale,
+        passive ? (flags & SACK) !== 0 : limits.sack,
+        passive ? (flags & TS) !== 0 : limits.timestamps,
+        (tcp.nowMs + m[t + TS_OFFSET]) | 0,
+        passive ? m[t + TS_RECENT] : 0,
+      )
+    : 0;
   let length = 0;
   let dataSum = 0;
   const fastOpen = isFastOpen(m, t);

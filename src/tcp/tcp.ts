@@ -88,6 +88,10 @@ export interface TcpLimits {
    * end an opening, and probes a window of zero without data.
    */
   readonly habits: 'plain' | 'bsd' | 'linux';
+  /** A SYN carries options. Without any the peer sends segments of the default MSS (RFC 9293 3.7.1). */
+  readonly synOptions: boolean;
+  /** ICMP's hard errors end an opening (RFC 1122 4.2.3.9); without, they are as soft as the others (RFC 5927 5.2). */
+  readonly icmpHard: boolean;
   /** SYN with FIN is dropped, as some firewalls do. RFC 9293 opens a connection by it. */
   readonly dropSynFin: boolean;
   /** Explicit Congestion Notification, where a listener or an open doesn't say; see ecn.ts. */
@@ -138,6 +142,8 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   blindReset: false,
   blindSyn: false,
   habits: 'plain',
+  synOptions: true,
+  icmpHard: true,
   dropSynFin: false,
   ecn: 'passive',
   accEcnOption: true,
