@@ -218,7 +218,10 @@ export class Calls {
           const errno = socket.takeError();
           return { value: -1, errno: errno ?? (this.#freebsd ? 'EINVAL' : 'ECONNABORTED') };
         }
-        const to = { address: given?.address ?? this.#config.remote, port: given?.port ?? this.#config.connectPort };
+        const to = {
+          address: given?.address ?? this.#config.remote,
+          port: given?.port ?? this.#config.connectPort,
+        };
         const errno = this.#sockets.connect(socket, to.address, to.port, waits);
         if (errno !== null) return { value: -1, errno };
         if (waits && socket.synRoom > 0) {
@@ -333,8 +336,7 @@ export class Calls {
     const urgent = (flags & this.#flag('MSG_OOB')) !== 0;
     const more = (flags & this.#flag('MSG_MORE')) !== 0;
     const dontWait = (flags & this.#flag('MSG_DONTWAIT')) !== 0;
-    // Segments that must not hold what another write brought.
-    if ((flags & this.#flag('MSG_EOR')) !== 0) this.#settings.lack('MSG_EOR');
+    const record = (flags & this.#flag('MSG_EOR')) !== 0;
     const zeroCopy = (flags & this.#flag('MSG_ZEROCOPY')) !== 0;
     if (target.deferred !== null) return this.#fastOpen(call, values, target, bytes, flags);
     let sent = 0;
@@ -349,9 +351,10 @@ export class Calls {
       const waits = !socket.nonBlocking && !dontWait;
       if (socket.state === 'connecting')
         return waits ? null : { value: -1, errno: this.#freebsd ? 'ENOTCONN' : 'EAGAIN' };
-      const taken = socket.write(bytes - sent, more);
+      const taken = socket.write(bytes - sent, more, record);
       sent += taken;
-      if (taken > 0) socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
+      if (taken > 0)
+        socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
       if (urgent) socket.engine.markUrgent(socket.conn);
       this.#host.settle();
       if (sent >= bytes || (!waits && sent > 0)) return { value: sent };
@@ -376,6 +379,7 @@ export class Calls {
 
   /** Connects and sends at once (RFC 7413): with the SYN, if there is a cookie for it. */
   #fastOpen(call: SystemCall, values: Values, socket: TcpSocket, bytes: number, flags: number): Attempt {
+    if (isNull(call.args[1])) return () => ({ value: -1, errno: 'EFAULT' });
     const given = socket.deferred ?? values.address(call.args[4]);
     const zeroCopy = (flags & this.#flag('MSG_ZEROCOPY')) !== 0;
     let begun = false;
@@ -395,7 +399,8 @@ export class Calls {
         // Linux takes no more than goes with the SYN.
         const most = this.#freebsd ? bytes : Math.min(bytes, socket.synRoom);
         const taken = most > 0 ? socket.write(most, false) : 0;
-        if (taken > 0) socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
+        if (taken > 0)
+          socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
         this.#settle(socket);
         this.#host.settle();
         if (taken > 0) return { value: taken };

@@ -370,7 +370,8 @@ class Run implements CommandTarget {
     const toUs = any ? host.us + ANY_TIME_US : base + time.endUs;
     const tolerance = any ? 0 : this.#tolerance(fromUs, sinceUs);
     let first = this.#nextOf(flow, toUs + tolerance);
-    while (first !== null && this.#onlyWindow(flow, packet, first)) first = this.#nextOf(flow, toUs + tolerance);
+    while (first !== null && this.#onlyWindow(flow, packet, first))
+      first = this.#nextOf(flow, toUs + tolerance);
     if (first === null) {
       throw new Mismatch(
         packet.line,
@@ -383,7 +384,8 @@ class Run implements CommandTarget {
       any || (live.us >= fromUs - tolerance && live.us <= toUs + tolerance)
         ? null
         : `time: expected ${formatSeconds(fromUs)}${toUs === fromUs ? '' : `~${formatSeconds(toUs)}`}, sent at ${formatSeconds(live.us)} (tolerance ${formatSeconds(tolerance)})`;
-    if (live.protocol === 'tcp') flow.before = { seq: (live.seq + live.length) >>> 0, ack: live.ack, window: live.window };
+    if (live.protocol === 'tcp')
+      flow.before = { seq: (live.seq + live.length) >>> 0, ack: live.ack, window: live.window };
     const problem = wrong ?? timing;
     this.#trace.push(this.#show(flow, packet, live));
     if (problem === null) return;
@@ -432,7 +434,9 @@ class Run implements CommandTarget {
     const { before } = flow;
     if (live.protocol !== 'tcp' || before === null || !isBareAck(live)) return false;
     if (live.seq !== before.seq || live.ack !== before.ack || live.window === before.window) return false;
-    return live.options.every(({ kind }) => kind !== 'sack') && this.#compare(flow, packet, live, false) !== null;
+    return (
+      live.options.every(({ kind }) => kind !== 'sack') && this.#compare(flow, packet, live, false) !== null
+    );
   }
 
   #compare(flow: Flow, packet: PacketSpec, live: LivePacket, several: boolean): string | null {
@@ -564,7 +568,8 @@ class Run implements CommandTarget {
 
   #code(text: string, line: number): void {
     const socket = this.#calls?.underTest ?? null;
-    if (socket instanceof TcpSocket) setTcpInfo(this.#variables, socket, this.settings.dialect, Math.floor(this.#us / 1000));
+    if (socket instanceof TcpSocket)
+      setTcpInfo(this.#variables, socket, this.settings.dialect, Math.floor(this.#us / 1000));
     try {
       for (const printed of runPython(text, this.#variables)) this.#trace.push(printed);
     } catch (error) {

@@ -56,6 +56,9 @@ export class TcpSocket {
   readShut = false;
   writeShut = false;
   eof = false;
+  /** A write ended a record (MSG_EOR), and the bytes of others that wait until it has left. */
+  record = false;
+  #later: { bytes: number; readonly record: boolean }[] = [];
   /** Bytes that TCP_CORK or MSG_MORE hold back. */
   held = 0;
   corked = false;
@@ -149,15 +152,20 @@ export class TcpSocket {
   /** @returns bytes that were queued */
   get unacknowledged(): number {
     const t = this.block;
-    return this.held + (t === 0 ? 0 : this.engine.tcp.m[t + TCB.SNDQ_LENGTH]);
+    return this.#waiting + (t === 0 ? 0 : this.engine.tcp.m[t + TCB.SNDQ_LENGTH]);
+  }
+
+  /** Taken from the program, and not given to the engine. */
+  get #waiting(): number {
+    return this.#later.reduce((sum, { bytes }) => sum + bytes, this.held);
   }
 
   get unsent(): number {
     const t = this.block;
-    if (t === 0) return this.held;
+    if (t === 0) return this.#waiting;
     const { m } = this.engine.tcp;
     const outstanding = (m[t + TCB.SND_NXT] - m[t + TCB.SND_UNA]) | 0;
-    return this.held + Math.max(0, m[t + TCB.SNDQ_LENGTH] - outstanding);
+    return this.#waiting + Math.max(0, m[t + TCB.SNDQ_LENGTH] - outstanding);
   }
 
   /** Whether there is data behind `end`, a sequence number as on the wire. */
@@ -169,7 +177,7 @@ export class TcpSocket {
   }
 
   get room(): number {
-    return Math.max(0, this.engine.sendRoom(this.conn) - this.held);
+    return Math.max(0, this.engine.sendRoom(this.conn) - this.#waiting);
   }
 
   /** Takes up to `length` bytes out of the receive queue. */
@@ -190,17 +198,33 @@ export class TcpSocket {
   }
 
   /** Queues zeros; with `more` (or corked) only whole segments go. @returns how many were taken */
-  write(length: number, more: boolean): number {
+  write(length: number, more: boolean, record = false): number {
     const taken = Math.min(length, this.room);
     this.saidMore ||= more;
     if (taken <= 0) return 0;
     this.written += taken;
+    if (record || this.record || this.#later.length > 0) {
+      this.#later.push({ bytes: taken, record: record && taken === length });
+      this.writeRecords();
+      return taken;
+    }
     const total = this.held + taken;
     const t = this.block;
     const mss = t === 0 ? 1 : Math.max(1, this.engine.tcp.m[t + TCB.MSS]);
     this.held = more || this.corked ? total % mss : 0;
     if (total > this.held) this.engine.write(this.conn, new Uint8Array(total - this.held));
     return taken;
+  }
+
+  /** Data of the next record doesn't go into the last segment of one: it waits until that has left. */
+  writeRecords(): void {
+    while (this.#later.length > 0) {
+      if (this.record && this.unsent > this.#waiting) return;
+      const next = this.#later.shift();
+      if (next === undefined) return;
+      this.record = next.record;
+      this.engine.write(this.conn, new Uint8Array(next.bytes));
+    }
   }
 
   flush(): void {
@@ -245,7 +269,10 @@ export class TcpSocket {
     const ended = over || this.atEnd;
     return {
       readable: this.readable > 0 || (ended && this.state !== 'fresh') || this.error !== null,
-      writable: over || (this.state === 'connected' && (this.writeShut || this.room >= this.sendBuffer / 3)),
+      writable:
+        over ||
+        (this.state === 'connected' &&
+          (this.writeShut || this.room >= (this.sendBufferFixed ? this.sendBuffer / 3 : 1))),
       error: this.error !== null || this.errors.length > 0,
       hangUp: over || (ended && this.writeShut),
       readHangUp: ended,

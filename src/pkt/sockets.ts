@@ -181,6 +181,7 @@ export class Sockets {
     for (const socket of this.#byConn.values()) {
       socket.unread = socket.readable;
       socket.noteErrors(this.#host.us);
+      socket.writeRecords();
     }
     if (this.#settings.dialect === 'linux') {
       for (const socket of this.#byConn.values()) {
@@ -251,8 +252,7 @@ export class Sockets {
       const t = socket.block;
       if (t === 0 || socket.flow?.sends(packet) !== true) continue;
       socket.last.data_sent = this.#nowMs;
-      if (packet.length < this.#engine.tcp.m[t + TCB.MSS])
-        socket.smallEnd = (packet.seq + packet.length) | 0;
+      if (packet.length < this.#engine.tcp.m[t + TCB.MSS]) socket.smallEnd = (packet.seq + packet.length) | 0;
     }
   }
 
@@ -267,7 +267,7 @@ export class Sockets {
         this.#inherit(socket, listener);
         socket.passive = true;
         const info = this.#engine.info(conn);
-        socket.synData = info !== null && info.fastOpen && info.bytesReceived > 0;
+        socket.synData = info?.fastOpen === true && info.bytesReceived > 0;
       }
     }
     this.#sizeBuffers(socket);

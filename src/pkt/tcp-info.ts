@@ -61,7 +61,12 @@ const OPTION_BITS: Readonly<Record<string, number>> = {
 };
 
 /** Sets what TCP_INFO of a socket says now, and the constants it is compared with. */
-export function setTcpInfo(variables: Map<string, PyValue>, socket: TcpSocket, dialect: Dialect, nowMs: number): void {
+export function setTcpInfo(
+  variables: Map<string, PyValue>,
+  socket: TcpSocket,
+  dialect: Dialect,
+  nowMs: number,
+): void {
   for (const [name, value] of Object.entries(OPTION_BITS)) variables.set(name, value);
   if (dialect === 'linux')
     for (const [name, value] of Object.entries(LINUX_CONSTANTS)) variables.set(name, value);
@@ -73,7 +78,9 @@ export function setTcpInfo(variables: Map<string, PyValue>, socket: TcpSocket, d
     dialect === 'linux' ? (LINUX_STATES[state] ?? 7) : Math.max(0, FREEBSD_STATES.indexOf(state)),
   );
   const info = socket.engine.info(socket.conn);
-  for (const [name, value] of Object.entries(info === null ? {} : fields(info, socket.synData || (!socket.passive && info.fastOpen), dialect)))
+  for (const [name, value] of Object.entries(
+    info === null ? {} : fields(info, socket.synData || (!socket.passive && info.fastOpen), dialect),
+  ))
     variables.set(name, value);
   if (info === null) variables.set('tcpi_options', socket.synData ? OPTION_BITS.TCPI_OPT_SYN_DATA : 0);
   for (const name of ['data_sent', 'data_recv', 'ack_recv'] as const)

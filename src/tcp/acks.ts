@@ -163,7 +163,11 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number, watched: boolean
   if (watched) recoveryAck(tcp, t, acked, false);
   // cwnd validation (RFC 7661): it grows for what it was the limit of. In fast recovery it stands still.
   if ((m[t + FLAGS] & RECOVERY) === 0 && ((m[t + FLAGS] & LOSS) !== 0 || (!recovering && limited))) {
-    congestionAcked(tcp, t, watched && tcp.limits.habits === 'linux' ? newlyDelivered(tcp, t, acked, before) : acked);
+    congestionAcked(
+      tcp,
+      t,
+      watched && tcp.limits.habits === 'linux' ? newlyDelivered(tcp, t, acked, before) : acked,
+    );
   }
   if (watched) recoveryReport(tcp, t);
 

@@ -85,7 +85,7 @@ export interface TcpLimits {
    * options on a SYN with data, lets an ACK add to the window all that it acknowledges, sends a SYN again four
    * times at even intervals, and with AccECN makes every packet ECT and repeats all of a due option in each.
    * Its probe timeout is RFC 8985 7.2's. It takes segments without the timestamps that were agreed on, lets any ICMP error
-   * end an opening, and probes a window of zero without data.
+   * end an opening, probes a window of zero without data, and resets for data after `close` as a closed port would.
    */
   readonly habits: 'plain' | 'bsd' | 'linux';
   /** A SYN carries options. Without any the peer sends segments of the default MSS (RFC 9293 3.7.1). */

@@ -69,7 +69,8 @@ export function rto(tcp: Tcp, t: number): number {
 export function rtoBackedOff(tcp: Tcp, t: number): number {
   const shift = tcp.m[t + BACKOFF];
   if (shift === 0) return rto(tcp, t);
-  if (tcp.limits.habits === 'linux' && tcp.m[t + ST] === STATE.SYN_SENT && shift < SYN_LINEAR) return rto(tcp, t);
+  if (tcp.limits.habits === 'linux' && tcp.m[t + ST] === STATE.SYN_SENT && shift < SYN_LINEAR)
+    return rto(tcp, t);
   const ms = rto(tcp, t) * 2 ** (shift < BACKOFF_SHIFT_MAX ? shift : BACKOFF_SHIFT_MAX);
   return ms < tcp.limits.rtoMax_ms ? ms : tcp.limits.rtoMax_ms;
 }
