@@ -351,12 +351,15 @@ export class Calls {
       const waits = !socket.nonBlocking && !dontWait;
       if (socket.state === 'connecting')
         return waits ? null : { value: -1, errno: this.#freebsd ? 'ENOTCONN' : 'EAGAIN' };
-      const taken = socket.write(bytes - sent, more, record);
-      sent += taken;
-      if (taken > 0)
-        socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
-      if (urgent) socket.engine.markUrgent(socket.conn);
-      this.#host.settle();
+      // What leaves at once makes room for more of the same write (TCP_NOTSENT_LOWAT).
+      for (let taken = -1; taken !== 0 && sent < bytes; ) {
+        taken = socket.write(bytes - sent, more, record);
+        sent += taken;
+        if (taken > 0)
+          socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
+        if (urgent) socket.engine.markUrgent(socket.conn);
+        this.#host.settle();
+      }
       if (sent >= bytes || (!waits && sent > 0)) return { value: sent };
       return waits ? null : { value: -1, errno: 'EAGAIN' };
     };
@@ -379,6 +382,7 @@ export class Calls {
 
   /** Connects and sends at once (RFC 7413): with the SYN, if there is a cookie for it. */
   #fastOpen(call: SystemCall, values: Values, socket: TcpSocket, bytes: number, flags: number): Attempt {
+    if (isUnspecified(call.args[4], values)) return () => ({ value: -1, errno: 'EOPNOTSUPP' });
     if (isNull(call.args[1])) return () => ({ value: -1, errno: 'EFAULT' });
     const given = socket.deferred ?? values.address(call.args[4]);
     const zeroCopy = (flags & this.#flag('MSG_ZEROCOPY')) !== 0;

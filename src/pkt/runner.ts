@@ -62,6 +62,8 @@ const ALTERNATIVE = /^[ \t]*#[ \t]*ifdef[ \t]+FreeBSD\b/m;
 /** Longest wait for a packet whose time is any, us. */
 const ANY_TIME_US = 300e6;
 const FIRST_REMOTE_PORT = 50_000;
+/** Echo and timestamp replies, of both versions. */
+const ICMP_ANSWERS: readonly number[] = [0, 14, 129];
 
 export function runScript(text: string, options: RunOptions): Result {
   const dialect = options.dialect ?? detectDialect(text);
@@ -370,7 +372,7 @@ class Run implements CommandTarget {
     const toUs = any ? host.us + ANY_TIME_US : base + time.endUs;
     const tolerance = any ? 0 : this.#tolerance(fromUs, sinceUs);
     let first = this.#nextOf(flow, toUs + tolerance);
-    while (first !== null && this.#onlyWindow(flow, packet, first))
+    while (first !== null && (isAside(packet, first) || this.#onlyWindow(flow, packet, first)))
       first = this.#nextOf(flow, toUs + tolerance);
     if (first === null) {
       throw new Mismatch(
@@ -482,7 +484,9 @@ class Run implements CommandTarget {
   #expectNothingMore(last: ScriptEvent): void {
     this.#sort();
     const before = this.#lastUs - this.#config.toleranceUs;
-    const left = this.#flow?.queue.find((packet) => packet.us < before && !isBareAck(packet));
+    const left = this.#flow?.queue.find(
+      (packet) => packet.us < before && !isBareAck(packet) && !isAnswer(packet),
+    );
     if (left === undefined || this.#flow === null) return;
     const shown = left.protocol === 'tcp' ? { ...left, seq: (left.seq - (this.#flow.isn ?? 0)) >>> 0 } : left;
     throw new Mismatch(last.line, `nothing more was expected, but sent was\n  actual: ${formatLive(shown)}`);
@@ -647,6 +651,15 @@ function refuse({ line, encapsulation, tunnel, mutated }: PacketSpec): void {
   if (encapsulation.length > 0) throw new Unsupported(line, 'packets in tunnels (IP in IP, GRE, MPLS, PSP)');
   if (tunnel !== null) throw new Unsupported(line, 'TCP over UDP');
   if (mutated) throw new Unsupported(line, 'packets changed at random');
+}
+
+/** An answer to ICMP, which is asked for by the way and need not be expected. */
+function isAnswer(packet: LivePacket): boolean {
+  return packet.protocol === 'icmp' && ICMP_ANSWERS.includes(packet.icmpType);
+}
+
+function isAside(expected: PacketSpec, packet: LivePacket): boolean {
+  return isAnswer(packet) && expected.transport.protocol !== 'icmp';
 }
 
 function isBareAck(packet: LivePacket): boolean {

@@ -179,7 +179,9 @@ export class Sockets {
   /** What the system's TCP does otherwise than ours, connection by connection; to be called after each breath. */
   adapt(): void {
     for (const socket of this.#byConn.values()) {
-      socket.unread = socket.readable;
+      const { readable } = socket;
+      if (readable > socket.unread) socket.arrivals++;
+      socket.unread = readable;
       socket.noteErrors(this.#host.us);
       socket.writeRecords();
     }

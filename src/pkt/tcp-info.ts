@@ -1,4 +1,5 @@
 /** TCP_INFO as the code in scripts names it, of both systems. */
+import { reducedByMark } from '../tcp/ecn.ts';
 import type { TcpInfo } from '../tcp/info.ts';
 import type { PyValue } from './python.ts';
 import type { TcpSocket } from './socket.ts';
@@ -79,7 +80,14 @@ export function setTcpInfo(
   );
   const info = socket.engine.info(socket.conn);
   for (const [name, value] of Object.entries(
-    info === null ? {} : fields(info, socket.synData || (!socket.passive && info.fastOpen), dialect),
+    info === null
+      ? {}
+      : fields(
+          info,
+          reducedByMark(socket.engine.tcp, socket.block),
+          socket.synData || (!socket.passive && info.fastOpen),
+          dialect,
+        ),
   ))
     variables.set(name, value);
   if (info === null) variables.set('tcpi_options', socket.synData ? OPTION_BITS.TCPI_OPT_SYN_DATA : 0);
@@ -87,7 +95,14 @@ export function setTcpInfo(
     variables.set(`tcpi_last_${name}`, nowMs - socket.last[name]);
 }
 
-function fields(info: TcpInfo, synData: boolean, dialect: Dialect): Record<string, number> {
+/** TCP_CA_*. @param reduced The window was reduced because of a mark, in this round trip. */
+function caState(info: TcpInfo, reduced: boolean): number {
+  if (info.recovery !== 'none') return info.recovery === 'timeout' ? 4 : 3;
+  if (reduced) return 2;
+  return info.sacked > 0 ? 1 : 0;
+}
+
+function fields(info: TcpInfo, reduced: boolean, synData: boolean, dialect: Dialect): Record<string, number> {
   const segments = (bytes: number) => Math.ceil(bytes / Math.max(1, info.mss));
   const bytes = dialect === 'freebsd';
   const us = (ms: number) => Math.round(ms * 1000);
@@ -101,7 +116,7 @@ function fields(info: TcpInfo, synData: boolean, dialect: Dialect): Record<strin
       (synData ? 32 : 0),
     tcpi_snd_wscale: info.sndWindowScale,
     tcpi_rcv_wscale: info.rcvWindowScale,
-    tcpi_ca_state: info.recovery === 'timeout' ? 4 : info.recovery === 'fast' ? 3 : info.sacked > 0 ? 1 : 0,
+    tcpi_ca_state: caState(info, reduced),
     tcpi_retransmits: info.backoff,
     tcpi_backoff: info.backoff,
     tcpi_rto: us(info.rto_ms),
@@ -117,7 +132,8 @@ function fields(info: TcpInfo, synData: boolean, dialect: Dialect): Record<strin
     // Linux counts what it has sent again as lost until it is acknowledged.
     tcpi_lost: segments(info.lost + (bytes ? 0 : info.retransmitsInFlight)),
     tcpi_retrans: segments(info.retransmitsInFlight),
-    tcpi_delivered: segments(info.bytesDelivered),
+    // Linux counts the SYN.
+    tcpi_delivered: segments(info.bytesDelivered) + (bytes || info.state === 'SYN-SENT' ? 0 : 1),
     tcpi_delivered_ce: info.ceDelivered,
     tcpi_delivered_ce_bytes: info.ceDeliveredBytes,
     tcpi_received_ce: info.ceReceived,
