@@ -1,5 +1,5 @@
 /** The kernel settings that scripts change, of both systems: what each means for this stack. */
-import type { Settings } from './settings.ts';
+import { type Settings, SYN_LINEAR } from './settings.ts';
 
 /** @returns false when the value asks for what this stack doesn't do */
 type Apply = (settings: Settings, value: string) => boolean;
@@ -59,7 +59,7 @@ const LINUX: Readonly<Record<string, Apply>> = {
   }),
   tcp_congestion_control: (s, value) => congestion(s, value),
   tcp_syn_retries: number((s, n) => {
-    s.limits.synRetries = n;
+    s.limits.synRetries = n + SYN_LINEAR;
   }),
   tcp_synack_retries: number((s, n) => {
     s.limits.synAckRetries = n;

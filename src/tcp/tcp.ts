@@ -84,7 +84,7 @@ export interface TcpLimits {
    * ACK of the peer's FIN when it comes first and after data, forgets to report duplicates with it, leaves room for all
    * options on a SYN with data, lets an ACK add to the window all that it acknowledges, sends a SYN again four
    * times at even intervals, and with AccECN makes every packet ECT and repeats all of a due option in each.
-   * Its probe timeout is RFC 8985 7.2's. It takes segments without the timestamps that were agreed on, lets any ICMP error
+   * Its probe timeout is RFC 8985 7.2's, the margin of its RTO the least RTO. It takes segments without the timestamps that were agreed on, lets any ICMP error
    * end an opening, probes a window of zero without data, and resets for data after `close` as a closed port would.
    */
   readonly habits: 'plain' | 'bsd' | 'linux';
