@@ -16,7 +16,7 @@ const { RECOVER_FS, PRR_DELIVERED, PRR_OUT } = COLD;
  * before is no part of the flight.
  * @param tail It is the tail's probe that found the loss. If nothing else is in flight, then nothing has been for as long
  * as the probe took, and there is no ACK clock to keep: RFC 6675 would send up to SSTHRESH at once, and here it is no more
- * than after an idle period (RFC 5681 4.1), so that a lost tail of a few segments takes one round trip and not three.
+ * than after an idle period (RFC 5681 4.1), so that as much of a lost tail as SSTHRESH allows takes one round trip.
  */
 export function prrStart(tcp: Tcp, t: number, delivered: number, tail: boolean): void {
   const m = tcp.m;

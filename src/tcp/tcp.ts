@@ -82,10 +82,10 @@ export interface TcpLimits {
    * Where the RFCs leave a choice, for tests of other systems' peers. `bsd`: answers a FIN that crosses ours by our FIN
    * again, a SYN-ACK for a listener not at all, and lets ICMPv6's Time Exceeded refuse a connection. `linux`: delays the
    * ACK of the peer's FIN when it comes first and after data, forgets to report duplicates with it, leaves room for all
-   * options on a SYN with data, lets an ACK add to the window all that it acknowledges, sends a SYN again four
-   * times at even intervals, and with AccECN makes every packet ECT and repeats all of a due option in each.
-   * Its probe timeout is RFC 8985 7.2's, the margin of its RTO the least RTO. It takes segments without the timestamps that were agreed on, lets any ICMP error
-   * end an opening, probes a window of zero without data, and resets for data after `close` as a closed port would.
+   * options on a SYN with data, lets an ACK add to the window all that it newly reports, sends a SYN again four times at
+   * even intervals, makes every packet ECT with AccECN and repeats all of a due option in each, has RFC 8985 7.2's probe
+   * timeout and the least RTO as margin of all, takes segments without the timestamps that were agreed on, lets any ICMP
+   * error end an opening, probes a window of zero without data, and resets for data after `close` as a closed port would.
    */
   readonly habits: 'plain' | 'bsd' | 'linux';
   /** A SYN carries options. Without any the peer sends segments of the default MSS (RFC 9293 3.7.1). */
