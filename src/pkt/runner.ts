@@ -325,6 +325,8 @@ class Run implements CommandTarget {
       );
     } else {
       const acknowledges = (transport.flags & FLAG_ACK) !== 0;
+      if (transport.options?.some((option) => option.kind === 'FO' && option.experimental) === true)
+        this.settings.lack('Fast Open by the experimental option (RFC 7413 appendix)');
       const { tcp } = host.engine;
       const sockets = this.#sockets as Sockets;
       const { fastOpenKey, fastOpenCookies } = sockets;
