@@ -247,7 +247,8 @@ export class Attack {
   /** Gives a frame to an engine. */
   give(to: 0 | 1, frame: Uint8Array): void {
     const { tx, frameBytes } = this.ports[to];
-    if (frame.length > frameBytes || tx.available === 0) return;
+    // No cable takes a frame of nothing.
+    if (frame.length === 0 || frame.length > frameBytes || tx.available === 0) return;
     const slot = tx.slot(tx.head);
     this.arena.u8.set(frame, tx.m[slot + DESC_AT]);
     tx.m[slot + DESC_LENGTH] = frame.length;
