@@ -22,6 +22,8 @@ const MSS_MIN = 64;
 /** Timestamps count in ms; what an echo measures is as coarse. */
 const TICK_US = 1000;
 const MS = 1e6;
+/** AccECN's count of marked packets in a header goes round after so many. */
+const ACE_CYCLE = 8;
 /** SYNs received that may become connections, a flow's. */
 const SYNS_KEPT = 4;
 
@@ -73,6 +75,8 @@ export class Flow {
   /** Sent a second time or more often; FIN counts as a byte. */
   segmentsSentAgain = 0;
   bytesSentAgain = 0;
+  /** It has sent packets that may be marked. */
+  capable = false;
 
   constructor(name: string, v4: boolean, ports: number, remote: number) {
     this.name = name;
@@ -114,6 +118,11 @@ export interface ObserverOptions {
 
 export class Observer implements Tap {
   readonly flows: Flow[] = [];
+  /**
+   * An ACK came that may hide marks, since the owner last set this to false: the count in its header may have gone round,
+   * and a sender is to assume so (RFC 9768 3.2.2.5.2).
+   */
+  marksHidden = false;
   readonly #arena: Arena;
   readonly #content: Content;
   readonly #options: ObserverOptions;
@@ -130,6 +139,7 @@ export class Observer implements Tap {
   #optionBytes = 0;
   #dataAt = 0;
   #length = 0;
+  #ecn = 0;
 
   constructor(arena: Arena, content: Content, options: ObserverOptions) {
     this.#arena = arena;
@@ -170,6 +180,8 @@ export class Observer implements Tap {
       const edge = (this.#ack + (this.#window << (syn ? 0 : flow.peerShift))) | 0;
       if (((edge - flow.edgeAllowed) | 0) > 0) flow.edgeAllowed = edge;
       if (((this.#ack - flow.peerAcked) | 0) > 0) flow.peerAcked = this.#ack;
+      if (flow.capable && this.#tcpOptions.accEcnKind === 0)
+        this.marksHidden ||= flow.sendings.countBefore(this.#ack) >= ACE_CYCLE;
       this.#measure(flow);
     }
     const start = syn ? (this.#seq + 1) | 0 : this.#seq;
@@ -224,6 +236,7 @@ export class Observer implements Tap {
     const flow = this.#isRevived(given) ? this.#revive(given) : given;
     if (!flow.synchronized || (this.#flags & FLAG_ACK) === 0)
       this.#fail(flow, 'handshake', `before both SYNs are through: ${this.#text()}`);
+    flow.capable ||= this.#ecn !== 0;
     if (flow.resetSent) this.#fail(flow, 'after-reset', `after its RST: ${this.#text()}`);
     this.#checkAck(flow);
     this.#checkOptions(flow);
@@ -462,6 +475,8 @@ export class Observer implements Tap {
     const offsetFlags = view.getUint16(l4 + 12, false);
     const tcpHeader = (offsetFlags >> 12) << 2;
     this.#v4 = v4;
+    // Traffic class and type of service end in it; IPv6 has the version's four bits before.
+    this.#ecn = (v4 ? view.getUint8(at + 1) : view.getUint16(at, false) >> 4) & 3;
     this.#ports = sent ? (ports << 16) | (ports >>> 16) : ports;
     this.#remote = view.getInt32(at + (v4 ? (sent ? 16 : 12) : sent ? 36 : 20), false);
     this.#seq = view.getInt32(l4 + 4, false);

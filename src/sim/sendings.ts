@@ -50,6 +50,13 @@ export class Sendings {
     this.#again.splice(i, 0, this.#again[i]);
   }
 
+  /** How many segments before `ack` are still to be acknowledged. */
+  countBefore(ack: number): number {
+    let i = this.#head;
+    while (i < this.#ends.length && ((this.#ends[i] - ack) | 0) <= 0) i++;
+    return i - this.#head;
+  }
+
   /** The peer says that all before `ack` has arrived, in a segment that this host need not accept. */
   hint(ack: number, now: number): void {
     for (let i = this.#head; i < this.#ends.length && ((this.#ends[i] - ack) | 0) <= 0; i++)

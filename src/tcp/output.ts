@@ -37,7 +37,14 @@ import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks, reassemblyUntold } from './reassembly.ts';
 import { windowToTell } from './receive-window.ts';
 import { RECORD } from './record-pool.ts';
-import { inFlight, lastRecordStart, recordResent, recordSent, recordToResend } from './records.ts';
+import {
+  inFlight,
+  lastRecordStart,
+  recordList,
+  recordResent,
+  recordSent,
+  recordToResend,
+} from './records.ts';
 import { recoveryResent } from './recovery.ts';
 import { sendReset } from './reply.ts';
 import { ipOptionBytes } from './source-route.ts';
@@ -232,6 +239,8 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
   const opened = fastOpen && passive && m[t + LISTENER] !== 0;
   if ((state === SYN_SENT || opened) && m[t + BACKOFF] === 0) {
     m[t + SENT_AT] = tcp.nowUs;
+    // What the program sends before the handshake is over shall not be taken for the SYN-ACK, which gives an RTT.
+    if (opened) recordList(tcp, t);
     rtxStart(tcp, t);
   }
   if (!opened) return DONE;
