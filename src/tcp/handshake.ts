@@ -193,8 +193,8 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
 export function fastOpenEstablished(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   fastOpenConfirmed(tcp, t);
-  // Of our SYN-ACK: whatever the program has sent since has a record.
-  if (m[t + BACKOFF] === 0) rttSample(m, t, (tcp.nowUs - m[t + SENT_AT]) | 0);
+  // Of our SYN-ACK, if that was sent once: whatever the program has sent since has a record.
+  if (m[t + BACKOFF] === 0 && m[t + SENT_AT] !== 0) rttSample(m, t, (tcp.nowUs - m[t + SENT_AT]) | 0);
   m[t + SND_WND] = s.window << (m[t + FLAGS] & 15);
   m[t + MAX_WND] = m[t + SND_WND];
   m[t + SND_WL1] = s.seq;

@@ -32,7 +32,7 @@ import { HOP_NO_ROUTE, nextHop } from './next-hop.ts';
 import { pathResent } from './path.ts';
 import { mtuProbeBytes, mtuProbeSent } from './plpmtud.ts';
 import { prrSent } from './prr.ts';
-import { rateAppLimited } from './rate.ts';
+import { rateAppLimited, rateProbing } from './rate.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks, reassemblyUntold } from './reassembly.ts';
 import { windowToTell } from './receive-window.ts';
@@ -238,7 +238,8 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
   m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
   const opened = fastOpen && passive && m[t + LISTENER] !== 0;
   if ((state === SYN_SENT || opened) && m[t + BACKOFF] === 0) {
-    m[t + SENT_AT] = tcp.nowUs;
+    // Fast Open's SYN-ACK again, since the peer has repeated its SYN: which of them is acknowledged nobody will know.
+    m[t + SENT_AT] = opened && m[t + RECORDS] !== 0 ? 0 : tcp.nowUs;
     // What the program sends before the handshake is over shall not be taken for the SYN-ACK, which gives an RTT.
     if (opened) recordList(tcp, t);
     rtxStart(tcp, t);
@@ -512,6 +513,7 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
     sendData(tcp, iface, t, slot, una, 0, n, F_PSH, 0);
     const next = m[t + SND_NXT];
     const fresh = (una + n - next) | 0;
+    if ((m[t + FLAGS2] & SAMPLED) !== 0) rateProbing(tcp, t, fresh > 0 ? fresh : 0);
     if (next !== una) recordResent(tcp, t, una, fresh > 0 ? next : (una + n) | 0);
     if (fresh > 0) {
       m[t + SND_NXT] = (una + n) | 0;

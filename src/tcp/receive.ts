@@ -5,7 +5,7 @@
 import { queueAppend, queueClear, queueDrop, queuePeek, queuePeekAt } from '../memory/byte-queue.ts';
 import { FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { tcpAbort } from './close.ts';
-import { finReceived } from './input.ts';
+import { ackNow, finReceived } from './input.ts';
 import { reassemblyJoin, reassemblyPrune } from './reassembly.ts';
 import { windowUpdate } from './receive-window.ts';
 import type { Tcp } from './tcp.ts';
@@ -90,6 +90,8 @@ export function receiveReassemble(tcp: Tcp, t: number, next: number, reader: Rea
     reads = offerQueue(tcp, t, reader);
   }
   if (m[t + ST] === CLOSED) return;
+  // RFC 5681 4.2: at once. An ACK may have left since the gap closed, when more runs than it could report had grown.
+  if (m[t + RCV_NXT] !== next) ackNow(tcp, t);
   if (m[t + FIN_AHEAD] !== 0 && m[t + FIN_AHEAD_SEQ] === m[t + RCV_NXT]) {
     m[t + FIN_AHEAD] = 0;
     finReceived(tcp, t);
