@@ -224,9 +224,11 @@ function readFeedback(tcp: Tcp, t: number, s: Segment): void {
 
 /**
  * The ACK of a SYN-ACK, come a second time or after the peer's own: no counter stands in it (3.2.2.1). 3.2.2.2 lets a host
- * look for such; a mark that goes by unread with it is in the next count.
+ * look for such; a mark that goes by unread with it is in the next count. That of a marked SYN-ACK is the counter's value.
  */
 function isHandshakeAck(tcp: Tcp, t: number, s: Segment): boolean {
+  const ace = aceOf(s.flags);
+  if (ace < HANDSHAKE_ACE[NOT_ECT] || ace > HANDSHAKE_ACE[ECT_0]) return false;
   if (s.length > 0 || s.ack !== ((tcp.m[t + ISS] + 1) | 0)) return false;
   return s.hasOptions === 0 || tcp.options.sackCount === 0;
 }

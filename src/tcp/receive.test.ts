@@ -122,6 +122,21 @@ describe('SACK (RFC 2018 4)', () => {
     c.peer.expectNothing();
   });
 
+  test('a batch that fills a gap, and then leaves more runs than an ACK can report, is acknowledged to its end', () => {
+    const c = new TcpContext().establish(MODERN);
+    c.peer.inject({ seq: 11, length: 5 });
+    c.peer.take();
+    for (const [seq, length] of [
+      [1, 10],
+      [20, 5],
+      [30, 5],
+      [40, 5],
+    ])
+      c.peer.send({ seq, length });
+    c.run();
+    expect(c.peer.take().at(-1)?.ack).toBe(16);
+  });
+
   test('not without the peer’s leave', () => {
     const c = new TcpContext().establish({ mss: 1460 });
     c.peer.inject({ seq: 1001, length: 100 });
