@@ -294,6 +294,8 @@ export class Observer implements Tap {
       if (flow.synSent && flow.peer === null && acked >= 0 && ((this.#ack - flow.sndMax) | 0) <= 0) {
         this.#pair(flow, syn);
         this.#tell(flow, (syn.seq + 1) | 0, (syn.seq + 1 + flow.ownWindow) | 0);
+        // The rest of the SYN's data is the server's to drop (RFC 7413 4.1.2), and ours to send like any other.
+        flow.sendings.refuse(this.#ack);
       }
       return;
     }
@@ -341,7 +343,7 @@ export class Observer implements Tap {
     if (((end - flow.sndMax) | 0) > 0) {
       flow.sndMax = end;
       flow.sendings.add(end, this.#options.now());
-    } else flow.sendings.repeat(seq, end);
+    } else flow.sendings.repeat(seq, end, this.#options.now());
     this.#noteClock(flow);
     if (!answer) return;
     // It may acknowledge data that came with the SYN (RFC 7413 4.2.2).
@@ -446,7 +448,7 @@ export class Observer implements Tap {
       );
     const again = (flow.sndMax - seq) | 0;
     if (again > 0) {
-      flow.sendings.repeat(seq, end);
+      flow.sendings.repeat(seq, end, this.#options.now());
       flow.segmentsSentAgain++;
       flow.bytesSentAgain += Math.min(again, this.#length + fin);
     }

@@ -78,6 +78,19 @@ describe('the handshake’s last ACK', () => {
     expect(aceOf(c.peer.expect({ length: 10 }))).toBe(5);
   });
 
+  test('of a SYN-ACK that comes again before data is an ACK of its own; behind data there is none', () => {
+    const c = asks();
+    c.peer.take();
+    c.peer.send({ flags: 'SW.', seq: 0, options: PLAIN });
+    c.peer.send({ seq: 1, length: 10 });
+    c.run();
+    expect(aceOf(c.peer.expect({ ack: 1 }))).toBe(0b010);
+    expect(aceOf(c.peer.expect({ ack: 11 }))).toBe(5);
+    c.pass(1000);
+    c.peer.inject({ flags: 'SW.', seq: 0, options: PLAIN });
+    expect(aceOf(c.peer.expect({ ack: 11 }))).toBe(5);
+  });
+
   test.each([
     // ACE, ECT afterwards, whether feedback counts afterwards (table 4).
     [0b000, false, false],

@@ -16,6 +16,7 @@ import { COLD, FLAG, FLAG2, PATH_FLAG, PATH_SHIFT, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
 import { congestionCe } from './congestion/control.ts';
 import { ackNow } from './input.ts';
+import { ackAtOnce } from './output.ts';
 import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 
@@ -158,12 +159,19 @@ export function ecnSynAck(tcp: Tcp, t: number, s: Segment): void {
   m[t + PATH] |= ecnSynFlags(m, t) === 0 ? ECN_CLASSIC : ECN_CLASSIC | ECT0;
 }
 
-/** The SYN-ACK of an established connection came again: its ACK was lost, and the next has the same encoding. */
+/**
+ * A SYN came again on a connection that is no longer opening, and is about to be acknowledged. When it is the SYN-ACK the
+ * first ACK was lost, and this one has the same encoding (RFC 9768 3.2.2.1): on an ACK of its own, since whoever has had
+ * our ACK, as a peer that has sent data, reads a counter there.
+ */
 export function ecnSynAckAgain(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
-  if ((m[t + PATH] & ECN) !== ECN_ACCURATE || (s.flags & F_ACK) === 0 || s.seq !== m[t + TCB.IRS]) return;
+  if ((m[t + PATH] & ECN) !== ECN_ACCURATE || (s.flags & F_ACK) === 0) return;
+  if (s.seq !== m[t + TCB.IRS] || m[t + TCB.RCV_NXT] !== ((s.seq + 1) | 0)) return;
   const ecn = tcp.ip.packet.tos & 3;
   m[t + PATH] = (m[t + PATH] & ~LAST_ECN) | (ecn << LAST_SHIFT) | HANDSHAKE;
+  ackAtOnce(tcp, t);
+  m[t + PATH] &= ~HANDSHAKE;
 }
 
 /** The side that has sent a SYN-ACK, or will, has a full block from here on. */

@@ -364,7 +364,9 @@ function sendNew(tcp: Tcp, iface: Interface, t: number): number {
       m[t + SND_NXT] = (seq + n + (fin !== 0 ? 1 : 0)) | 0;
       if (fin !== 0) m[t + FLAGS] |= FIN_SENT;
     }
-    if (unsent === 0 && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
+    // It takes no room, but behind the byte that probes a shut window it would be out of it, and dropped.
+    const inWindow = unsent === 0 && outstanding <= m[t + SND_WND];
+    if (inWindow && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
       const slot = txSlot(iface);
       if (slot === 0) return NO_SLOT;
       sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, F_FIN, 0);
@@ -622,6 +624,12 @@ export function sackIfFull(tcp: Tcp, t: number): boolean {
   if ((m[t + FLAGS] & SACK) === 0 || m[t + ST] < ESTABLISHED || (m[t + PATH] & HANDSHAKE) !== 0) return false;
   const duplicate = m[t + DSACK_START] !== m[t + DSACK_END] ? 1 : 0;
   if (reassemblyUntold(tcp, t) + duplicate < sackRoom(m, t)) return false;
+  return ackAtOnce(tcp, t);
+}
+
+/** An ACK of what there is so far, before the rest of the batch is looked at. @returns whether there was a slot */
+export function ackAtOnce(tcp: Tcp, t: number): boolean {
+  const m = tcp.m;
   const iface = tcp.ip.interfaces[m[t + IFACE]];
   if (iface.port.tx.available <= SLOTS_RESERVED || nextHop(tcp, t) <= 0) return false;
   const slot = txSlot(iface);

@@ -258,6 +258,30 @@ describe('reading', () => {
     expect(c.received).toBe(210);
   });
 
+  test('behind what a reset has cost, nothing more is offered, nor the end', () => {
+    for (const [paused, told] of [
+      [false, ['data 100', 'close 1']],
+      [true, ['close 1']],
+    ] as const) {
+      const c = new TcpContext().establish({ mss: 1460 });
+      c.takes = () => {
+        c.engine.resume(c.conn);
+        return 30;
+      };
+      if (paused) {
+        c.takes = () => 0;
+        c.peer.inject({ length: 50 });
+        c.events();
+        c.engine.resume(c.conn);
+      }
+      c.peer.send({ length: 100 });
+      c.peer.send({ flags: 'F.', length: 100 });
+      c.peer.send({ flags: 'R.' });
+      c.run();
+      expect(c.events()).toEqual(told);
+    }
+  });
+
   test('the end waits until all is read', () => {
     const c = new TcpContext().establish({ mss: 1460 });
     c.takes = () => 0;

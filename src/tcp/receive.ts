@@ -68,10 +68,15 @@ function refuse(tcp: Tcp, t: number): void {
 function keep(tcp: Tcp, t: number, at: number, length: number): void {
   const state = tcp.m[t + ST];
   // Reset meanwhile: nobody can read it any more.
-  if (state === FREE || (state === CLOSED && (tcp.m[t + FLAGS] & FIN_RECEIVED) === 0)) return;
+  if (state === FREE || receiveLost(tcp, t)) return;
   if (queueAppend(tcp.chunks, t + RCVQ, at, length) !== length) {
     throw new Error('assertion: a chunk that was promised is gone');
   }
+}
+
+/** The connection was ended at once: what the program left is lost, and what came behind that goes the same way. */
+export function receiveLost(tcp: Tcp, t: number): boolean {
+  return tcp.m[t + ST] === CLOSED && (tcp.m[t + FLAGS] & FIN_RECEIVED) === 0;
 }
 
 /**
@@ -134,7 +139,7 @@ function offerQueue(tcp: Tcp, t: number, reader: Reader): boolean {
 export function receiveEnd(tcp: Tcp, t: number, reader: Reader): void {
   const m = tcp.m;
   m[t + FLAGS2] |= END_DUE;
-  if ((m[t + FLAGS] & (END_TOLD | DETACHED)) !== 0 || m[t + RCVQ_LENGTH] > 0) return;
+  if ((m[t + FLAGS] & (END_TOLD | DETACHED | PAUSED)) !== 0 || m[t + RCVQ_LENGTH] > 0) return;
   m[t + FLAGS] |= END_TOLD;
   reader.end(m[t + HANDLE]);
 }
