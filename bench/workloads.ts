@@ -11,6 +11,9 @@
  */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { MEMORY } from './io-memory.ts';
+import { TUN } from './io-tun.ts';
+import { XDP } from './io-xdp.ts';
 import type { JobResult } from './jobs/job.ts';
 
 /** What a result is boiled down to. */
@@ -82,7 +85,7 @@ export function jobPath(job: string): string {
 }
 
 /** The groups one can ask for. A peer belongs to each group that it is measured beside, and to its own. */
-export const GROUPS = ['cable', 'net', 'idle'] as const;
+export const GROUPS = ['cable', 'net', 'idle', 'io'] as const;
 export type Group = (typeof GROUPS)[number];
 
 function rr(connections: number, outstanding: number, bytes: number): Workload {
@@ -140,5 +143,6 @@ export function select(groups: readonly Group[]): readonly Workload[] {
     workloads.push(...MESSAGES.map((w) => ({ ...w, contenders: w.contenders.filter((c) => c.peer) })));
   }
   if (wanted.has('idle')) workloads.push(...IDLE);
+  if (wanted.has('io')) workloads.push(...MEMORY, ...TUN, ...XDP);
   return workloads.map((w) => ({ ...w, contenders: w.contenders.filter((c) => existsSync(jobPath(c.job))) }));
 }

@@ -27,8 +27,8 @@ const CORE_FLOORS: readonly string[] = [
   'pkt',
 ];
 
-/** Devices of the kernel's: the files on a core floor that are not core. */
-const NOT_CORE: readonly string[] = ['device/tun.ts'];
+/** Devices of the kernel's, and what opens them: the files on a core floor that are not core. */
+const NOT_CORE: readonly string[] = ['device/tun.ts', 'device/open.ts', 'device/wait.ts'];
 
 /** The package's main entry stands on no floor. */
 const ENTRY = 'index.ts';

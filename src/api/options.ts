@@ -1,6 +1,7 @@
 /** What a Stack is opened with: checked, completed, and turned into the size of its arena. */
 import { isIPv4, isIPv6 } from 'node:net';
 import { z } from 'zod';
+import { DEVICE_USAGE, type DeviceKindName, deviceFault } from '../device/open.ts';
 import type { Port } from '../device/port.ts';
 import type { Conn } from '../engine/handlers.ts';
 import { LIMITS_DEFAULT, type Limits } from '../engine/limits.ts';
@@ -20,7 +21,7 @@ import type { Idle } from './run.ts';
 
 export interface StackOptions {
   /** `tun:NAME` or `tap:NAME`, made here and gone with the stack; or a port, such as a cable's end, with its arena. */
-  readonly device: `tun:${string}` | `tap:${string}` | Port;
+  readonly device: `${DeviceKindName}:${string}` | Port;
   /** Ours, as CIDR: `10.0.0.2/24`, `fd00::2/64`. May be none with `autoconfigure`. */
   readonly addresses: readonly string[];
   /** Default routers. */
@@ -61,15 +62,10 @@ export interface StackOptions {
   readonly onDeviceError?: ((error: unknown) => void) | undefined;
 }
 
-/** A TUN or TAP device to be made. */
-export interface KernelDevice {
-  readonly kind: 'tun' | 'tap';
-  readonly name: string;
-}
-
 /** StackOptions with nothing left open. */
 export interface Settings {
-  readonly device: KernelDevice | Port;
+  /** A device's name, or a port. */
+  readonly device: string | Port;
   readonly addresses: string[];
   readonly gateways: { readonly gateway4?: string; readonly gateway6?: string };
   readonly hostAddresses: string[];
@@ -158,8 +154,8 @@ const limits = z
 
 const schema = z.strictObject({
   device: z.custom<string | Port>(
-    (value) => (typeof value === 'string' ? DEVICE.test(value) : isPort(value)),
-    'takes tun:NAME, tap:NAME, or a port such as an end of createCable()',
+    (value) => (typeof value === 'string' ? deviceFault(value) === null : isPort(value)),
+    `takes ${DEVICE_USAGE}, or a port such as an end of createCable()`,
   ),
   addresses: z.array(cidr),
   autoconfigure: z.boolean().optional(),
@@ -179,8 +175,6 @@ const schema = z.strictObject({
   onHandlerError: callback.optional(),
   onDeviceError: callback.optional(),
 });
-
-const DEVICE = /^(tun|tap):([A-Za-z0-9_.-]{1,15})$/;
 
 function isPort(value: unknown): boolean {
   return (
@@ -231,7 +225,7 @@ export function settle(given: StackOptions): Settings {
   if (!names.includes(limits.congestion))
     throw new StackOptionsError('limits.congestion', `'${limits.congestion}' is none of ${names.join(', ')}`);
   return {
-    device: typeof device === 'string' ? kernelDevice(device) : device,
+    device,
     addresses,
     gateways: defined({ gateway4, gateway6 }),
     hostAddresses: hostAddresses ?? hostAddressesFor(addresses),
@@ -247,11 +241,6 @@ type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 
 function defined<T extends object>(value: T): Defined<T> {
   return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as Defined<T>;
-}
-
-function kernelDevice(text: string): KernelDevice {
-  const [, kind, name] = DEVICE.exec(text)!;
-  return { kind: kind as 'tun' | 'tap', name };
 }
 
 /** The first address of each network that isn't ours; a network of one address has none. */

@@ -1,8 +1,8 @@
 /** A stack on Node's main thread: a device, an engine on it, the loop that drives it, and `net` and `dgram` over it. */
 import { createHash, randomFillSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openPort, portArenaBytes } from '../device/open.ts';
 import type { Port, PortCounters } from '../device/port.ts';
-import { openTun, tunArenaBytes } from '../device/tun.ts';
 import { Engine } from '../engine/engine.ts';
 import type { InterfaceCounters, IpCounters } from '../ip/counters.ts';
 import { IpConfigError } from '../ip/errors.ts';
@@ -209,10 +209,11 @@ export class Stack implements SocketStack, AsyncDisposable {
   }
 }
 
-function openDevice({ device, limits, mtu, offload, hostAddresses }: Settings): Port {
-  if ('rxSync' in device) return device;
-  const arena = new Arena(arenaBytes(limits, tunArenaBytes(offload, mtu ?? 1500)));
-  return openTun(arena, { ...device, offload, hostAddresses, ...(mtu === undefined ? {} : { mtu }) });
+function openDevice({ device, limits, mtu, offload, hostAddresses, addresses }: Settings): Port {
+  if (typeof device !== 'string') return device;
+  const settings = { offload, hostAddresses, addresses, ...(mtu === undefined ? {} : { mtu }) };
+  const arena = new Arena(arenaBytes(limits, portArenaBytes(device, settings)));
+  return openPort(arena, device, settings);
 }
 
 /** Four words of a text. */

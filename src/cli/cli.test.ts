@@ -106,7 +106,7 @@ describe('mistakes', () => {
   test.each([
     ['serve', ['serve', '/nowhere'], 'no folder'],
     ['device', ['serve', SITE, '--device', 'eth0'], 'tun:NAME, tap:NAME'],
-    ['long name', ['services', '--device', 'tun:a-name-that-is-too-long'], 'tun:NAME, tap:NAME'],
+    ['long name', ['services', '--device', 'tun:a-name-that-is-too-long'], 'tun: takes an interface name'],
     ['address', ['services', '--address', '10.0.0.300/24'], '10.0.0.300'],
     ['port', ['connect', '10.0.0.1', '70000'], '1 to 65535'],
     ['services on a cable', ['services', '--device', 'cable'], '--device tun:NAME'],

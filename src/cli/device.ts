@@ -3,6 +3,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { Stack } from '../api/stack.ts';
 import { capture } from '../device/capture.ts';
+import { DEVICE_USAGE, type DeviceKindName, deviceFault } from '../device/open.ts';
 import type { Port } from '../device/port.ts';
 import type { TcpLimits } from '../tcp/tcp.ts';
 import { parseCidr } from '../wire/address.ts';
@@ -20,7 +21,6 @@ export interface DeviceOptions {
   readonly pcap?: string;
 }
 
-const DEVICE = /^(tun|tap):([A-Za-z0-9_.-]{1,15})$/;
 /** Where our side is when nobody says: the host gets .1 and ::1 of the same networks. */
 const ADDRESSES_DEFAULT = ['10.77.0.2/24', 'fd77::2/64'];
 
@@ -29,7 +29,7 @@ export function withDevice(command: Command, fallback: string): Command {
   return command
     .option(
       '--device <device>',
-      'tun:NAME, tap:NAME (need root, or `unshare -Urn`), or cable (in memory)',
+      `${DEVICE_USAGE} (these need root, or \`unshare -Urn\`), or cable (in memory)`,
       device,
       fallback,
     )
@@ -67,11 +67,15 @@ export interface OpenedStack {
 
 /** Opens the stack on its TUN or TAP. @throws errors that say what to do */
 export async function openDevice(options: DeviceOptions): Promise<OpenedStack> {
-  return openStack({ device: options.device as `tun:${string}` }, options, addressesOf(options));
+  return openStack(
+    { device: options.device as `${DeviceKindName}:${string}` },
+    options,
+    addressesOf(options),
+  );
 }
 
 export async function openStack(
-  where: { device: Port | `tun:${string}` | `tap:${string}` },
+  where: { device: Port | `${DeviceKindName}:${string}` },
   options: DeviceOptions,
   addresses: string[],
   limits?: Partial<TcpLimits>,
@@ -135,10 +139,10 @@ function gateways(given: string[]): { gateway4?: string; gateway6?: string } {
 }
 
 function device(text: string): string {
-  if (text === 'cable' || DEVICE.test(text)) return text;
-  throw new InvalidArgumentError(
-    'It is tun:NAME, tap:NAME (a name of 1 to 15 letters, digits, "_", "-" or "."), or cable.',
-  );
+  if (text === 'cable') return text;
+  const fault = deviceFault(text);
+  if (fault === null) return text;
+  throw new InvalidArgumentError(`${fault}; or cable, in memory`);
 }
 
 function cidr(text: string): string {

@@ -36,6 +36,8 @@ export function capture(port: Port, sink: (bytes: Uint8Array) => void, clock: ()
     rx: port.rx,
     tx: port.tx,
     frameBytes: port.frameBytes,
+    pool: port.pool,
+    rxTimes: port.rxTimes,
     fd: port.fd,
     get onArrival() {
       return port.onArrival;

@@ -5,8 +5,7 @@
  *     inner.rx ──► lost? spoiled? doubled? ──► line (in order, delayed) ──────────► rx
  *                                          └─► aside (until others passed it) ──┘
  *
- * Frames move by exchanging buffers; only a double is copied. So the inner port must take any buffer of the arena,
- * as those in memory do.
+ * Frames are copied between the inner port's buffers and the channel's, so any port will do.
  */
 import type { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
@@ -64,7 +63,7 @@ export interface FaultOptions {
 export interface FaultCounters {
   lost: number;
   marked: number;
-  /** Lost because of `mtu`. */
+  /** Lost because of `mtu`, or since no buffer holds it. */
   tooLarge: number;
   corrupted: number;
   duplicated: number;
@@ -88,6 +87,8 @@ export class FaultPort implements Port {
   readonly rx: Ring;
   readonly tx: Ring;
   readonly frameBytes: number;
+  readonly pool = null;
+  readonly rxTimes = null;
   readonly fd: number;
   onArrival: () => void = () => {};
   readonly inner: Port;
@@ -101,19 +102,19 @@ export class FaultPort implements Port {
     const { seed, now, held = 256 } = options;
     this.name = `fault:${inner.name}`;
     this.arena = inner.arena;
-    this.capabilities = inner.capabilities;
+    this.capabilities = { ...inner.capabilities, rxTimestamps: false };
     this.counters = inner.counters;
     this.frameBytes = inner.frameBytes;
     this.fd = inner.fd;
     this.inner = inner;
     this.#now = now;
     inner.onArrival = () => this.onArrival();
-    const channel = (faults: Faults | undefined, direction: string, salt: number) =>
+    const channel = (faults: Faults | undefined, direction: string, edge: Edge, salt: number) =>
       faults === undefined
         ? null
-        : new Channel(this, `${this.name} ${direction}`, held, faults, new Prng(seed ^ salt));
-    this.#rx = channel(options.rx, 'rx', 0);
-    this.#tx = channel(options.tx, 'tx', 0x5bd1e995);
+        : new Channel(this, `${this.name} ${direction}`, held, faults, edge, new Prng(seed ^ salt));
+    this.#rx = channel(options.rx, 'rx', 'in', 0);
+    this.#tx = channel(options.tx, 'tx', 'out', 0x5bd1e995);
     this.rx = this.#rx === null ? inner.rx : this.#rx.ring(inner.rx.slots);
     this.tx = this.#tx === null ? inner.tx : this.#tx.ring(inner.tx.slots);
     if (this.#tx !== null) this.tx.tail = this.tx.slots;
@@ -198,6 +199,9 @@ export class FaultPort implements Port {
 const [DUE, PASSES] = [4, 5];
 const WORDS = 6;
 
+/** On which side of a channel the inner port is, from and to which frames are copied. */
+type Edge = 'in' | 'out';
+
 /** One direction: frames taken from slots, and put into slots when their time has come. */
 class Channel {
   faults: Faults;
@@ -223,10 +227,12 @@ class Channel {
   #line: number[] = [];
   #lineHead = 0;
   readonly #aside: number[] = [];
+  readonly #edge: Edge;
   #lastDue = Number.NEGATIVE_INFINITY;
 
-  constructor(port: Port, name: string, held: number, faults: Faults, prng: Prng) {
+  constructor(port: Port, name: string, held: number, faults: Faults, edge: Edge, prng: Prng) {
     this.faults = faults;
+    this.#edge = edge;
     this.#arena = port.arena;
     this.#name = name;
     this.#frameBytes = port.frameBytes;
@@ -263,6 +269,10 @@ class Channel {
   take(slot: number, now: number): void {
     const m = this.#arena.i32;
     const { counters, faults } = this;
+    if (m[slot + LENGTH] > this.#frameBytes) {
+      counters.tooLarge++;
+      return;
+    }
     if (this.#chance(faults.loss)) {
       counters.lost++;
       return;
@@ -278,9 +288,13 @@ class Channel {
       return;
     }
     const f = this.#e;
-    const spare = f[e + AT];
-    f[e + AT] = m[slot + AT];
-    m[slot + AT] = spare;
+    if (this.#edge === 'in') {
+      this.#arena.kernels.copy(f[e + AT], m[slot + AT], m[slot + LENGTH]);
+    } else {
+      const spare = f[e + AT];
+      f[e + AT] = m[slot + AT];
+      m[slot + AT] = spare;
+    }
     f[e + LENGTH] = m[slot + LENGTH];
     f[e + FLAGS] = m[slot + FLAGS];
     f[e + AUX] = m[slot + AUX];
@@ -391,9 +405,13 @@ class Channel {
     const f = this.#e;
     const slot = ring.slot(index | 0);
     const m = ring.m;
-    const spare = m[slot + AT];
-    m[slot + AT] = f[e + AT];
-    f[e + AT] = spare;
+    if (this.#edge === 'out') {
+      this.#arena.kernels.copy(m[slot + AT], f[e + AT], f[e + LENGTH]);
+    } else {
+      const spare = m[slot + AT];
+      m[slot + AT] = f[e + AT];
+      f[e + AT] = spare;
+    }
     m[slot + LENGTH] = f[e + LENGTH];
     m[slot + FLAGS] = f[e + FLAGS];
     m[slot + AUX] = f[e + AUX];

@@ -4,7 +4,7 @@
  */
 import type { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH, Ring } from '../memory/ring.ts';
-import type { Capabilities, Port, PortCounters } from './port.ts';
+import { type Capabilities, PLAIN, type Port, portCounters } from './port.ts';
 
 const SLOTS = 512;
 const WORDS = [DESC_LENGTH, DESC_FLAGS, DESC_AUX];
@@ -124,17 +124,12 @@ class End implements Port {
   readonly name: string;
   readonly arena: Arena;
   readonly capabilities: Capabilities;
-  readonly counters: PortCounters = {
-    rxFrames: 0,
-    rxBytes: 0,
-    rxDropped: 0,
-    txFrames: 0,
-    txBytes: 0,
-    txDropped: 0,
-  };
+  readonly counters = portCounters();
   readonly rx: Ring;
   readonly tx: Ring;
   readonly frameBytes: number;
+  readonly pool = null;
+  readonly rxTimes = null;
   readonly fd = -1;
   onArrival: () => void = () => {};
   readonly #out: Line;
@@ -147,12 +142,10 @@ class End implements Port {
     this.arena = arena;
     this.frameBytes = (mtu + 63) & -64;
     this.capabilities = {
+      ...PLAIN,
       link: 'ip',
       mtu,
       mac: null,
-      txChecksum: false,
-      rxChecksum: false,
-      segmentBytesMax: 0,
     };
     this.rx = new Ring(arena, `${name} rx`, SLOTS);
     this.tx = new Ring(arena, `${name} tx`, SLOTS);

@@ -4,6 +4,7 @@
  * and a sync for each that exchanges a whole batch. Nothing but a sync may enter the kernel.
  */
 import type { Arena } from '../memory/arena.ts';
+import type { FramePool } from '../memory/frame-pool.ts';
 import type { Ring } from '../memory/ring.ts';
 import type { Link } from '../wire/decode.ts';
 
@@ -21,7 +22,23 @@ export interface Capabilities {
   readonly rxChecksum: boolean;
   /** Largest frame it takes with FRAME_SEGMENT, bytes; 0: none. The buffers of its tx ring are as large. */
   readonly segmentBytesMax: number;
+  /** Takes and gives frames that go on in the next descriptor (FRAME_MORE). */
+  readonly multiBuffer: boolean;
+  /** `rxTimes` says when frames came. */
+  readonly rxTimestamps: boolean;
+  /** Queue pairs of the device behind this port; one engine polls them all. */
+  readonly queues: number;
 }
+
+/** What most ports are: no offload of any kind, one queue. */
+export const PLAIN: Omit<Capabilities, 'link' | 'mtu' | 'mac'> = {
+  txChecksum: false,
+  rxChecksum: false,
+  segmentBytesMax: 0,
+  multiBuffer: false,
+  rxTimestamps: false,
+  queues: 1,
+};
 
 /** Why a port won't carry on; `code` is stable. */
 export class PortError extends Error {
@@ -43,6 +60,12 @@ export interface PortCounters {
   txBytes: number;
   /** Frames that the device refused or lost on the way out. */
   txDropped: number;
+  /** Times that the kernel was entered: for rx, tx and wake-ups. */
+  syscalls: number;
+}
+
+export function portCounters(): PortCounters {
+  return { rxFrames: 0, rxBytes: 0, rxDropped: 0, txFrames: 0, txBytes: 0, txDropped: 0, syscalls: 0 };
 }
 
 export interface Port {
@@ -63,6 +86,16 @@ export interface Port {
   readonly tx: Ring;
   /** Room for a frame in each slot's buffer, bytes from DESC_AT. */
   readonly frameBytes: number;
+  /**
+   * Where the buffers of both rings come from, and go to when the port is closed. Buffers of one pool may be swapped
+   * between all ports that have it. null: the port keeps its own to itself, and frames are copied.
+   */
+  readonly pool: FramePool | null;
+  /**
+   * When frames came, us since the epoch, by the masked index of their rx slots (`index & (rx.slots - 1)`); null
+   * without `rxTimestamps`.
+   */
+  readonly rxTimes: Float64Array | null;
   /** Gives back the rx slots before `head`, takes what has arrived. @returns rx.available */
   rxSync(): number;
   /** Sends the tx slots before `head`, regains those whose frames are out. @returns tx.available */

@@ -154,7 +154,7 @@ describe.skipIf(reason !== '')(`a TUN device comes and goes with its port${reaso
     expect(readdirSync('/proc/self/fd').length).toBe(fds);
   });
 
-  test('tunArenaBytes is what a device carves', () => {
+  test('tunArenaBytes is what a device carves, and hardly more', () => {
     for (const kind of ['tun', 'tap'] as const) {
       for (const options of [
         { offload: true },
@@ -166,7 +166,8 @@ describe.skipIf(reason !== '')(`a TUN device comes and goes with its port${reaso
         const arena = new Arena(64 + bytes);
         const port = openTun(arena, { name: 'mr0', kind, ...options });
         const carved = arena.regions.reduce((sum, region) => sum + Math.ceil(region.bytes / 64) * 64, 0);
-        expect(carved).toBe(bytes);
+        expect(carved).toBeLessThanOrEqual(bytes);
+        expect(carved).toBeGreaterThan(bytes - 16_384);
         expectApart(port);
         port.close();
       }

@@ -6,12 +6,12 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
 import { type Arena, ArenaFullError } from '../memory/arena.ts';
+import type { FramePool } from '../memory/frame-pool.ts';
 import {
   DESC_AT,
   DESC_AUX,
   DESC_FLAGS,
   DESC_LENGTH,
-  DESC_WORDS,
   FRAME_MORE,
   FRAME_SEGMENT,
   Ring,
@@ -21,7 +21,15 @@ import { addAddress, setInterface } from '../os/interface.ts';
 import { type Libc, libc } from '../os/libc.ts';
 import { createTun, type TunDevice, type TunKind, tunAdvice } from '../os/tuntap.ts';
 import { macHigh, macIsMulticast, parseCidr } from '../wire/address.ts';
-import { type Capabilities, type Port, type PortCounters, PortError } from './port.ts';
+import {
+  createFrames,
+  emptyRing,
+  FRAME_HEADROOM,
+  fillRing,
+  framesArenaBytes,
+  ringArenaBytes,
+} from './frames.ts';
+import { type Capabilities, PLAIN, type Port, PortError, portCounters } from './port.ts';
 import {
   VIRTIO_HEADER_BYTES,
   VIRTIO_MALFORMED,
@@ -45,6 +53,8 @@ export interface TunOptions {
   readonly hostAddresses?: readonly string[];
   /** For 'tap': our own hardware address, 6 bytes; a random, locally administered one unless told. */
   readonly mac?: Uint8Array;
+  /** Where the buffers come from, two for each slot; a pool of its own unless told, or when that one's are too small. */
+  readonly pool?: FramePool;
 }
 
 /** RFC 791 3.2 */
@@ -55,10 +65,6 @@ const IP_BYTES_MAX = 65_535;
 const ETHER_BYTES = 14;
 /** An Ethernet header with a VLAN tag. Room for it is more than any frame takes, so a full buffer is a cut one. */
 const LINK_BYTES_MAX = 18;
-const LINE = 64;
-const DESC_BYTES = DESC_WORDS * 4;
-/** Before a frame. The IP header is at a multiple of 16, so that an Ethernet header starts 2 B into a line. */
-const HEADROOM_MAX = LINE + 2;
 
 // V8 folds a module's own constants, not imported ones.
 const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
@@ -91,6 +97,7 @@ export function openTun(arena: Arena, options: TunOptions): Port {
     setInterface(name, { mtu, up: true });
     for (const address of hostAddresses) addAddress(name, address);
     const capabilities: Capabilities = {
+      ...PLAIN,
       link: kind === 'tap' ? 'ether' : 'ip',
       mtu,
       mac,
@@ -99,7 +106,7 @@ export function openTun(arena: Arena, options: TunOptions): Port {
       segmentBytesMax: device.offload ? IP_BYTES_MAX + (kind === 'tap' ? ETHER_BYTES : 0) : 0,
     };
     const count = slots ?? slotsDefault(device.offload);
-    return new TunPort(arena, `${kind}:${name}`, device.fd, capabilities, count);
+    return new TunPort(arena, `${kind}:${name}`, device.fd, capabilities, count, options.pool);
   } catch (error) {
     closeSync(device.fd);
     throw asPortError(error, what, '');
@@ -108,8 +115,7 @@ export function openTun(arena: Arena, options: TunOptions): Port {
 
 /** How many bytes of arena a device carves, at most. */
 export function tunArenaBytes(offload: boolean, mtu: number, slots: number = slotsDefault(offload)): number {
-  const ring = Math.ceil((slots * DESC_BYTES) / LINE) * LINE;
-  return 2 * (ring + slots * strideOf(frameBytesOf(offload, mtu)));
+  return 2 * ringArenaBytes(slots) + framesArenaBytes(2 * slots, frameBytesOf(offload, mtu));
 }
 
 function slotsDefault(offload: boolean): number {
@@ -120,26 +126,16 @@ function frameBytesOf(offload: boolean, mtu: number): number {
   return (offload ? IP_BYTES_MAX : mtu) + LINK_BYTES_MAX;
 }
 
-/** From buffer to buffer: an odd number of lines, so that the frames' headers don't share cache sets. */
-function strideOf(frameBytes: number): number {
-  return (Math.ceil((HEADROOM_MAX + frameBytes) / LINE) | 1) * LINE;
-}
-
 class TunPort implements Port {
   readonly name: string;
   readonly arena: Arena;
   readonly capabilities: Capabilities;
-  readonly counters: PortCounters = {
-    rxFrames: 0,
-    rxBytes: 0,
-    rxDropped: 0,
-    txFrames: 0,
-    txBytes: 0,
-    txDropped: 0,
-  };
+  readonly counters = portCounters();
   readonly rx: Ring;
   readonly tx: Ring;
   readonly frameBytes: number;
+  readonly pool: FramePool;
+  readonly rxTimes = null;
   readonly fd: number;
   onArrival: () => void = () => {};
   readonly #libc: Libc;
@@ -152,7 +148,14 @@ class TunPort implements Port {
   #chained = false;
   #closed = false;
 
-  constructor(arena: Arena, name: string, fd: number, capabilities: Capabilities, slots: number) {
+  constructor(
+    arena: Arena,
+    name: string,
+    fd: number,
+    capabilities: Capabilities,
+    slots: number,
+    pool: FramePool | undefined,
+  ) {
     this.name = name;
     this.arena = arena;
     this.fd = fd;
@@ -163,13 +166,12 @@ class TunPort implements Port {
     this.rx = new Ring(arena, `${name} rx`, slots);
     this.tx = new Ring(arena, `${name} tx`, slots);
     this.frameBytes = frameBytesOf(capabilities.segmentBytesMax > 0, capabilities.mtu);
-    const headroom = this.#ether ? HEADROOM_MAX : HEADROOM_MAX - 2;
-    const stride = strideOf(this.frameBytes);
-    const frames = arena.carve(`${name} frames`, 2 * slots * stride);
-    for (let i = 0; i < slots; i++) {
-      this.rx.m[this.rx.slot(i) + AT] = frames + i * stride + headroom;
-      this.tx.m[this.tx.slot(i) + AT] = frames + (slots + i) * stride + headroom;
-    }
+    const fits = pool !== undefined && pool.frameBytes - FRAME_HEADROOM >= this.frameBytes;
+    this.pool = fits ? pool : createFrames(arena, `${name} frames`, 2 * slots, this.frameBytes);
+    // So that the IP header is at a multiple of 16.
+    const headroom = this.#ether ? FRAME_HEADROOM - ETHER_BYTES : FRAME_HEADROOM;
+    fillRing(this.rx, this.pool, headroom);
+    fillRing(this.tx, this.pool, headroom);
     this.tx.tail = slots;
   }
 
@@ -188,6 +190,7 @@ class TunPort implements Port {
     for (let i = 0; i < free; i++) {
       const slot = rx.slot(tail);
       const at = m[slot + AT];
+      counters.syscalls++;
       const n = this.#libc.read(fd, this.#base + at - HEADER_BYTES, room);
       if (n < 0) {
         this.#refused('read');
@@ -233,6 +236,7 @@ class TunPort implements Port {
         counters.txDropped++;
         continue;
       }
+      counters.syscalls++;
       if (this.#libc.write(fd, this.#base + at - HEADER_BYTES, length + HEADER_BYTES) < 0) {
         // EAGAIN: the host's queue is full, the rest waits for the next sync.
         if (this.#refused('write')) break;
@@ -253,6 +257,10 @@ class TunPort implements Port {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.rx.head = this.rx.tail;
+    this.tx.head = this.tx.tail;
+    emptyRing(this.rx, this.pool);
+    emptyRing(this.tx, this.pool);
     closeSync(this.fd);
   }
 

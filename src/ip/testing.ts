@@ -2,7 +2,7 @@
  * For tests: an Ip over ports in memory. A test puts frames in as bytes and takes out what was sent as bytes,
  * made and read by the plain level of wire/.
  */
-import type { Link, Port } from '../device/port.ts';
+import { type Link, PLAIN, type Port, portCounters } from '../device/port.ts';
 import { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_LENGTH, Ring } from '../memory/ring.ts';
 import { formatIpv6, macHigh, macLow, parseIpv4, parseIpv6, parseMac } from '../wire/address.ts';
@@ -43,14 +43,14 @@ export function memoryPort(arena: Arena, link: Link, mac: string, slots = 64): P
       link,
       mtu: 1500,
       mac: link === 'ether' ? parseMac(mac) : null,
-      txChecksum: false,
-      rxChecksum: false,
-      segmentBytesMax: 0,
+      ...PLAIN,
     },
-    counters: { rxFrames: 0, rxBytes: 0, rxDropped: 0, txFrames: 0, txBytes: 0, txDropped: 0 },
+    counters: portCounters(),
     rx,
     tx,
     frameBytes: FRAME_BYTES,
+    pool: null,
+    rxTimes: null,
     rxSync: () => 0,
     txSync: () => tx.available,
     fd: -1,

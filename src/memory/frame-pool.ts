@@ -17,6 +17,8 @@ export interface FramePoolOptions {
   readonly frameBytes: number;
   /** Frames in a magazine. 64 unless told: the usual burst, so a burst exchanges at most once. */
   readonly magazine?: number;
+  /** Of the first frame, bytes; a cache line unless told. Who maps frames for a kernel wants pages. */
+  readonly align?: number;
 }
 
 /** Full and empty magazines, and the frames never used. A magazine is named by its word index. */
@@ -40,7 +42,7 @@ export class FrameDepot {
 
   /** @param caches How many FrameCaches it will serve at most; each keeps two magazines. */
   constructor(arena: Arena, name: string, options: FramePoolOptions, caches = 1) {
-    const { frames, frameBytes, magazine = 64 } = options;
+    const { frames, frameBytes, magazine = 64, align = 64 } = options;
     if (!(Number.isInteger(frames) && frames >= 1))
       throw new RangeError(`a pool takes 1 frame or more, not ${frames}`);
     if (!(frameBytes >= 64 && frameBytes % 64 === 0)) {
@@ -59,7 +61,7 @@ export class FrameDepot {
     this.#full = words + magazines * magazine;
     this.#empty = this.#full + magazines;
     for (let i = 0; i < magazines; i++) this.m[this.#empty + this.#emptyCount++] = words + i * magazine;
-    this.base = arena.carve(name, frames * frameBytes);
+    this.base = arena.carve(name, frames * frameBytes, align);
     this.#fresh = this.base;
     this.#end = this.base + frames * frameBytes;
   }
@@ -229,14 +231,15 @@ export class FrameCache {
 export class FramePool {
   readonly depot: FrameDepot;
   readonly cache: FrameCache;
+  /** From one frame's start to the next one's, bytes. */
+  readonly frameBytes: number;
   readonly #base: number;
-  readonly #frameBytes: number;
 
   constructor(arena: Arena, name: string, options: FramePoolOptions) {
     this.depot = new FrameDepot(arena, name, options);
     this.cache = new FrameCache(this.depot);
     this.#base = this.depot.base;
-    this.#frameBytes = this.depot.frameBytes;
+    this.frameBytes = this.depot.frameBytes;
   }
 
   /** Byte offset of a frame whose content is undefined, or 0 when none is left. */
@@ -260,7 +263,7 @@ export class FramePool {
 
   /** Start of the frame that holds the byte at `offset`. */
   frameOf(offset: number): number {
-    return (offset - (((offset - this.#base) | 0) % this.#frameBytes)) | 0;
+    return (offset - (((offset - this.#base) | 0) % this.frameBytes)) | 0;
   }
 
   get frames(): number {
@@ -285,7 +288,7 @@ export class FramePool {
     const seen = new Uint8Array(this.frames);
     let free = 0;
     const visit = (frame: number) => {
-      const index = (frame - this.#base) / this.#frameBytes;
+      const index = (frame - this.#base) / this.frameBytes;
       if (!(Number.isInteger(index) && index >= 0 && index < this.frames))
         throw new Error(`${frame} is no frame`);
       if (seen[index]++ !== 0) throw new Error(`the frame at ${frame} was given back twice`);

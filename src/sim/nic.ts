@@ -4,7 +4,7 @@
  * super-segments (TSO), joins what arrives in a row (GRO), and fills in and checks checksums; on links there are only
  * packets that fit them.
  */
-import type { Capabilities, Port, PortCounters } from '../device/port.ts';
+import { type Capabilities, PLAIN, type Port, portCounters } from '../device/port.ts';
 import type { Arena } from '../memory/arena.ts';
 import {
   DESC_AT,
@@ -56,17 +56,12 @@ export class Nic implements Port {
   readonly name: string;
   readonly arena: Arena;
   readonly capabilities: Capabilities;
-  readonly counters: PortCounters = {
-    rxFrames: 0,
-    rxBytes: 0,
-    rxDropped: 0,
-    txFrames: 0,
-    txBytes: 0,
-    txDropped: 0,
-  };
+  readonly counters = portCounters();
   readonly rx: Ring;
   readonly tx: Ring;
   readonly frameBytes: number;
+  readonly pool = null;
+  readonly rxTimes = null;
   readonly fd = -1;
   onArrival: () => void = () => {};
   /** Set when the host is joined to something. */
@@ -97,6 +92,7 @@ export class Nic implements Port {
     this.#linkBytes = ether ? ETHER_HEADER_BYTES : 0;
     this.frameBytes = offload ? OFFLOAD_BYTES : mtu + this.#linkBytes;
     this.capabilities = {
+      ...PLAIN,
       link,
       mtu,
       mac: ether ? Uint8Array.of(0x02, 0x6d, 0x72, 0, 0, number) : null,

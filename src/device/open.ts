@@ -1,0 +1,95 @@
+/** Devices by their names, as commands and `Stack.open` take them: `KIND:REST`. */
+import type { Arena } from '../memory/arena.ts';
+import type { FramePool } from '../memory/frame-pool.ts';
+import { type Port, PortError } from './port.ts';
+import { openTun, tunArenaBytes } from './tun.ts';
+
+/** What devices may be told; each heeds what it knows. */
+export interface DeviceSettings {
+  /** Largest IP packet, bytes; the device's own, or 1500, unless told. */
+  readonly mtu?: number;
+  /** Leave checksums and segmentation to the device, when it can; true unless told. */
+  readonly offload?: boolean;
+  /** For the host's end of a TUN or TAP, with prefix lengths. */
+  readonly hostAddresses?: readonly string[];
+  /** The stack's own, with prefix lengths: a device that shares its interface with the host takes only their packets. */
+  readonly addresses?: readonly string[];
+  /** Slots of each ring, a power of two. */
+  readonly slots?: number;
+  /** Where buffers come from, so that they may be exchanged with other ports; a pool of its own unless told. */
+  readonly pool?: FramePool;
+}
+
+interface DeviceKind {
+  /** For help texts. */
+  readonly usage: string;
+  /** What is wrong with the part behind the colon, or null. */
+  check(rest: string): string | null;
+  /** What `open` carves at most, bytes; with a pool less. */
+  arenaBytes(rest: string, settings: DeviceSettings): number;
+  open(arena: Arena, rest: string, settings: DeviceSettings): Port;
+}
+
+const INTERFACE = /^[A-Za-z0-9_.-]{1,15}$/;
+
+function interfaceName(rest: string): string | null {
+  return INTERFACE.test(rest) ? null : 'takes an interface name of 1 to 15 letters, digits, "_", "-" or "."';
+}
+
+function tunKind(kind: 'tun' | 'tap'): DeviceKind {
+  return {
+    usage: `${kind}:NAME`,
+    check: interfaceName,
+    arenaBytes: (_, { offload = true, mtu = 1500, slots }) => tunArenaBytes(offload, mtu, slots),
+    open: (arena, name, settings) => openTun(arena, { ...settings, name, kind }),
+  };
+}
+
+const KINDS = {
+  tun: tunKind('tun'),
+  tap: tunKind('tap'),
+} satisfies Record<string, DeviceKind>;
+
+/** What stands before the colon of a device's name. */
+export type DeviceKindName = keyof typeof KINDS;
+
+/** For help texts: `tun:NAME, tap:NAME`. */
+export const DEVICE_USAGE = Object.values(KINDS)
+  .map((kind) => kind.usage)
+  .join(', ');
+
+/** What is wrong with a device's name, or null. */
+export function deviceFault(name: string): string | null {
+  const [kind, rest] = split(name);
+  if (!isKind(kind)) return `no device is called ${JSON.stringify(name)}; there are ${DEVICE_USAGE}`;
+  const fault = KINDS[kind].check(rest);
+  return fault === null ? null : `${kind}: ${fault}`;
+}
+
+/** What `openPort` carves at most, bytes. @throws PortError EINVAL */
+export function portArenaBytes(name: string, settings: DeviceSettings = {}): number {
+  const [kind, rest] = find(name);
+  return kind.arenaBytes(rest, settings);
+}
+
+/** @throws PortError EINVAL, and what the device's own function says. @throws ArenaFullError */
+export function openPort(arena: Arena, name: string, settings: DeviceSettings = {}): Port {
+  const [kind, rest] = find(name);
+  return kind.open(arena, rest, settings);
+}
+
+function find(name: string): [DeviceKind, string] {
+  const fault = deviceFault(name);
+  const [kind, rest] = split(name);
+  if (fault !== null || !isKind(kind)) throw new PortError('EINVAL', fault ?? `no device is called ${name}`);
+  return [KINDS[kind], rest];
+}
+
+function isKind(kind: string): kind is DeviceKindName {
+  return Object.hasOwn(KINDS, kind);
+}
+
+function split(name: string): [string, string] {
+  const colon = name.indexOf(':');
+  return colon < 0 ? [name, ''] : [name.slice(0, colon), name.slice(colon + 1)];
+}
