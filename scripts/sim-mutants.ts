@@ -22,14 +22,14 @@ const MUTANTS: readonly Mutant[] = [
   {
     name: 'no Karn: what was sent twice is measured',
     file: 'tcp/records.ts',
-    from: '  if ((m[r + STATE] & S_RXT) === 0) {\n    if (news.rttNewest',
-    to: '  if (m[r + STATE] !== -1) {\n    if (news.rttNewest',
+    from: '  if ((m[r + STATE] & S_RXT) === 0) {\n    if (!vague',
+    to: '  if (m[r + STATE] !== -1) {\n    if (!vague',
   },
   {
     name: 'the receiver SACKs a byte too many',
     file: 'tcp/reassembly.ts',
-    from: 'm[w + SEQ] + m[w + LENGTH], false);\n  }\n  return count;',
-    to: 'm[w + SEQ] + m[w + LENGTH] + 1, false);\n  }\n  return count;',
+    from: 'm[w + SEQ] + m[w + LENGTH], false);\n  }',
+    to: 'm[w + SEQ] + m[w + LENGTH] + 1, false);\n  }',
   },
   {
     name: 'the sender takes a SACK for a byte more',

@@ -197,6 +197,14 @@ describe('the server', () => {
     expect(d.info).toMatchObject({ state: 'ESTABLISHED', rtt_ms: 0 });
   });
 
+  test('a window that the SYN’s data filled is told open again once the handshake is over', () => {
+    const c = serve({ receiveBuffer: 1000 });
+    syn(c.peer, cookieOf(c), 1000);
+    c.peer.expect({ flags: 'S.', ack: 1001, window: 0 });
+    c.peer.inject({ seq: 1001, ack: 1 });
+    c.peer.expect({ flags: '.', ack: 1001, window: 1000 });
+  });
+
   test('an ACK of what was never sent is reset; RST ends the connection', () => {
     const c = serve();
     const cookie = cookieOf(c);

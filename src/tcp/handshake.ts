@@ -7,7 +7,7 @@ import { EVENT_OPEN, eventPush } from './events.ts';
 import { fastOpenConfirmed } from './fast-open.ts';
 import { LIST_DATA, listPush } from './lists.ts';
 import { mtuSearchOpen } from './plpmtud.ts';
-import { receiveStart } from './receive-window.ts';
+import { receiveStart, windowUpdate } from './receive-window.ts';
 import type { Segment } from './segment.ts';
 import { sendStart } from './send.ts';
 import { ipOptionBytes } from './source-route.ts';
@@ -207,6 +207,8 @@ export function fastOpenEstablished(tcp: Tcp, t: number, s: Segment): void {
   congestionOpened(tcp, t);
   if (m[t + SND_NXT] === m[t + SND_UNA]) m[t + FLAGS] &= ~RTX;
   else rtxStart(tcp, t);
+  // What the SYN brought is read, and the SYN-ACK couldn't tell.
+  windowUpdate(tcp, t);
   listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);
 }
 
