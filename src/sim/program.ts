@@ -289,7 +289,7 @@ export class Program {
     if (this.pair.mayFail || (reason === CLOSED_CLEAN && whole)) return;
     // The peer has waited long enough for our FIN to come again (RFC 9293 3.6.1) and knows nothing of us any more.
     const peer = this.#peer;
-    if (reason === CLOSED_RESET && peer?.reason === CLOSED_CLEAN) {
+    if (reason === CLOSED_RESET && peer?.finished) {
       if (whole) return;
       // Then what was still to be read goes, too (RFC 9293 3.10.7.4).
       if (this.sent === this.plan.bytes && peer.#forgets_ms <= this.#world.now_ms) {
@@ -299,6 +299,11 @@ export class Program {
     }
     const got = `${this.sent} of ${this.plan.bytes} B sent, ${this.received} of ${this.expected} received`;
     this.#fail('closed', `closed ${reason === 0 ? 'cleanly' : `with ${CLOSED_CODES[reason]}`}, ${got}`);
+  }
+
+  /** On the wire its connection has ended cleanly; there may be something to read yet. */
+  get finished(): boolean {
+    return this.reason === CLOSED_CLEAN || this.#engine.info(this.conn)?.state === 'UNREAD';
   }
 
   get #peer(): Program | null {
