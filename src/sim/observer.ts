@@ -75,6 +75,8 @@ export class Flow {
   /** Sent a second time or more often; FIN counts as a byte. */
   segmentsSentAgain = 0;
   bytesSentAgain = 0;
+  /** Initial sequence numbers of SYN-ACKs before the last that were cookies, and may be taken up yet; the newest last. */
+  cookies: number[] = [];
   /** It has sent packets that may be marked. */
   capable = false;
 
@@ -167,8 +169,10 @@ export class Observer implements Tap {
 
   received(at: number, length: number, damaged: boolean): void {
     if (damaged || !this.#read(at, length, false)) return;
-    const flow = this.find(this.#v4, this.#ports, this.#remote);
+    let flow = this.find(this.#v4, this.#ports, this.#remote);
     const syn = (this.#flags & FLAG_SYN) !== 0;
+    if (flow !== null && !syn && flow.cookies.includes((this.#ack - 1) | 0))
+      flow = this.#takeUp(flow, (this.#ack - 1) | 0);
     if (syn) {
       this.#synReceived(flow ?? this.#open());
       if ((this.#flags & FLAG_ACK) === 0) return;
@@ -253,7 +257,14 @@ export class Observer implements Tap {
   }
 
   #revive(flow: Flow): Flow {
-    const { peer, syns, iss } = flow;
+    const fresh = this.#again(flow, flow.iss);
+    this.#tell(fresh, this.#ack, (this.#ack + (this.#window << fresh.ownShift)) | 0);
+    return fresh;
+  }
+
+  /** As after the SYN-ACK with `iss`. */
+  #again(flow: Flow, iss: number): Flow {
+    const { peer, syns } = flow;
     const fresh = new Flow(flow.name, flow.v4, flow.ports, flow.remote);
     this.#replace(flow, fresh);
     fresh.syns = syns;
@@ -268,7 +279,14 @@ export class Observer implements Tap {
     if (peer !== null) this.#pair(fresh, peer);
     fresh.received.start(flow.received.contiguous);
     fresh.edgeAllowed = flow.edgeAllowed;
-    this.#tell(fresh, this.#ack, (this.#ack + (this.#window << fresh.ownShift)) | 0);
+    return fresh;
+  }
+
+  /** The peer goes by an earlier SYN-ACK of a host that doesn't know how many it has sent. */
+  #takeUp(flow: Flow, iss: number): Flow {
+    const fresh = this.#again(flow, iss);
+    fresh.cookies = [...flow.cookies.filter((other) => other !== iss), flow.iss];
+    this.#tell(fresh, flow.acked, flow.edgeTold);
     return fresh;
   }
 
@@ -328,6 +346,9 @@ export class Observer implements Tap {
       const fresh = new Flow(flow.name, flow.v4, flow.ports, flow.remote);
       this.#replace(flow, fresh);
       fresh.syns = syns;
+      // What has been taken up is none any more.
+      if (this.#options.cookies && answer && flow.synSent && flow.sndMax === ((flow.iss + 1) | 0))
+        fresh.cookies = [...flow.cookies, flow.iss].slice(-SYNS_KEPT);
       fresh.synSent = true;
       fresh.iss = seq;
       fresh.sndMax = seq;
