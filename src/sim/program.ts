@@ -169,6 +169,8 @@ export class Program {
       const wanted = Math.min(1 + this.#prng.below(this.plan.piece), may - this.sent);
       const piece = Math.min(wanted, this.#content.run(this.sent));
       const taken = this.#engine.send(this.conn, this.#content.at(this.iss, this.sent), piece);
+      // Reset in the same breath: that is told next.
+      if (taken < 0 && !this.#engine.isOpen(this.conn)) return;
       if (taken < 0) this.#fail('order', 'sending was refused before the end');
       this.sent += taken;
       if (taken < piece || this.#aborts()) return;
