@@ -145,12 +145,13 @@ class Simulator {
     return new Promise((resolve, reject) => {
       const settle = (how: () => void): void => {
         clearTimeout(hanging);
-        this.#worker.removeAllListeners();
+        this.#worker.off('message', told).off('error', failed);
         how();
       };
+      const told = (results: SimResult[]): void => settle(() => resolve(results));
+      const failed = (error: Error): void => settle(() => reject(error));
       const hanging = setTimeout(() => settle(() => reject(new Error(HANGS))), HANG_MS);
-      this.#worker.once('message', (results: SimResult[]) => settle(() => resolve(results)));
-      this.#worker.once('error', (error) => settle(() => reject(error)));
+      this.#worker.on('message', told).on('error', failed);
       this.#worker.postMessage({ from, count });
     });
   }
