@@ -132,6 +132,11 @@ export class MemifControl {
     return this.#epoll.fd;
   }
 
+  /** Whether somebody is on the way to a link. */
+  get pending(): boolean {
+    return this.#connections.size > (this.link === null ? 0 : 1);
+  }
+
   /**
    * Takes what has come. Swallows signals: who calls it looks at the rings afterwards.
    * @throws PortError when a server will never have us: what it says is wrong, or it speaks another version

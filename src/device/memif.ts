@@ -152,7 +152,7 @@ export class MemifPort implements Port {
   readonly #cursor: TxCursor = { taken: 0, chained: false };
   /** Of the readers, the one that is looked at first next time. */
   #turn = 0;
-  /** The link whose writers were asked to signal. */
+  /** The link whose writers were asked to signal; while there is no link, null is right. */
   #unmasked: MemifLink | null = null;
   #lookedAt_ms = 0;
   #closed = false;
@@ -209,19 +209,22 @@ export class MemifPort implements Port {
   rxSync(): number {
     const { rx } = this;
     if (this.#closed) return 0;
+    const { tail } = rx;
     this.#read();
-    if (rx.available > 0) {
+    if (rx.tail !== tail) {
       if (this.#unmasked !== null) this.#wantSignals(false);
       return rx.available;
     }
     // Nothing came: the peer may be gone, or a new one there. This swallows signals, so the rings are read once more.
     const now = performance.now();
-    if (this.#unmasked === null || now - this.#lookedAt_ms >= LOOK_MS) {
-      this.#lookedAt_ms = now;
-      this.#control.look();
-      if (this.#control.link !== this.#unmasked) this.#wantSignals(true);
-      this.#read();
+    const control = this.#control;
+    if (control.link === this.#unmasked && !control.pending && now - this.#lookedAt_ms < LOOK_MS) {
+      return rx.available;
     }
+    this.#lookedAt_ms = now;
+    control.look();
+    if (control.link !== this.#unmasked) this.#wantSignals(true);
+    this.#read();
     return rx.available;
   }
 

@@ -177,7 +177,7 @@ function isSocket(path: string): boolean {
   return path.startsWith('@') || (lstatSync(path, { throwIfNoEntry: false })?.isSocket() ?? true);
 }
 
-/** Abstract names are padded with zeros to the end of the field, as DPDK has them. @throws SystemError ENAMETOOLONG */
+/** An abstract name ends where the address does, as DPDK has it. @throws SystemError ENAMETOOLONG */
 function withAddress<T>(path: string, use: (address: number, bytes: number) => T): T {
   using memory = new NativeMemory(SOCKADDR_BYTES);
   const bytes = new TextEncoder().encode(path);
@@ -185,6 +185,7 @@ function withAddress<T>(path: string, use: (address: number, bytes: number) => T
     throw new SystemError(36, `a socket's path has ${PATH_BYTES_MAX} B at most`);
   memory.view.setUint16(0, AF_UNIX, true);
   memory.u8.set(bytes, 2);
-  if (path.startsWith('@')) memory.u8[2] = 0;
-  return use(memory.address, SOCKADDR_BYTES);
+  const abstract = path.startsWith('@');
+  if (abstract) memory.u8[2] = 0;
+  return use(memory.address, 2 + bytes.length + (abstract ? 0 : 1));
 }
