@@ -76,7 +76,7 @@ interface Connection {
   readonly fds: number[];
 }
 
-/** A frame of either kind can't do harm in these numbers, and no honest peer reaches them. */
+/** So that a flood of either is spread over many syncs. */
 const ACCEPTS_PER_LOOK = 4;
 const MESSAGES_PER_LOOK = 32;
 /** Those that haven't connected all the way; the oldest goes when another comes. */
@@ -256,10 +256,13 @@ export class MemifControl {
         this.#end(connection, '');
         return;
       }
-      connection.fds.push(...packet.fds);
       const message = decodeMemif(packet.bytes);
+      // Only what has a use is kept: an end of this connection among them would keep us from seeing it end.
+      const wanted = message?.type === 'addRegion' || message?.type === 'addRing';
+      if (wanted && packet.fds.length === 1) connection.fds.push(packet.fds[0]);
+      else for (const fd of packet.fds) closeSync(fd);
       if (message === null) this.#refuse(connection, 'EPROTO', 'a message that there is not');
-      else this.#step(connection, message, packet.fds[0] ?? -1);
+      else this.#step(connection, message, wanted && packet.fds.length === 1 ? packet.fds[0] : -1);
     }
   }
 
@@ -335,9 +338,9 @@ export class MemifControl {
     for (const place of [...toServer, ...toClient]) {
       const fault = ringFault(regions, place);
       if (fault !== null) return fault;
+      if (!this.#signaller.signal(place.fd)) return 'a ring whose descriptor is no eventfd';
     }
     const [first] = toClient;
-    if (!this.#signaller.signal(first.fd)) return 'a ring whose descriptor is no eventfd';
     this.#waitOn(toServer.map((ring) => ring.fd));
     this.link = {
       readers: toServer.map((place) => new MemifRing(regions, place, true, null)),

@@ -57,7 +57,7 @@ export class MemifRegions {
 function locate(regions: MemifRegions, region: number, offset: number, length: number): number {
   if (region >= regions.count) return 0;
   const bytes = regions.bytes[region];
-  if (offset < 0 || offset > bytes || length < 0 || length > bytes - offset) return 0;
+  if (offset < 0 || length < 0 || length > bytes - offset) return 0;
   return (regions.at[region] + offset) | 0;
 }
 

@@ -169,30 +169,24 @@ export class MemifPort implements Port {
     const fits = pool !== undefined && pool.frameBytes - FRAME_HEADROOM >= this.frameBytes;
     this.pool = fits ? pool : createFrames(arena, `${this.name} frames`, 2 * slots, this.frameBytes);
     const room = roomBytes(settings);
-    this.#control = new MemifControl(
-      arena,
-      {
-        role,
-        socket,
-        identity: { id, mode: link, secret },
-        shape: { queues, ringLog2 },
-        bufferBytes,
-        roomAt: arena.carve(`${this.name} regions`, room, PAGE_BYTES),
-        roomBytes: room,
-      },
-      this.counters,
-    );
-    this.fd = this.#control.fd;
+    const roomAt = arena.carve(`${this.name} regions`, room, PAGE_BYTES);
     // So that the IP header is at a multiple of 16.
     const headroom = link === 'ether' ? FRAME_HEADROOM - ETHER_BYTES : FRAME_HEADROOM;
+    const filled: Ring[] = [];
     try {
-      fillRing(this.rx, this.pool, headroom);
-      fillRing(this.tx, this.pool, headroom);
+      for (const ring of [this.rx, this.tx]) {
+        fillRing(ring, this.pool, headroom);
+        filled.push(ring);
+      }
+      const identity = { id, mode: link, secret };
+      const shape = { queues, ringLog2 };
+      const all = { role, socket, identity, shape, bufferBytes, roomAt, roomBytes: room };
+      this.#control = new MemifControl(arena, all, this.counters);
     } catch (error) {
-      emptyRing(this.rx, this.pool);
-      this.#control.close();
+      for (const ring of filled) emptyRing(ring, this.pool);
       throw error;
     }
+    this.fd = this.#control.fd;
     this.tx.tail = slots;
   }
 
@@ -299,6 +293,7 @@ function settle(options: MemifOptions): Settings {
   inRange('roomMib', roomMib, 1, ROOM_MIB_MAX);
   inRange('mtu', mtu, MTU_MIN, MTU_MAX);
   inRange('slots', slots, 2, SLOTS_MAX);
+  if ((slots & (slots - 1)) !== 0) throw invalid(`slots is a power of two, not ${slots}`);
   if (new TextEncoder().encode(secret).length > MEMIF_SECRET_BYTES || secret.includes('\0')) {
     throw invalid(`the secret has ${MEMIF_SECRET_BYTES} B at most, and no zero`);
   }

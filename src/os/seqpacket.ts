@@ -47,10 +47,12 @@ export interface Packet {
 export function listenSeqpacket(path: string): number {
   const fd = socket();
   try {
-    if (tryCall(fd, path, 'bind') === EADDRINUSE) {
+    let errno = tryCall(fd, path, 'bind');
+    if (errno === EADDRINUSE) {
       removeStale(path);
-      withAddress(path, (address, bytes) => check(libc().bind(fd, address, bytes), `bind ${path}`));
+      errno = tryCall(fd, path, 'bind');
     }
+    if (errno !== 0) throw new SystemError(errno, `bind ${path}`);
     check(libc().listen(fd, BACKLOG), `listen ${path}`);
     return fd;
   } catch (error) {
