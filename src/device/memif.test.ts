@@ -560,6 +560,60 @@ describe('a hostile client', () => {
   }, 30_000);
 });
 
+describe('a hostile server', () => {
+  /** Answers a client as far as CONNECTED. @returns its memory */
+  async function link(talker: Talker, client: MemifPort): Promise<Shared> {
+    const fds: number[] = [];
+    let bytes = 0;
+    const hello: MemifMessage = {
+      ...{ type: 'hello', name: 'evil', regionMax: 0, toClientMax: 0, toServerMax: 0, ringLog2Max: 3 },
+      ...{ versionMin: 0x200, versionMax: 0x200 },
+    };
+    talker.say(hello);
+    await turnUntil([client], () => {
+      const message = talker.hear(fds);
+      if (message == null) return false;
+      if (message.type === 'addRegion') bytes = message.bytes;
+      talker.say(message.type === 'connect' ? { type: 'connected', name: 'evil' } : { type: 'ack' });
+      return message.type === 'connect';
+    });
+    await turnUntil([client], () => client.linked);
+    for (const fd of fds.slice(1)) closeSync(fd);
+    return new Shared(bytes, fds[0]);
+  }
+
+  test('its lies end the link and are counted, whatever it writes; the client tries again', async () => {
+    const listener = listenSeqpacket(socket);
+    const client = open('client');
+    let seed = 99;
+    const random = (below: number) => {
+      seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+      return Math.floor((seed / 2 ** 32) * below);
+    };
+    for (let round = 0; round < 3; round++) {
+      let talker: Talker | undefined;
+      await turnUntil([client], () => {
+        talker = Talker.accept(listener);
+        return talker !== undefined;
+      });
+      if (talker === undefined) throw new Error('nobody connected');
+      using shared = await link(talker, client);
+      await turnUntil([client], () => {
+        for (let i = 0; i < 8; i++) shared.view.setUint32(4 * random(128), random(2 ** 32), true);
+        if (client.tx.available > 0) queueFrame(client, frameOf(client, 300, 0));
+        for (const frame of takeFrames(client)) expect(frame.length).toBeLessThanOrEqual(client.frameBytes);
+        return !client.linked;
+      });
+      talker[Symbol.dispose]();
+      expect(client.peers).toEqual({ links: round + 1, refused: 0, faults: round + 1 });
+    }
+    closeSync(listener);
+    const honest = open('server');
+    await meet(client, honest);
+    expect(await passes(client, honest, frameOf(client, 100, 1))).toBe(true);
+  });
+});
+
 test('between processes, frames come back as they went', async () => {
   const echo = `
     const { DESC_AT } = await import(${JSON.stringify(new URL('../memory/ring.ts', import.meta.url))});

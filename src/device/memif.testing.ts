@@ -78,11 +78,15 @@ export class Talker implements Disposable {
     return this.#packets.send(this.fd, bytes, passed);
   }
 
-  /** The next message; null when there is none yet, undefined when the other end is gone. */
-  hear(): MemifMessage | null | undefined {
+  /**
+   * The next message; null when there is none yet, undefined when the other end is gone.
+   * @param keep Gets the descriptors that came with it, which are closed otherwise.
+   */
+  hear(keep?: number[]): MemifMessage | null | undefined {
     const packet = this.#packets.receive(this.fd);
     if (packet === null || packet === undefined) return packet;
-    for (const fd of packet.fds) closeSync(fd);
+    if (keep !== undefined) keep.push(...packet.fds);
+    else for (const fd of packet.fds) closeSync(fd);
     const message = decodeMemif(packet.bytes);
     if (message === null) throw new Error('no message');
     return message;
@@ -103,8 +107,9 @@ export class Shared implements Disposable {
   readonly u8: Uint8Array<ArrayBuffer>;
   readonly #memory: NativeMemory;
 
-  constructor(bytes: number) {
-    this.fd = createSharedMemory('test', bytes);
+  /** @param fd Somebody else's, to be closed with it; a new one unless told. */
+  constructor(bytes: number, fd: number = createSharedMemory('test', bytes)) {
+    this.fd = fd;
     this.#memory = new NativeMemory(bytes);
     mapShared(this.#memory.address, bytes, this.fd, false);
     this.view = this.#memory.view;

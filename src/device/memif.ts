@@ -2,6 +2,10 @@
  * memif: the shared-memory packet interface of VPP and DPDK (libmemif, protocol 2.0), as client, who owns the memory and
  * connects, and as server, who listens. Frames are copied between the shared memory and the pool's buffers.
  *
+ * As server it maps what the client shares only if that can't be cut under us: memory of memfd_create(2), sealed against
+ * shrinking and not of huge pages, within the room that there is. A client that shares the buffers of its whole program
+ * (zero-copy in VPP and DPDK) is refused; tell it not to.
+ *
  * The port is open while nobody is at the other end: what is sent then is dropped and counted, nothing comes, and the
  * link is up as soon as there is a peer (again).
  *

@@ -67,9 +67,9 @@ function memifOptions(rest: string, { mtu, slots, pool }: DeviceSettings): Memif
 }
 
 const KINDS = {
-  memif: memifKind,
   tun: tunKind('tun'),
   tap: tunKind('tap'),
+  memif: memifKind,
 } satisfies Record<string, DeviceKind>;
 
 /** What stands before the colon of a device's name. */
