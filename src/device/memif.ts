@@ -100,14 +100,15 @@ export function openMemif(arena: Arena, options: MemifOptions): MemifPort {
   } catch (error) {
     const code = errorCode(error);
     if (!(error instanceof Error) || code === '' || error instanceof ArenaFullError) throw error;
-    const advice = ADVICE[code];
+    const advice =
+      code === 'ENOENT' && settings.role === 'server' ? 'make its directory first' : ADVICE[code];
     const message = `memif ${settings.role} on ${settings.socket}: ${error.message}`;
     throw new PortError(code, advice === undefined ? message : `${message}; ${advice}`, { cause: error });
   }
 }
 
 const ADVICE: Readonly<Record<string, string>> = {
-  ENOENT: 'start the server first, or check the path (its directory must exist)',
+  ENOENT: 'start the server first, or check the path',
   ECONNREFUSED: 'the server that made this socket is gone: start it again',
   ENOTSOCK: 'something that is no socket has this path: take another',
   EPROTOTYPE: 'the socket there is no memif server’s: take another path',
