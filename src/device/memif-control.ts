@@ -359,6 +359,7 @@ export class MemifControl {
     const fd = keep(createSharedMemory('millrace memif', memory.bytes));
     this.#mapped = connection;
     const at = this.#map(fd, memory.bytes, true);
+    if (at === 0) throw new Error('the room carved is for larger rings than these');
     const { i32 } = this.#arena;
     for (const { offset } of [...memory.toServer, ...memory.toClient]) i32[(at + offset) >> 2] = RING_COOKIE;
     return {

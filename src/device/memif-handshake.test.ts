@@ -221,6 +221,25 @@ test('a client refuses another version by name, and what is out of order', () =>
   expect(attached.connected).toBeUndefined();
 });
 
+test('once the link is up, nothing is heard but its end', () => {
+  const [ours] = server();
+  const [theirs] = client();
+  talk(ours, theirs);
+  for (const message of [
+    ours.greeting,
+    { type: 'connected', name: '' },
+    { type: 'ack' },
+    { type: 'init', version: 0x200, name: 'x', ...IDENTITY },
+    { type: 'addRegion', index: 1, bytes: 4096 },
+    { type: 'connect', name: '' },
+  ] as MemifMessage[]) {
+    for (const side of [ours, theirs]) expect(side.receive(message, 5)).toMatchObject({ to: 'refuse' });
+  }
+  for (const side of [ours, theirs]) {
+    expect(side.receive({ type: 'disconnect', code: 0, reason: 'x' }, -1)).toMatchObject({ to: 'end' });
+  }
+});
+
 test('DISCONNECT ends it at any time, with the reason', () => {
   const bye: MemifMessage = { type: 'disconnect', code: 1, reason: 'bye' };
   for (const side of [server()[0], client()[0]]) {

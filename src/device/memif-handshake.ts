@@ -76,7 +76,7 @@ export class ServerHandshake implements Handshake {
   /** Maps the memory and takes the rings. @returns what is wrong, or null */
   readonly #attach: (offer: MemifOffer) => string | null;
   readonly #offer: MemifOffer = { regions: [], toServer: [], toClient: [] };
-  #known = false;
+  #state: 'new' | 'known' | 'up' = 'new';
 
   constructor(
     identity: MemifIdentity,
@@ -101,8 +101,8 @@ export class ServerHandshake implements Handshake {
   }
 
   receive(message: MemifMessage, fd: number): Step {
-    if (message.type === 'init' && !this.#known) return this.#init(message);
-    if (!this.#known) return unexpected(message);
+    if (message.type === 'init' && this.#state === 'new') return this.#init(message);
+    if (this.#state !== 'known') return unexpected(message);
     switch (message.type) {
       case 'addRegion':
         return this.#addRegion(message, fd);
@@ -110,7 +110,9 @@ export class ServerHandshake implements Handshake {
         return this.#addRing(message, fd);
       case 'connect': {
         const fault = this.#attach(this.#offer);
-        return fault === null ? { to: 'up', message: { type: 'connected', name: NAME } } : refuse(fault);
+        if (fault !== null) return refuse(fault);
+        this.#state = 'up';
+        return { to: 'up', message: { type: 'connected', name: NAME } };
       }
       default:
         return unexpected(message);
@@ -123,7 +125,7 @@ export class ServerHandshake implements Handshake {
     if (id !== own.id) return refuse('ID not found');
     if (mode !== own.mode) return refuse(`Only ${own.mode} mode here`);
     if (secret !== own.secret) return refuse(secret === '' ? 'Secret required' : 'Incorrect secret');
-    this.#known = true;
+    this.#state = 'known';
     return send({ type: 'ack' });
   }
 
@@ -203,7 +205,7 @@ export class ClientHandshake implements Handshake {
   readonly #connected: () => void;
   /** Still to be said, each after an ACK. */
   readonly #queue: Extract<Step, { to: 'send' }>[] = [];
-  #asked = false;
+  #state: 'new' | 'asked' | 'up' = 'new';
 
   constructor(
     identity: MemifIdentity,
@@ -218,11 +220,12 @@ export class ClientHandshake implements Handshake {
   }
 
   receive(message: MemifMessage, _fd: number): Step {
-    if (message.type === 'hello' && !this.#asked) return this.#hello(message);
-    const next = this.#asked && message.type === 'ack' ? this.#queue.shift() : undefined;
+    if (message.type === 'hello' && this.#state === 'new') return this.#hello(message);
+    if (this.#state !== 'asked') return unexpected(message);
+    const next = message.type === 'ack' ? this.#queue.shift() : undefined;
     if (next !== undefined) return next;
-    if (message.type !== 'connected' || !this.#asked || this.#queue.length > 0) return unexpected(message);
-    this.#asked = false;
+    if (message.type !== 'connected' || this.#queue.length > 0) return unexpected(message);
+    this.#state = 'up';
     this.#connected();
     return { to: 'up', message: null };
   }
@@ -236,7 +239,7 @@ export class ClientHandshake implements Handshake {
         'EPROTONOSUPPORT',
       );
     }
-    this.#asked = true;
+    this.#state = 'asked';
     const { memory, fds } = this.#create({
       queues: Math.min(this.#shape.queues, hello.toServerMax + 1, hello.toClientMax + 1),
       ringLog2: Math.min(this.#shape.ringLog2, hello.ringLog2Max),

@@ -1,7 +1,7 @@
 import { closeSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { Arena } from '../memory/arena.ts';
-import { libc } from './libc.ts';
+import { libc, NativeMemory } from './libc.ts';
 import {
   createSharedMemory,
   mapShared,
@@ -30,6 +30,17 @@ test('two mappings over arenas’ pages show the same bytes, until one is undone
   a.u8[at] = 8;
   expect(b.u8[at]).toBe(0);
   unmapShared(libc().addressOf(a.u8) + at, PAGE_BYTES);
+});
+
+test('memory of huge pages is told, which could run out when it is touched', ({ skip }) => {
+  const MFD_ALLOW_SEALING_HUGETLB = 2 | 4;
+  using name = new NativeMemory(16);
+  const fd = libc().memfd_create(name.address, MFD_ALLOW_SEALING_HUGETLB);
+  if (fd < 0) skip('this kernel has no huge pages');
+  const [F_ADD_SEALS, F_SEAL_SHRINK] = [1033, 2];
+  libc().fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
+  expect(sharedMemoryFault(fd, PAGE_BYTES)).toMatch(/huge pages/);
+  closeSync(fd);
 });
 
 test('its size can’t be changed', () => {
