@@ -116,6 +116,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   EACCES: 'its owner must let this user write to it, and search the directories above',
   EAGAIN:
     'the server doesn’t accept connections, or the limit of asynchronous I/O (fs.aio-max-nr) is reached',
+  ENOSYS:
+    'asynchronous I/O is needed to wake the other side, and this kernel or container doesn’t allow io_setup(2)',
   ENAMETOOLONG: 'take a shorter path, or a relative one',
 };
 
