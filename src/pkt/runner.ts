@@ -436,6 +436,8 @@ class Run implements CommandTarget {
   /** An ACK that says nothing but a window, at a time when the script expects something else: those go as each stack likes. */
   #onlyWindow(flow: Flow, packet: PacketSpec, live: LivePacket): boolean {
     const { before } = flow;
+    // FreeBSD's are told as RFC 9293 says, and stay strict.
+    if (this.settings.dialect !== 'linux') return false;
     if (live.protocol !== 'tcp' || before === null || !isBareAck(live)) return false;
     if (live.seq !== before.seq || live.ack !== before.ack || live.window === before.window) return false;
     return (
