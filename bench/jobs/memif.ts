@@ -44,7 +44,8 @@ export function skip(name: string, why: string): never {
 
 export function openPort(socket: string, role: 'client' | 'server'): MemifPort {
   raiseInliningBudget();
-  const options = { socket, role, slots: 1024 } as const;
+  // As many as an engine takes at once. All that is on the way in one batch, and the sides would take turns.
+  const options = { socket, role, slots: 64 } as const;
   return openMemif(new Arena(ARENA_BYTES_USED + memifArenaBytes(options)), options);
 }
 
@@ -73,6 +74,7 @@ export async function measureBounce(name: string, port: MemifPort, args: JobArgu
   }
   if (!port.linked) throw new Error('the other side doesn’t come');
   for (let i = 0; i < args.outstanding; i++) {
+    while (port.txSync() === 0);
     const slot = port.tx.slot(port.tx.head);
     port.arena.u8.fill(2, port.tx.m[slot + DESC_AT], port.tx.m[slot + DESC_AT] + args.bytes);
     port.tx.m[slot + DESC_LENGTH] = args.bytes;
@@ -149,6 +151,12 @@ export class Testpmd {
 
   /** Puts frames on the way; they stay there. */
   async startWith(outstanding: number): Promise<void> {
+    for (let up = false; !up; ) {
+      up = /Link status: up/.test(await this.tell('show port info 0', /Link status: \w+[\s\S]*Device error/));
+    }
+    // As a client it offers no buffers until it has received once, and what comes before is lost.
+    await this.start();
+    await this.tell('stop', /Done\./);
     await this.tell(`start tx_first ${Math.max(1, Math.round(outstanding / BURST))}`, STARTED);
   }
 
