@@ -1,6 +1,7 @@
 /** Devices by their names, as commands and `Stack.open` take them: `KIND:REST`. */
 import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
+import { openPacket, PACKET_QUEUES_MAX, type PacketOptions, packetArenaBytes } from './packet.ts';
 import { type Port, PortError } from './port.ts';
 import { openTun, tunArenaBytes } from './tun.ts';
 
@@ -45,9 +46,36 @@ function tunKind(kind: 'tun' | 'tap'): DeviceKind {
   };
 }
 
+const packetKind: DeviceKind = {
+  usage: 'packet:INTERFACE[:QUEUES][:host-mac]',
+  check: (rest) => (typeof packetOptions(rest) === 'string' ? String(packetOptions(rest)) : null),
+  arenaBytes: (rest, settings) => packetArenaBytes({ ...settings, ...checked(packetOptions(rest)) }),
+  open: (arena, rest, settings) => openPacket(arena, { ...settings, ...checked(packetOptions(rest)) }),
+};
+
+/** What is wrong, or what was meant. */
+function packetOptions(rest: string): string | PacketOptions {
+  const [name, ...words] = rest.split(':');
+  const fault = interfaceName(name);
+  if (fault !== null) return fault;
+  const hostMac = words.at(-1) === 'host-mac';
+  if (hostMac) words.pop();
+  const [queues = '1', ...more] = words;
+  if (!/^[1-9]\d?$/.test(queues) || Number(queues) > PACKET_QUEUES_MAX || more.length > 0)
+    return `takes behind the interface 1 to ${PACKET_QUEUES_MAX} queues, or host-mac, or both: packet:eth0:2:host-mac`;
+  return { name, hostMac, queues: Number(queues) };
+}
+
+/** After `check`. */
+function checked<T>(options: string | T): T {
+  if (typeof options === 'string') throw new PortError('EINVAL', options);
+  return options;
+}
+
 const KINDS = {
   tun: tunKind('tun'),
   tap: tunKind('tap'),
+  packet: packetKind,
 } satisfies Record<string, DeviceKind>;
 
 /** What stands before the colon of a device's name. */
