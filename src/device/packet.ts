@@ -16,7 +16,7 @@
  */
 import { createHash } from 'node:crypto';
 import { closeSync } from 'node:fs';
-import { type Arena, ArenaFullError } from '../memory/arena.ts';
+import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
 import {
   DESC_AT,
@@ -57,6 +57,7 @@ import {
   ringArenaBytes,
 } from './frames.ts';
 import { type Capabilities, PLAIN, type Port, PortError, portCounters } from './port.ts';
+import { asPortError } from './port-error.ts';
 import { completeChecksum, Segmenter, VLAN_TAG_BYTES } from './segmentation.ts';
 import {
   VIRTIO_HEADER_BYTES,
@@ -622,19 +623,4 @@ function advance(socket: RxSocket): void {
   socket.inBlock = 0;
   socket.slot += RX_RING.blockBytes - SLOTS_A_BLOCK * RX_RING.slotBytes;
   if (socket.slot === socket.end) socket.slot = socket.begin;
-}
-
-/** What the kernel or the C library refused; other errors pass as they are. */
-function asPortError(error: unknown, what: string, advice: string): unknown {
-  const code = errorCode(error);
-  if (
-    !(error instanceof Error) ||
-    code === '' ||
-    error instanceof ArenaFullError ||
-    error instanceof PortError
-  )
-    return error;
-  return new PortError(code, `${what}: ${error.message}${advice === '' ? '' : `; ${advice}`}`, {
-    cause: error,
-  });
 }
