@@ -10,6 +10,7 @@ describe('names of devices', () => {
     'packet:eth0:4',
     'packet:eth0:host-mac',
     'packet:eth0:16:host-mac',
+    'host:eth0',
     'pcap:in.pcap',
     'pcap:in.pcap,to=out.pcapng,speed=0.5',
     'pcap:,to=out.pcapng',
@@ -42,7 +43,8 @@ describe('names of devices', () => {
   });
 
   test('help texts name all of them', () => {
-    for (const kind of ['tun:', 'tap:', 'packet:', 'pcap:', 'null']) expect(DEVICE_USAGE).toContain(kind);
+    for (const kind of ['tun:', 'tap:', 'packet:', 'host:', 'pcap:', 'null'])
+      expect(DEVICE_USAGE).toContain(kind);
   });
 
   test('what a name says gets to the device', () => {

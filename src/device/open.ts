@@ -1,6 +1,7 @@
 /** Devices by their names, as commands and `Stack.open` take them: `KIND:REST`. */
 import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
+import { hostArenaBytes, openHost } from './host.ts';
 import { NULL_RX_BYTES_MAX, nullArenaBytes, openNull } from './null.ts';
 import { openPacket, PACKET_QUEUES_MAX, type PacketOptions, packetArenaBytes } from './packet.ts';
 import { openPcap, type PcapOptions, pcapArenaBytes } from './pcap.ts';
@@ -68,6 +69,13 @@ function packetOptions(rest: string): string | PacketOptions {
   return { name, hostMac, queues: Number(queues) };
 }
 
+const hostKind: DeviceKind = {
+  usage: 'host:INTERFACE',
+  check: interfaceName,
+  arenaBytes: (name, settings) => hostArenaBytes({ ...settings, name }),
+  open: (arena, name, settings) => openHost(arena, { ...settings, name }),
+};
+
 const pcapKind: DeviceKind = {
   usage: 'pcap:FILE[,to=FILE][,speed=N|max]',
   check: (rest) => (typeof pcapOptions(rest) === 'string' ? String(pcapOptions(rest)) : null),
@@ -112,6 +120,7 @@ const KINDS = {
   tun: tunKind('tun'),
   tap: tunKind('tap'),
   packet: packetKind,
+  host: hostKind,
   pcap: pcapKind,
   null: nullKind,
 } satisfies Record<string, DeviceKind>;

@@ -2,6 +2,7 @@ import { beforeAll, describe } from 'vitest';
 import { Arena } from '../memory/arena.ts';
 import { type ComplianceOptions, portAsFarEnd, portCompliance, type Rig } from './compliance.testing.ts';
 import { createFrames, framesArenaBytes, SMALL_ROOM_BYTES } from './frames.ts';
+import { hostArenaBytes, openHost } from './host.ts';
 import { enterVeth, openTestPacket } from './packet.testing.ts';
 import { openPacket, packetArenaBytes } from './packet.ts';
 
@@ -32,6 +33,16 @@ describe.skipIf(reason !== '')(`packet ports on both ends of a veth${reason}`, (
       const pool = createFrames(arena, 'frames', 1024, SMALL_ROOM_BYTES);
       const port = openPacket(arena, { ...options, pool });
       const far = openTestPacket({ name: 'mr1' });
+      return { port, far: portAsFarEnd(far), close: () => far.close() };
+    },
+    OPTIONS,
+  );
+  portCompliance(
+    'host',
+    () => {
+      const options = { name: 'mr0' };
+      const port = openHost(new Arena(hostArenaBytes(options) + 128), options);
+      const far = openTestPacket({ name: 'mr-mr0' });
       return { port, far: portAsFarEnd(far), close: () => far.close() };
     },
     OPTIONS,
