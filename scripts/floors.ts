@@ -31,6 +31,7 @@ const CORE_FLOORS: readonly string[] = [
 const NOT_CORE: readonly string[] = [
   'device/tun.ts',
   'device/packet.ts',
+  'device/packet-rings.ts',
   'device/host.ts',
   'device/pcap.ts',
   'device/port-error.ts',

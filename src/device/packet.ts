@@ -3,8 +3,9 @@
  * (TPACKET_V2) and sent a batch at a time (sendmmsg); a virtio header before each leaves checksums and segmentation
  * undone, so that a local peer's super-segment of 64 KiB is one frame. Needs CAP_NET_RAW and nothing else.
  *
- *     interface ──► filter ──► ring of 64 KiB slots ──copy──► rx ring's buffers        tx ring's buffers ──copy──► interface
- *                              (the kernel's, in the arena)                             (by the kernel)
+ *     interface ──► filter ──► the kernel's rings ──copy──► rx ring's buffers
+ *                              (in the arena)
+ *     interface ◄──────────────────copy (by the kernel)─── tx ring's buffers
  *
  * What was tried over veth (Linux 6.18, one core at 2.6 GHz):
  *
@@ -31,22 +32,7 @@ import {
 import { EAGAIN, EINTR, ENOBUFS, ENXIO, errorCode } from '../os/errno.ts';
 import { type InterfaceInfo, interfaceInfo } from '../os/interface.ts';
 import { type Libc, libc, NativeMemory } from '../os/libc.ts';
-import { packetFilter } from '../os/packet-filter.ts';
-import {
-  attachFilter,
-  bindPacketSocket,
-  joinAllHosts,
-  joinDescriptors,
-  mapRxRing,
-  openPacketSocket,
-  type PacketRing,
-  packetAdvice,
-  setPacketModes,
-  shareOut,
-  takeDrops,
-  takeError,
-  unmapRxRing,
-} from '../os/packet-socket.ts';
+import { joinDescriptors, packetAdvice, shareOut } from '../os/packet-socket.ts';
 import { parseCidr, parseMac } from '../wire/address.ts';
 import {
   createFrames,
@@ -56,6 +42,7 @@ import {
   framesArenaBytes,
   ringArenaBytes,
 } from './frames.ts';
+import { PacketQueue, QUEUE_ARENA_BYTES } from './packet-rings.ts';
 import { type Capabilities, PLAIN, type Port, PortError, portCounters } from './port.ts';
 import { asPortError } from './port-error.ts';
 import { completeChecksum, Segmenter, VLAN_TAG_BYTES } from './segmentation.ts';
@@ -99,15 +86,6 @@ const MTU_MIN = 68;
 const IP_BYTES_MAX = 65_535;
 /** An Ethernet header with a VLAN tag. */
 const LINK_BYTES_MAX = 18;
-const PAGE_BYTES = 4096;
-/**
- * 480 slots for whatever comes, super-segments of local peers too. Small frames touch only two or three lines of a slot,
- * and slots are an odd number of lines apart, so that those don't share cache sets.
- */
-const RX_RING: PacketRing = { blockBytes: 1 << 20, blocks: 32, slotBytes: 65_856 };
-const RX_RING_BYTES = RX_RING.blockBytes * RX_RING.blocks;
-const SLOTS_A_BLOCK = Math.floor(RX_RING.blockBytes / RX_RING.slotBytes);
-
 /** struct tpacket2_hdr */
 const STATUS = 0;
 const WHOLE_LENGTH = 4;
@@ -117,9 +95,6 @@ const SECONDS = 16;
 const NANOSECONDS = 20;
 const VLAN_TCI = 24;
 const VLAN_TPID = 26;
-const STATUS_KERNEL = 0;
-const STATUS_USER = 1;
-const STATUS_LOSING = 4;
 const STATUS_VLAN_VALID = 0x10;
 const STATUS_VLAN_TPID_VALID = 0x40;
 const ETHERTYPE_VLAN = 0x8100;
@@ -161,19 +136,21 @@ export function openPacket(arena: Arena, options: PacketOptions): Port {
   const on = usableInterface(name);
   const mtu = checkMtu(options, on);
   const mac = options.hostMac ? parseMac(on.mac) : ownMac(on.mac, options.addresses ?? []);
-  const sockets: RxSocket[] = [];
-  const fds: number[] = [];
+  const { addresses, hostMac = false } = options;
+  const target = addresses === undefined ? null : { mac, shared: hostMac, addresses: ipv4Of(addresses) };
+  const opened: PacketQueue[] = [];
+  let fd = -1;
   try {
     for (let i = 0; i < queues; i++) {
-      const at = arena.carveUnzeroed(`packet:${name} ring ${i}`, RX_RING_BYTES, PAGE_BYTES);
-      sockets.push(openRxSocket(arena, at, on, options, mac));
+      const promiscuous = i === 0 && (target === null || !hostMac);
+      opened.push(new PacketQueue(arena, `packet:${name} queue ${i}`, on.index, target, promiscuous));
     }
-    if (queues > 1) shareOut(sockets.map(({ fd }) => fd));
-    fds.push(queues > 1 ? joinDescriptors(sockets.map(({ fd }) => fd)) : sockets[0].fd);
-    return new PacketPort(arena, options, on.index, mtu, mac, sockets, fds[0]);
+    if (queues > 1) for (const size of [0, 1]) shareOut(opened.map(({ fds }) => fds[size]));
+    fd = joinDescriptors(opened.flatMap(({ fds }) => fds));
+    return new PacketPort(arena, options, on.index, mtu, mac, opened, fd);
   } catch (error) {
-    for (const socket of sockets) socket.close();
-    if (queues > 1) for (const fd of fds) closeSync(fd);
+    for (const queue of opened) queue.close();
+    if (fd >= 0) closeSync(fd);
     throw asPortError(error, `packet:${name}`, packetAdvice(errorCode(error)));
   }
 }
@@ -182,7 +159,7 @@ export function openPacket(arena: Arena, options: PacketOptions): Port {
 export function packetArenaBytes(options: PacketOptions): number {
   const { offload = true, queues = 1, slots = slotsDefault(offload) } = options;
   const mtu = options.mtu ?? usableInterface(options.name).mtu;
-  const rings = queues * (RX_RING_BYTES + PAGE_BYTES) + 2 * ringArenaBytes(slots);
+  const rings = queues * QUEUE_ARENA_BYTES + 2 * ringArenaBytes(slots);
   return rings + slots * 8 + framesArenaBytes(2 * slots, frameBytesOf(offload, mtu));
 }
 
@@ -234,46 +211,6 @@ function ownMac(interfaceMac: string, addresses: readonly string[]): Uint8Array 
   return mac;
 }
 
-/** One socket's place in its ring. */
-interface RxSocket {
-  readonly fd: number;
-  /** The slot that the kernel fills next, bytes in the arena. */
-  slot: number;
-  /** Its place in its block. */
-  inBlock: number;
-  readonly begin: number;
-  readonly end: number;
-  close(): void;
-}
-
-function openRxSocket(
-  arena: Arena,
-  begin: number,
-  on: InterfaceInfo,
-  { addresses, hostMac = false }: PacketOptions,
-  mac: Uint8Array,
-): RxSocket {
-  const fd = openPacketSocket();
-  const address = libc().addressOf(arena.u8) + begin;
-  let mapped = false;
-  const close = (): void => {
-    if (mapped) unmapRxRing(RX_RING, address);
-    closeSync(fd);
-  };
-  try {
-    setPacketModes(fd);
-    if (addresses !== undefined) attachFilter(fd, packetFilter(mac, hostMac, ipv4Of(addresses)));
-    mapRxRing(fd, RX_RING, address);
-    mapped = true;
-    bindPacketSocket(fd, on.index);
-    if (addresses === undefined || !hostMac) joinAllHosts(fd, on.index);
-    return { fd, slot: begin, inBlock: 0, begin, end: begin + RX_RING_BYTES, close };
-  } catch (error) {
-    close();
-    throw error;
-  }
-}
-
 /** @throws PortError EINVAL */
 function ipv4Of(addresses: readonly string[]): number[] {
   return addresses.flatMap((text) => {
@@ -304,7 +241,8 @@ class PacketPort implements Port {
   readonly #interface: string;
   readonly #index: number;
   readonly #offload: boolean;
-  readonly #sockets: readonly RxSocket[];
+  readonly #queues: readonly PacketQueue[];
+  readonly #txFd: number;
   /** Where the arena's offset 0 is in memory. Holds as long as `arena` does. */
   readonly #base: number;
   /** A message for each tx slot, then their vectors. */
@@ -312,7 +250,7 @@ class PacketPort implements Port {
   readonly #vectors: number;
   readonly #lengthMax: number;
   readonly #segmenter: Segmenter;
-  /** Of the frame at the first socket's slot, the next piece to write; 0: it hasn't been begun. */
+  /** Of the frame that is being cut, the next piece to write; 0: none is. */
   #piece = 0;
   /** Whose turn it is to be read first. */
   #turn = 0;
@@ -322,6 +260,8 @@ class PacketPort implements Port {
   #refusals = 0;
   /** Inside a frame of several descriptors, all of which are dropped. */
   #chained = false;
+  /** What `#cut` has written, bytes. */
+  #cutBytes = 0;
   #gone = false;
   #closed = false;
 
@@ -331,7 +271,7 @@ class PacketPort implements Port {
     index: number,
     mtu: number,
     mac: Uint8Array,
-    sockets: readonly RxSocket[],
+    queues: readonly PacketQueue[],
     fd: number,
   ) {
     const { name, offload = true, slots = slotsDefault(offload), pool } = options;
@@ -347,13 +287,14 @@ class PacketPort implements Port {
       rxChecksum: offload,
       segmentBytesMax: offload ? IP_BYTES_MAX : 0,
       rxTimestamps: true,
-      queues: sockets.length,
+      queues: queues.length,
     };
     this.#libc = libc();
     this.#interface = name;
     this.#index = index;
     this.#offload = offload;
-    this.#sockets = sockets;
+    this.#queues = queues;
+    this.#txFd = queues[0].fds[0];
     this.#base = this.#libc.addressOf(arena.u8);
     this.#lengthMax = mtu + LINK_BYTES_MAX;
     this.#segmenter = new Segmenter(arena);
@@ -384,22 +325,20 @@ class PacketPort implements Port {
     if (this.#gone) throw this.#removed();
     const { rx } = this;
     const before = rx.tail;
-    const sockets = this.#sockets;
+    const queues = this.#queues;
     // A frame that waits for room to be cut goes on first.
-    if (this.#piece === 0) this.#turn = (this.#turn + 1) % sockets.length;
-    for (let i = 0; i < sockets.length && rx.available < rx.slots; i++) {
-      this.#receive(sockets[(this.#turn + i) % sockets.length]);
-      if (this.#piece !== 0) {
-        this.#turn = (this.#turn + i) % sockets.length;
-        break;
-      }
+    if (this.#piece === 0) this.#turn = (this.#turn + 1) % queues.length;
+    for (let i = 0; i < queues.length && rx.available < rx.slots; i++) {
+      const turn = (this.#turn + i) % queues.length;
+      this.#receive(queues[turn]);
+      if (this.#piece !== 0) this.#turn = turn;
     }
     if (rx.tail === before && (++this.#emptySyncs & GLANCE_MASK) === 0) this.#glance();
     return rx.available;
   }
 
-  /** Takes what one socket has, as far as there is room. */
-  #receive(socket: RxSocket): void {
+  /** Takes what one queue has, as far as there is room. */
+  #receive(queue: PacketQueue): void {
     const { rx, counters, frameBytes, rxTimes } = this;
     const { m } = rx;
     const { view, kernels } = this.arena;
@@ -409,9 +348,9 @@ class PacketPort implements Port {
     let bytes = 0;
     // As many as the ring has at most: a flood of frames that are dropped ends, too.
     for (let budget = rx.slots; budget > 0 && ((tail - rx.head) | 0) < rx.slots; budget--) {
-      const from = socket.slot;
-      const status = Atomics.load(m, (from + STATUS) >> 2);
-      if ((status & STATUS_USER) === 0) break;
+      const from = queue.next();
+      if (from === 0) break;
+      const status = m[(from + STATUS) >> 2];
       const frame = from + view.getUint16(from + MAC_OFFSET, true);
       let length = m[(from + WHOLE_LENGTH) >> 2];
       const time = (m[(from + SECONDS) >> 2] >>> 0) * 1e6 + m[(from + NANOSECONDS) >> 2] / 1000;
@@ -461,15 +400,11 @@ class PacketPort implements Port {
           counters.rxFrames++;
         }
       }
-      Atomics.store(m, (from + STATUS) >> 2, STATUS_KERNEL);
-      advance(socket);
-      if ((status & STATUS_LOSING) !== 0) counters.rxDropped += takeDrops(socket.fd);
+      counters.rxDropped += queue.release();
     }
     counters.rxBytes += bytes;
     rx.tail = tail;
   }
-
-  #cutBytes = 0;
 
   /** Writes the pieces of a super-segment as far as there is room. @returns whether all are written, or it can't be cut */
   #cut(frame: number, length: number, time: number): boolean {
@@ -560,7 +495,7 @@ class PacketPort implements Port {
     const { tx, counters } = this;
     const { m } = tx;
     counters.syscalls++;
-    const sent = this.#libc.sendmmsg(this.#sockets[0].fd, this.#messages.address, queued, MSG_DONTWAIT);
+    const sent = this.#libc.sendmmsg(this.#txFd, this.#messages.address, queued, MSG_DONTWAIT);
     if (sent < 0) return this.#refused();
     this.#refusals = 0;
     let bytes = 0;
@@ -587,7 +522,9 @@ class PacketPort implements Port {
   /** An interface that goes down polls as an error until somebody asks. @throws PortError ENODEV when it was removed */
   #glance(): void {
     this.counters.syscalls++;
-    if (takeError(this.#sockets[0].fd) === 0) return;
+    let failed = false;
+    for (const queue of this.#queues) failed = queue.takeError() || failed;
+    if (!failed) return;
     try {
       if (interfaceInfo(this.#interface).index === this.#index) return;
     } catch (error) {
@@ -610,17 +547,8 @@ class PacketPort implements Port {
     this.tx.head = this.tx.tail;
     emptyRing(this.rx, this.pool);
     emptyRing(this.tx, this.pool);
-    if (this.#sockets.length > 1) closeSync(this.fd);
-    for (const socket of this.#sockets) socket.close();
+    closeSync(this.fd);
+    for (const queue of this.#queues) queue.close();
     this.#messages.free();
   }
-}
-
-/** To the next slot: blocks have some bytes to spare at their ends. */
-function advance(socket: RxSocket): void {
-  socket.slot += RX_RING.slotBytes;
-  if (++socket.inBlock < SLOTS_A_BLOCK) return;
-  socket.inBlock = 0;
-  socket.slot += RX_RING.blockBytes - SLOTS_A_BLOCK * RX_RING.slotBytes;
-  if (socket.slot === socket.end) socket.slot = socket.begin;
 }

@@ -26,7 +26,9 @@ function run(program: readonly BpfInstruction[], frame: Uint8Array, vlan = false
         a = [0, view.getUint8(k), size > 1 ? view.getUint16(k) : 0, 0, size > 2 ? view.getUint32(k) : 0][
           size
         ];
-    } else if (code === 0x15) pc += a === k >>> 0 ? jt : jf;
+    } else if (code === 0x80) a = frame.length;
+    else if (code === 0x25) pc += a > k ? jt : jf;
+    else if (code === 0x15) pc += a === k >>> 0 ? jt : jf;
     else if (code === 0x1d) pc += a === x ? jt : jf;
     else if (code === 0x45) pc += (a & k) !== 0 ? jt : jf;
     else if (code === 0x05) pc += k;
@@ -38,7 +40,7 @@ function run(program: readonly BpfInstruction[], frame: Uint8Array, vlan = false
 }
 
 const filter = (shared: boolean, addresses = ['10.0.0.2', '192.168.1.2']) =>
-  packetFilter(parseMac(OURS), shared, addresses.map(parseIpv4));
+  packetFilter(1792, false, { mac: parseMac(OURS), shared, addresses: addresses.map(parseIpv4) });
 
 function ether(dst: string, type: number, payload: Uint8Array = new Uint8Array(46)): Uint8Array {
   return emitEthernet({ dst, src: OTHER, type, payload });
@@ -74,6 +76,19 @@ test.each<[string, Uint8Array, own: boolean, shared: boolean]>([
   expect(run(filter(false), frame) > 0).toBe(own);
   expect(run(filter(true), frame) > 0).toBe(shared);
   expect(run(filter(false), frame, true), 'of a VLAN').toBe(0);
+});
+
+test('frames are taken by length, and then all of them when there is no target', () => {
+  for (const length of [0, 60, 1792, 1793, 65_550]) {
+    const frame = new Uint8Array(length);
+    expect(run(packetFilter(1792, false, null), frame) > 0).toBe(length <= 1792);
+    expect(run(packetFilter(1792, true, null), frame) > 0).toBe(length > 1792);
+  }
+  const target = { mac: parseMac(OURS), shared: false, addresses: [] };
+  expect(run(packetFilter(1792, true, target), ipv4(OURS, '10.0.0.2'))).toBe(0);
+  expect(
+    run(packetFilter(1792, true, target), ether(OURS, ETHERTYPE_IPV4, new Uint8Array(3000))),
+  ).toBeGreaterThan(0);
 });
 
 test('with however many addresses, no jump is too long and none of them is forgotten', () => {

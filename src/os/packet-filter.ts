@@ -17,7 +17,9 @@ import type { BpfInstruction } from './packet-socket.ts';
 const LOAD_32 = 0x20;
 const LOAD_16 = 0x28;
 const LOAD_8 = 0x30;
+const LOAD_LENGTH = 0x80;
 const JUMP = 0x05;
+const JUMP_GREATER = 0x25;
 const JUMP_EQUAL = 0x15;
 const JUMP_EQUAL_X = 0x1d;
 const JUMP_SET = 0x45;
@@ -34,16 +36,38 @@ const WHOLE_FRAME = 0x4_0000;
 /** Jumps reach 255 instructions; with more addresses the stack sorts ARP out itself. */
 const ADDRESSES_MAX = 60;
 
+export interface FilterTarget {
+  /** The stack's hardware address, 6 bytes. */
+  readonly mac: Uint8Array;
+  /** Whether the host has it, too. */
+  readonly shared: boolean;
+  /** The stack's IPv4 addresses. */
+  readonly addresses: readonly number[];
+}
+
 /**
- * @param mac The stack's hardware address, 6 bytes. @param shared Whether the host has it, too.
- * @param addresses The stack's IPv4 addresses.
+ * @param lengthMax Longest frame that is taken, bytes; with `above` only longer ones are.
+ * @param target Whose frames are taken; null: everybody's.
  */
 export function packetFilter(
-  mac: Uint8Array,
-  shared: boolean,
-  addresses: readonly number[],
+  lengthMax: number,
+  above: boolean,
+  target: FilterTarget | null,
 ): BpfInstruction[] {
   const code = new Assembler();
+  code.load(LOAD_LENGTH, 0);
+  if (above) code.unless(JUMP_GREATER, lengthMax, 'drop');
+  else code.when(JUMP_GREATER, lengthMax, 'drop');
+  if (target === null) code.jump('take');
+  else matchTarget(code, target);
+  code.label('drop');
+  code.load(RETURN, 0);
+  code.label('take');
+  code.load(RETURN, WHOLE_FRAME);
+  return code.finish();
+}
+
+function matchTarget(code: Assembler, { mac, shared, addresses }: FilterTarget): void {
   const known = addresses.length <= ADDRESSES_MAX;
   code.load(LOAD_32, VLAN_PRESENT);
   code.unless(JUMP_EQUAL, 0, 'drop');
@@ -76,11 +100,6 @@ export function packetFilter(
   } else {
     code.jump('take');
   }
-  code.label('drop');
-  code.load(RETURN, 0);
-  code.label('take');
-  code.load(RETURN, WHOLE_FRAME);
-  return code.finish();
 }
 
 /** Jumps forward to labels. */

@@ -171,7 +171,7 @@ export function packetAdvice(code: string): string {
     case 'ENODEV':
       return 'there is no interface of this name here: ip link lists them';
     case 'ENOMEM':
-      return 'the kernel has no 32 MiB for each queue: take fewer queues, or free memory';
+      return 'the kernel has no 20 MiB for each queue: take fewer queues, or free memory';
     case 'ENOPROTOOPT':
       return 'needs Linux 4.20';
     default:
