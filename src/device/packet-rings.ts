@@ -10,7 +10,7 @@ import { type FilterTarget, packetFilter } from '../os/packet-filter.ts';
 import {
   attachFilter,
   bindPacketSocket,
-  joinAllHosts,
+  joinAll,
   mapRxRing,
   openPacketSocket,
   type PacketRing,
@@ -96,7 +96,7 @@ export class PacketQueue {
 
   /**
    * @param target Whose frames are received; null: everybody's.
-   * @param promiscuous Also those for hardware addresses that the interface itself doesn't have.
+   * @param more What the interface has to take besides what it takes for the host: nothing, where another queue saw to it.
    * @throws SystemError, ArenaFullError
    */
   constructor(
@@ -104,7 +104,7 @@ export class PacketQueue {
     name: string,
     ifindex: number,
     target: FilterTarget | null,
-    promiscuous: boolean,
+    more: 'hosts' | 'groups' | null,
   ) {
     this.#m = arena.i32;
     this.#small = new RxRing(arena, `${name} small`, SMALL);
@@ -113,7 +113,7 @@ export class PacketQueue {
       large = new RxRing(arena, `${name} large`, LARGE);
       this.#small.start(ifindex, target);
       large.start(ifindex, target);
-      if (promiscuous) joinAllHosts(this.#small.fd, ifindex);
+      if (more !== null) joinAll(this.#small.fd, ifindex, more);
       this.#large = large;
     } catch (error) {
       this.#small.close();

@@ -146,7 +146,10 @@ describe.skipIf(reason !== '')(`AF_PACKET ports and the kernel${reason}`, () => 
     expect(macOf({})).not.toBe(macOf({}));
     expect(own).not.toBe(host);
     expect(parseMac(own)[0] & 3, 'locally administered, of one host').toBe(2);
+    for (const port of opened.splice(0)) port.close();
     expect(macOf({ hostMac: true, addresses: [`${OURS}/24`] })).toBe(host);
+    // The interface need take no other hosts' frames then, but our groups'.
+    expect(linkDetails('mr0')).toMatchObject({ promiscuity: 0, allmulti: 1 });
   });
 
   test('VLAN tags, which the kernel takes off, are put back', () => {
@@ -429,6 +432,9 @@ function packetSockets(): number {
 }
 
 function promiscuous(name: string): boolean {
-  const [link] = JSON.parse(execFileSync('ip', ['-d', '-j', 'link', 'show', name], { encoding: 'utf8' }));
-  return link.promiscuity > 0;
+  return linkDetails(name).promiscuity > 0;
+}
+
+function linkDetails(name: string): { promiscuity: number; allmulti: number } {
+  return JSON.parse(execFileSync('ip', ['-d', '-j', 'link', 'show', name], { encoding: 'utf8' }))[0];
 }

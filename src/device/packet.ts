@@ -142,8 +142,8 @@ export function openPacket(arena: Arena, options: PacketOptions): Port {
   let fd = -1;
   try {
     for (let i = 0; i < queues; i++) {
-      const promiscuous = i === 0 && (target === null || !hostMac);
-      opened.push(new PacketQueue(arena, `packet:${name} queue ${i}`, on.index, target, promiscuous));
+      const more = i > 0 ? null : target !== null && hostMac ? 'groups' : 'hosts';
+      opened.push(new PacketQueue(arena, `packet:${name} queue ${i}`, on.index, target, more));
     }
     if (queues > 1) for (const size of [0, 1]) shareOut(opened.map(({ fds }) => fds[size]));
     fd = joinDescriptors(opened.flatMap(({ fds }) => fds));

@@ -2,6 +2,7 @@
  * AF_PACKET: a socket that gets all frames of a network interface, by a ring of memory shared with the kernel, and
  * sends frames as they are (packet(7), linux/if_packet.h). The constants are what the kernel's headers call them.
  */
+import { closeSync } from 'node:fs';
 import { check, libc, NativeMemory } from './libc.ts';
 
 const AF_PACKET = 17;
@@ -21,6 +22,7 @@ const PACKET_IGNORE_OUTGOING = 23;
 
 const TPACKET_V2 = 1;
 const PACKET_MR_PROMISC = 1;
+const PACKET_MR_ALLMULTI = 2;
 const PACKET_FANOUT_HASH = 0;
 /** None that leave the interface: a group has PACKET_IGNORE_OUTGOING of its own. */
 const FANOUT_FLAGS = 0x4000;
@@ -121,11 +123,14 @@ export function bindPacketSocket(fd: number, ifindex: number): void {
   check(libc().bind(fd, address, SOCKADDR_BYTES), 'bind AF_PACKET');
 }
 
-/** The interface takes frames for any hardware address while a socket that said this is open. @throws SystemError */
-export function joinAllHosts(fd: number, ifindex: number): void {
+/**
+ * While the socket is open, the interface takes frames for any hardware address, or, with 'groups', for any group besides
+ * its own. @throws SystemError
+ */
+export function joinAll(fd: number, ifindex: number, what: 'hosts' | 'groups'): void {
   using memory = new NativeMemory(MREQ_BYTES);
   memory.view.setInt32(0, ifindex, true);
-  memory.view.setUint16(4, PACKET_MR_PROMISC, true);
+  memory.view.setUint16(4, what === 'hosts' ? PACKET_MR_PROMISC : PACKET_MR_ALLMULTI, true);
   check(
     libc().setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, memory.address, MREQ_BYTES),
     'setsockopt PACKET_ADD_MEMBERSHIP',
@@ -161,6 +166,17 @@ export function joinDescriptors(fds: readonly number[]): number {
   memory.view.setUint32(0, EPOLLIN, true);
   for (const fd of fds) check(c.epollControl(epoll, EPOLL_CTL_ADD, fd, memory.address), 'epoll_ctl');
   return epoll;
+}
+
+/** Whether a socket can have all that ports want; joins no interface. @throws SystemError */
+export function tryPacketSocket(): void {
+  const fd = openPacketSocket();
+  try {
+    setPacketModes(fd);
+    setOption(fd, SOL_PACKET, PACKET_RX_RING, [4096, 1, 4096, 1]);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** What to do about an error of the above, or '' when that depends. */
