@@ -152,6 +152,26 @@ describe.skipIf(reason !== '')(`AF_PACKET ports and the kernel${reason}`, () => 
     expect(linkDetails('mr0')).toMatchObject({ promiscuity: 0, allmulti: 1 });
   });
 
+  test('when the interface’s MTU changes, what no longer fits either way is counted', () => {
+    const port = open({ offload: false });
+    const mtu = (bytes: number) => {
+      for (const name of ['mr0', 'mr1']) ip('link', 'set', name, 'mtu', String(bytes));
+    };
+    mtu(9000);
+    const far = open({ name: 'mr1' });
+    send(far, frameTo(OTHER_MAC, 1, 1519));
+    send(far, frameTo(OTHER_MAC, 2, 5000));
+    send(far, frameTo(OTHER_MAC, 3, 1514));
+    expect(receiveAll(port).map(({ bytes }) => bytes.length)).toEqual([1514]);
+    expect(port.counters).toMatchObject({ rxFrames: 1, rxDropped: 2 });
+    mtu(1000);
+    send(port, frameTo(OTHER_MAC, 4, 1514));
+    send(port, frameTo(OTHER_MAC, 5, 1014));
+    mtu(1500);
+    expect(receiveAll(far).map(({ bytes }) => bytes.length)).toEqual([1014]);
+    expect(port.counters).toMatchObject({ txFrames: 1, txDropped: 1 });
+  });
+
   test('VLAN tags, which the kernel takes off, are put back', () => {
     const [port, far] = [open({ offload: false }), open({ name: 'mr1' })];
     const frame = frameTo(OTHER_MAC, 1, 100);
