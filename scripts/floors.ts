@@ -29,9 +29,14 @@ const CORE_FLOORS: readonly string[] = [
 
 /** Devices of the kernel's, and what opens them: the files on a core floor that are not core. */
 const NOT_CORE: readonly string[] = [
+  'device/host.ts',
   'device/memif-control.ts',
   'device/memif.ts',
   'device/open.ts',
+  'device/packet-rings.ts',
+  'device/packet.ts',
+  'device/pcap.ts',
+  'device/port-error.ts',
   'device/tun.ts',
   'device/wait.ts',
 ];

@@ -28,6 +28,8 @@ export interface Libc {
   sendto(fd: number, at: number, length: number, flags: number, to: number, toLength: number): number;
   sendmsg(fd: number, header: number, flags: number): number;
   recvmsg(fd: number, header: number, flags: number): number;
+  /** @returns how many messages went out. */
+  sendmmsg(fd: number, messages: number, count: number, flags: number): number;
   eventfd(initial: number, flags: number): number;
   epoll_create1(flags: number): number;
   epoll_ctl(epoll: number, operation: number, fd: number, event: number): number;
@@ -36,6 +38,7 @@ export interface Libc {
   ftruncate(fd: number, bytes: number): number;
   fcntl(fd: number, command: number, argument: number): number;
   setsockopt(fd: number, level: number, option: number, address: number, length: number): number;
+  getsockopt(fd: number, level: number, option: number, address: number, lengthAt: number): number;
   unshare(flags: number): number;
   syscall(number: number, a: number, b: number, c: number): number;
   mmap(hint: number, length: number, protection: number, flags: number, fd: number, offset: number): number;
@@ -161,6 +164,7 @@ function loadLibc(): Libc {
     sendto: func('sendto', 'int', ['int', 'int64_t', 'int64_t', 'int', 'int64_t', 'uint32_t']),
     sendmsg: func('sendmsg', 'int', ['int', 'int64_t', 'int']),
     recvmsg: func('recvmsg', 'int', ['int', 'int64_t', 'int']),
+    sendmmsg: func('sendmmsg', 'int', ['int', 'int64_t', 'uint32_t', 'int']),
     eventfd: func('eventfd', 'int', ['uint32_t', 'int']),
     epoll_create1: func('epoll_create1', 'int', ['int']),
     epoll_ctl: func('epoll_ctl', 'int', ['int', 'int', 'int', 'int64_t']),
@@ -169,6 +173,7 @@ function loadLibc(): Libc {
     ftruncate: func('ftruncate', 'int', ['int', 'int64_t']),
     fcntl: func('fcntl', 'int', ['int', 'int', 'int64_t']),
     setsockopt: func('setsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'uint32_t']),
+    getsockopt: func('getsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'int64_t']),
     unshare: func('unshare', 'int', ['int']),
     syscall: func('syscall', 'int', ['int64_t', 'int64_t', 'int64_t', 'int64_t']),
     mmap: func('mmap', 'int64_t', ['int64_t', 'int64_t', 'int', 'int', 'int', 'int64_t']),
