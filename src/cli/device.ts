@@ -145,7 +145,7 @@ function device(text: string): string {
   throw new InvalidArgumentError(`${fault}; or cable, in memory`);
 }
 
-function cidr(text: string): string {
+export function cidr(text: string): string {
   try {
     parseCidr(text);
     return text;
@@ -155,7 +155,9 @@ function cidr(text: string): string {
 }
 
 /** A repeatable option. */
-function list(parse: (text: string) => string): (text: string, before: string[] | undefined) => string[] {
+export function list(
+  parse: (text: string) => string,
+): (text: string, before: string[] | undefined) => string[] {
   return (text, before) => [...(before ?? []), parse(text)];
 }
 

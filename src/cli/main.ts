@@ -6,6 +6,7 @@ import { doctorCommand } from './doctor.ts';
 import { exitWithError } from './output.ts';
 import { pingCommand } from './ping.ts';
 import { pktCommand } from './pkt.ts';
+import { pktgenCommand } from './pktgen.ts';
 import { serveCommand } from './serve.ts';
 import { servicesCommand } from './services.ts';
 
@@ -17,6 +18,7 @@ const program = new Command('millrace')
   .addCommand(connectCommand)
   .addCommand(pingCommand)
   .addCommand(pktCommand)
+  .addCommand(pktgenCommand)
   .addCommand(doctorCommand);
 
 process.on('uncaughtException', exitWithError);

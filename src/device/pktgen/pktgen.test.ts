@@ -57,7 +57,9 @@ describe('tx', () => {
       fc.property(ranges, ({ link, family, length, low, counts }) => {
         const [ports, addresses, dstPorts, dstAddresses] = counts;
         const address = (net: number, i: number): string =>
-          family === 4 ? formatIpv4((10 << 24) | (net << 16) | (0xfe00 + low + i)) : `fd0${net}::${(low + i).toString(16)}`;
+          family === 4
+            ? formatIpv4((10 << 24) | (net << 16) | (0xfe00 + low + i))
+            : `fd0${net}::${(low + i).toString(16)}`;
         const at = (net: number, i: number, port: number): string =>
           family === 4 ? `${address(net, i)}:${port}` : `[${address(net, i)}]:${port}`;
         const src = `${at(1, 0, 65_530)}-${at(1, addresses - 1, 65_530 + ports - 1)}`;

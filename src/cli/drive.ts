@@ -1,0 +1,167 @@
+/** What the tools on bare ports share: opening one by its name, and working it off beside the event loop. */
+import { setImmediate as turn } from 'node:timers/promises';
+import { type Command, InvalidArgumentError } from 'commander';
+import { type DeviceSettings, deviceFault, openPort, portArenaBytes } from '../device/open.ts';
+import type { Port, PortCounters } from '../device/port.ts';
+import { PortWaiter } from '../device/wait.ts';
+import { Arena } from '../memory/arena.ts';
+import { raiseInliningBudget } from '../os/v8.ts';
+import { cidr, integer, list } from './device.ts';
+
+export interface PortOptions {
+  readonly host?: string[];
+  readonly mtu?: number;
+}
+
+/** Adds what may be said of a tool's device. */
+export function withPort(command: Command): Command {
+  return command
+    .option(
+      '--host <cidr>',
+      "address of the host's end of a TUN or TAP, with its prefix; repeatable",
+      list(cidr),
+    )
+    .option('--mtu <bytes>', 'largest IP packet', integer(576, 65_535));
+}
+
+/** For commander: a device's name. */
+export function portName(text: string): string {
+  const fault = deviceFault(text);
+  if (fault !== null) throw new InvalidArgumentError(fault);
+  return text;
+}
+
+/**
+ * Opens a device without offloads, so that each frame is a packet as it is on a wire.
+ * @param extra What the tool itself carves from the arena, bytes.
+ * @throws PortError and what else `openPort` throws
+ */
+export function openToolPort(name: string, options: PortOptions, extra: number): Port {
+  raiseInliningBudget();
+  const settings: DeviceSettings = {
+    offload: false,
+    hostAddresses: options.host ?? [],
+    ...(options.mtu !== undefined && { mtu: options.mtu }),
+  };
+  return openPort(new Arena(portArenaBytes(name, settings) + extra + ARENA_BYTES_UNUSED), name, settings);
+}
+
+/** The first line of an arena, and what alignment takes. */
+const ARENA_BYTES_UNUSED = 4096;
+
+/** Something to be done in steps. */
+export interface Task {
+  /** @param now Monotonic, us. @returns how much it did; 0: nothing to do */
+  step(now: number): number;
+  readonly done: boolean;
+  /** How long until `step` has something to do if nothing arrives, us. */
+  delay(now: number): number;
+}
+
+/** So that the event loop's timers and signals have their turn. us */
+const TURN_US = 1000;
+/** Waking from a wait takes some 90 us: shorter ones are spun through, and so is the time after the last work. */
+const SPIN_US = 200;
+/** A wait may last a millisecond longer than told. */
+const WAIT_US_MIN = 2000;
+const WAIT_MS_MAX = 1000;
+
+/** Monotonic, us. */
+export function clock(): number {
+  return performance.now() * 1000;
+}
+
+/** Steps a task until it is done, or `ended` is over; sleeps while there is nothing to do. */
+export async function drive(task: Task, port: Port, ended: Promise<unknown>): Promise<void> {
+  const waiter = new PortWaiter([port]);
+  let stopped = false;
+  void ended.then(() => {
+    stopped = true;
+    waiter.wake();
+  });
+  try {
+    let now = clock();
+    let workedAt = now;
+    while (!stopped && !task.done) {
+      const turnEnd = now + TURN_US;
+      let did = 0;
+      do {
+        did = task.step(now);
+        now = clock();
+        if (did > 0) workedAt = now;
+      } while (did > 0 && now < turnEnd && !task.done);
+      const delay = task.delay(now);
+      if (did > 0 || delay < WAIT_US_MIN || now - workedAt < SPIN_US) await turn();
+      else await waiter.wait(Math.min((delay - TURN_US) / 1000, WAIT_MS_MAX));
+      now = clock();
+    }
+  } finally {
+    waiter.close();
+  }
+}
+
+/** What a port did since the last look. */
+export class PortMeter {
+  readonly #port: Port;
+  readonly #start = clock();
+  #at = this.#start;
+  #last: PortCounters;
+
+  constructor(port: Port) {
+    this.#port = port;
+    this.#last = { ...port.counters };
+  }
+
+  /** `rx 1.234 Mpps, 0.592 Gbit/s, 3 dropped, 0.004 syscalls/packet` since the last call. */
+  line(direction: 'rx' | 'tx'): string {
+    const now = clock();
+    const text = describeCounters(this.#port.counters, this.#last, now - this.#at, direction);
+    this.#last = { ...this.#port.counters };
+    this.#at = now;
+    return text;
+  }
+
+  /** The same since the start, with the number of packets and the time. */
+  summary(direction: 'rx' | 'tx'): string {
+    const { counters } = this.#port;
+    const time_us = clock() - this.#start;
+    const frames = direction === 'tx' ? counters.txFrames : counters.rxFrames;
+    const rate = describeCounters(counters, NOTHING, time_us, direction);
+    return `${frames} packets in ${(time_us / 1e6).toFixed(2)} s: ${rate}`;
+  }
+}
+
+const NOTHING: PortCounters = {
+  rxFrames: 0,
+  rxBytes: 0,
+  rxDropped: 0,
+  txFrames: 0,
+  txBytes: 0,
+  txDropped: 0,
+  syscalls: 0,
+};
+
+function describeCounters(
+  now: PortCounters,
+  before: PortCounters,
+  time_us: number,
+  direction: 'rx' | 'tx',
+): string {
+  const [frames, bytes, dropped] =
+    direction === 'tx'
+      ? [now.txFrames - before.txFrames, now.txBytes - before.txBytes, now.txDropped - before.txDropped]
+      : [now.rxFrames - before.rxFrames, now.rxBytes - before.rxBytes, now.rxDropped - before.rxDropped];
+  const syscalls = now.syscalls - before.syscalls;
+  return [
+    `${direction} ${formatPacketRate((frames * 1e6) / time_us)}`,
+    `${((bytes * 8) / time_us / 1000).toFixed(3)} Gbit/s`,
+    `${dropped} dropped`,
+    `${frames === 0 ? '0' : Number((syscalls / frames).toPrecision(2))} syscalls/packet`,
+  ].join(', ');
+}
+
+/** @param rate Packets a second. */
+export function formatPacketRate(rate: number): string {
+  if (rate < 1e3) return `${Number(rate.toFixed(1))} pps`;
+  return rate < 1e6 ? `${(rate / 1e3).toFixed(1)} kpps` : `${(rate / 1e6).toFixed(3)} Mpps`;
+}
