@@ -1,12 +1,14 @@
 /** What the tools on bare ports share: opening one by its name, and working it off beside the event loop. */
 import { setImmediate as turn } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
+import { publishPort } from '../control/publish.ts';
 import { type DeviceSettings, deviceFault, openPort, portArenaBytes } from '../device/open.ts';
 import type { Port, PortCounters } from '../device/port.ts';
 import { PortWaiter } from '../device/wait.ts';
 import { Arena } from '../memory/arena.ts';
 import { raiseInliningBudget } from '../os/v8.ts';
 import { cidr, integer, list } from './device.ts';
+import { publicationLabel, published } from './publish.ts';
 
 export interface PortOptions {
   readonly host?: string[];
@@ -71,8 +73,9 @@ export function clock(): number {
   return performance.now() * 1000;
 }
 
-/** Steps a task until it is done, or `ended` is over; sleeps while there is nothing to do. */
+/** Steps a task until it is done, or `ended` is over; sleeps while there is nothing to do. Publishes the port's counters. */
 export async function drive(task: Task, port: Port, ended: Promise<unknown>): Promise<void> {
+  const unpublish = published(() => publishPort(port, publicationLabel(port.name)));
   const waiter = new PortWaiter([port]);
   let stopped = false;
   void ended.then(() => {
@@ -97,6 +100,7 @@ export async function drive(task: Task, port: Port, ended: Promise<unknown>): Pr
     }
   } finally {
     waiter.close();
+    unpublish();
   }
 }
 
