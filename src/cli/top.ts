@@ -29,16 +29,13 @@ ${publicationFolder()}, for their user only, and removed here when their process
   .action(top);
 
 async function top(pid: number | undefined, options: TopOptions): Promise<void> {
-  let stopped = false;
-  const ended = interrupted().then(() => {
-    stopped = true;
-  });
+  const stop = new AbortController();
+  void interrupted().then(() => stop.abort());
   const view = new LiveView();
   look(view, pid);
   for (;;) {
-    // A timer that holds the process would keep it for a second after Ctrl-C.
-    await Promise.race([sleep(INTERVAL_MS), ended]);
-    if (stopped) break;
+    await sleep(INTERVAL_MS, undefined, { signal: stop.signal }).catch(() => {});
+    if (stop.signal.aborted) return;
     const processes = look(view, pid);
     if (options.json) console.log(JSON.stringify(toJson(processes)));
     else
@@ -46,9 +43,8 @@ async function top(pid: number | undefined, options: TopOptions): Promise<void> 
         pid === undefined ? overview(processes) : processes.map(details).join('\n'),
         options.once === true,
       );
-    if (options.once) break;
+    if (options.once) return;
   }
-  process.exit();
 }
 
 /** @throws Error when `pid` publishes nothing */

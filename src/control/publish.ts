@@ -7,7 +7,7 @@
  */
 import { closeSync, constants, existsSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Stack } from '../api/stack.ts';
 import type { Port } from '../device/port.ts';
 import { errorCode } from '../os/errno.ts';
@@ -104,8 +104,15 @@ export class Publication implements Disposable {
   }
 }
 
-/** All that a stack counts, and the memory that it uses. Close it with the stack. @throws as Publication's constructor */
-export function publishCounters(stack: Stack, label: string = process.title): Publication {
+/**
+ * All that a stack counts, and the memory that it uses. Close it with the stack.
+ * @param label For people; the program's file unless told.
+ * @throws as Publication's constructor
+ */
+export function publishCounters(
+  stack: Stack,
+  label: string = basename(process.argv[1] ?? process.title),
+): Publication {
   return new Publication(label, () => {
     const { connections, miniBlocks, chunks, ...counters } = stack.counters();
     return { counters, gauges: { connections, miniBlocks, chunks, memory: { ...stack.engine.memory() } } };
