@@ -31,7 +31,7 @@ export function withDevice(command: Command, fallback: string): Command {
   return command
     .option(
       '--device <device>',
-      `${DEVICE_USAGE} (these need root, or \`unshare -Urn\`), or cable (in memory)`,
+      `${DEVICE_USAGE} (the kernel's need root, or \`unshare -Urn\`), or cable (in memory)`,
       device,
       fallback,
     )

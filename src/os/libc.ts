@@ -23,8 +23,13 @@ export interface Libc {
   send(fd: number, address: number, length: number, flags: number): number;
   recv(fd: number, address: number, length: number, flags: number): number;
   sendto(fd: number, at: number, length: number, flags: number, to: number, toLength: number): number;
+  /** @returns how many messages went out. */
+  sendmmsg(fd: number, messages: number, count: number, flags: number): number;
+  epollCreate(flags: number): number;
+  epollControl(epoll: number, operation: number, fd: number, event: number): number;
   eventfd(initial: number, flags: number): number;
   setsockopt(fd: number, level: number, option: number, address: number, length: number): number;
+  getsockopt(fd: number, level: number, option: number, address: number, lengthAt: number): number;
   unshare(flags: number): number;
   syscall(number: number, a: number, b: number, c: number): number;
   mmap(hint: number, length: number, protection: number, flags: number, fd: number, offset: number): number;
@@ -142,8 +147,12 @@ function loadLibc(): Libc {
     send: func('send', 'int', ['int', 'int64_t', 'int64_t', 'int']),
     recv: func('recv', 'int', ['int', 'int64_t', 'int64_t', 'int']),
     sendto: func('sendto', 'int', ['int', 'int64_t', 'int64_t', 'int', 'int64_t', 'uint32_t']),
+    sendmmsg: func('sendmmsg', 'int', ['int', 'int64_t', 'uint32_t', 'int']),
+    epollCreate: func('epoll_create1', 'int', ['int']),
+    epollControl: func('epoll_ctl', 'int', ['int', 'int', 'int', 'int64_t']),
     eventfd: func('eventfd', 'int', ['uint32_t', 'int']),
     setsockopt: func('setsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'uint32_t']),
+    getsockopt: func('getsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'int64_t']),
     unshare: func('unshare', 'int', ['int']),
     syscall: func('syscall', 'int', ['int64_t', 'int64_t', 'int64_t', 'int64_t']),
     mmap: func('mmap', 'int64_t', ['int64_t', 'int64_t', 'int', 'int', 'int', 'int64_t']),
