@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Arena } from '../../memory/arena.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH, FRAME_CHECKSUM_FILL } from '../../memory/ring.ts';
-import { formatIpv4, parseMac } from '../../wire/address.ts';
+import { formatIpv4, formatMac, parseMac } from '../../wire/address.ts';
 import { fold } from '../../wire/checksum.ts';
 import { decodeFrame, type Link } from '../../wire/decode.ts';
 import { pseudoSum } from '../../wire/plain.ts';
@@ -208,6 +208,24 @@ describe('ping and pong', () => {
     ponger.step();
     expect(ponger).toMatchObject({ answered: 1, foreign: 1 });
     expect(a.rxSync()).toBe(0);
+  });
+
+  test("an answer to a broadcast comes from the port's own address", () => {
+    const [a, b] = cable('ether');
+    const template = new PacketTemplate(a.arena, {
+      link: 'ether',
+      length: 60,
+      src: parseRange('10.0.0.1', 1),
+      dst: parseRange('10.0.0.2', 2),
+      srcMac: MACS.srcMac,
+      dstMac: parseMac('ff:ff:ff:ff:ff:ff'),
+    });
+    new Pinger(a, template, { ...ALL, count: 1 }, () => 1).step(0);
+    new Ponger(b, 256).step();
+    expect(decodeFrame(takeAll(a)[0], 'ether')).toMatchObject({
+      ethernet: { src: formatMac(b.capabilities.mac!), dst: '02:00:00:00:00:01' },
+      checksumGood: true,
+    });
   });
 
   test('a checksum that the device fills in stays the pseudo-header sum', () => {

@@ -3,8 +3,17 @@
  * the port's syncs do I/O; who calls decides how often, and says the time.
  */
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH, FRAME_CHECKSUM_FILL } from '../../memory/ring.ts';
+import { macHigh, macIsMulticast, macLow } from '../../wire/address.ts';
 import { checksumUpdate32 } from '../../wire/checksum.ts';
-import { ETHER_HEADER_BYTES } from '../../wire/ethernet.ts';
+import {
+  ETHER_HEADER_BYTES,
+  etherDstHigh,
+  etherDstLow,
+  etherSrcHigh,
+  etherSrcLow,
+  etherType,
+  etherWrite,
+} from '../../wire/ethernet.ts';
 import { IPV4_DST, IPV4_SRC } from '../../wire/ipv4.ts';
 import { IPV6_DST, IPV6_SRC } from '../../wire/ipv6.ts';
 import { UDP_CHECKSUM, UDP_HEADER_BYTES } from '../../wire/udp.ts';
@@ -29,6 +38,7 @@ const [NO, BAD] = [NOT_PKTGEN, BAD_CHECKSUM];
 const [SEQUENCE, TIME] = [PAYLOAD_SEQUENCE, PAYLOAD_TIME];
 const [REQUEST, REPLY] = [KIND_REQUEST, KIND_REPLY];
 const FILL = FRAME_CHECKSUM_FILL;
+const ETHER_BYTES = ETHER_HEADER_BYTES;
 
 /** One of pktgen's modes at work. */
 export interface Role {
@@ -224,11 +234,17 @@ export class Ponger implements Role {
   readonly #port: Port;
   readonly #burst: number;
   readonly #exchanges: boolean;
+  /** Our own, where the device has one. */
+  readonly #macHigh: number;
+  readonly #macLow: number;
 
   constructor(port: Port, burst: number) {
     this.#port = port;
     this.#burst = burst;
     this.#exchanges = mayExchange(port, port);
+    const { mac } = port.capabilities;
+    this.#macHigh = mac === null ? 0 : macHigh(mac);
+    this.#macLow = mac === null ? 0 : macLow(mac);
   }
 
   delay(): number {
@@ -251,7 +267,8 @@ export class Ponger implements Role {
         else this.foreign++;
         continue;
       }
-      turnRound(arena.view, ether, m[from + AT], payload, (flags & FILL) !== 0);
+      if (ether) turnRoundEther(arena.view, m[from + AT], this.#macHigh, this.#macLow);
+      turnRound(arena.view, ether ? m[from + AT] + ETHER_BYTES : m[from + AT], payload, (flags & FILL) !== 0);
       const to = tx.slot(tx.head);
       if (this.#exchanges) exchangeFrame(m, from, to);
       else copyFrame(port, from, to);
@@ -265,16 +282,25 @@ export class Ponger implements Role {
   }
 }
 
+/** The answer goes back to the sender, from whom the request was for; from us when it was for a group. */
+function turnRoundEther(view: DataView, at: number, ownHigh: number, ownLow: number): void {
+  const high = etherDstHigh(view, at);
+  const low = etherDstLow(view, at);
+  const group = macIsMulticast(high);
+  etherWrite(
+    view,
+    at,
+    etherSrcHigh(view, at),
+    etherSrcLow(view, at),
+    group ? ownHigh : high,
+    group ? ownLow : low,
+    etherType(view, at),
+  );
+}
+
 /** Makes a request the answer to it. Swapped addresses and ports leave the sums as they are. */
-function turnRound(view: DataView, ether: boolean, at: number, payload: number, fill: boolean): void {
-  const ip = ether ? at + ETHER_HEADER_BYTES : at;
+function turnRound(view: DataView, ip: number, payload: number, fill: boolean): void {
   const udp = payload - UDP_HEADER_BYTES;
-  if (ether) {
-    swap(view, at, at + 6, 4);
-    const high = view.getUint16(at + 4, false);
-    view.setUint16(at + 4, view.getUint16(at + 10, false), false);
-    view.setUint16(at + 10, high, false);
-  }
   if (view.getUint8(ip) >> 4 === 4) swap(view, ip + IPV4_SRC, ip + IPV4_DST, 4);
   else swap(view, ip + IPV6_SRC, ip + IPV6_DST, 16);
   const ports = view.getInt32(udp, false);
