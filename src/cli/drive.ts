@@ -3,7 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { publishPort } from '../control/publish.ts';
 import { type DeviceSettings, deviceFault, openPort, portArenaBytes } from '../device/open.ts';
-import type { Port, PortCounters } from '../device/port.ts';
+import { type Port, type PortCounters, portCounters } from '../device/port.ts';
 import { PortWaiter } from '../device/wait.ts';
 import { Arena } from '../memory/arena.ts';
 import { raiseInliningBudget } from '../os/v8.ts';
@@ -104,6 +104,8 @@ export async function drive(task: Task, port: Port, ended: Promise<unknown>): Pr
   }
 }
 
+export type Direction = 'rx' | 'tx';
+
 /** What a port did since the last look. */
 export class PortMeter {
   readonly #port: Port;
@@ -117,51 +119,44 @@ export class PortMeter {
   }
 
   /** `rx 1.234 Mpps, 0.592 Gbit/s, 3 dropped, 0.004 syscalls/packet` since the last call. */
-  line(direction: 'rx' | 'tx'): string {
+  line(...directions: Direction[]): string {
     const now = clock();
-    const text = describeCounters(this.#port.counters, this.#last, now - this.#at, direction);
+    const text = describeCounters(this.#port.counters, this.#last, now - this.#at, directions);
     this.#last = { ...this.#port.counters };
     this.#at = now;
     return text;
   }
 
   /** The same since the start, with the number of packets and the time. */
-  summary(direction: 'rx' | 'tx'): string {
+  summary(direction: Direction): string {
     const { counters } = this.#port;
     const time_us = clock() - this.#start;
-    const frames = direction === 'tx' ? counters.txFrames : counters.rxFrames;
-    const rate = describeCounters(counters, NOTHING, time_us, direction);
-    return `${frames} packets in ${(time_us / 1e6).toFixed(2)} s: ${rate}`;
+    const rate = describeCounters(counters, portCounters(), time_us, [direction]);
+    return `${framesOf(counters, direction)} packets in ${(time_us / 1e6).toFixed(2)} s: ${rate}`;
   }
 }
-
-const NOTHING: PortCounters = {
-  rxFrames: 0,
-  rxBytes: 0,
-  rxDropped: 0,
-  txFrames: 0,
-  txBytes: 0,
-  txDropped: 0,
-  syscalls: 0,
-};
 
 function describeCounters(
   now: PortCounters,
   before: PortCounters,
   time_us: number,
-  direction: 'rx' | 'tx',
+  directions: readonly Direction[],
 ): string {
-  const [frames, bytes, dropped] =
-    direction === 'tx'
-      ? [now.txFrames - before.txFrames, now.txBytes - before.txBytes, now.txDropped - before.txDropped]
-      : [now.rxFrames - before.rxFrames, now.rxBytes - before.rxBytes, now.rxDropped - before.rxDropped];
-  const syscalls = now.syscalls - before.syscalls;
-  return [
-    `${direction} ${formatPacketRate((frames * 1e6) / time_us)}`,
-    `${((bytes * 8) / time_us / 1000).toFixed(3)} Gbit/s`,
-    `${dropped} dropped`,
-    `${frames === 0 ? '0' : Number((syscalls / frames).toPrecision(2))} syscalls/packet`,
-  ].join(', ');
+  let frames = 0;
+  const parts = directions.map((direction) => {
+    const since = framesOf(now, direction) - framesOf(before, direction);
+    const bytes = now[`${direction}Bytes`] - before[`${direction}Bytes`];
+    const dropped = now[`${direction}Dropped`] - before[`${direction}Dropped`];
+    frames += since;
+    const gbit = ((bytes * 8) / time_us / 1000).toFixed(3);
+    return `${direction} ${formatPacketRate((since * 1e6) / time_us)}, ${gbit} Gbit/s, ${dropped} dropped`;
+  });
+  const syscalls = frames === 0 ? 0 : (now.syscalls - before.syscalls) / frames;
+  return `${parts.join(', ')}, ${Number(syscalls.toPrecision(2))} syscalls/packet`;
+}
+
+function framesOf(counters: PortCounters, direction: Direction): number {
+  return counters[`${direction}Frames`];
 }
 
 /** @param rate Packets a second. */

@@ -160,7 +160,7 @@ function play(mode: Mode, port: Port, options: PktgenOptions, meter: PortMeter):
       const role = new Ponger(port, burst);
       return {
         role,
-        line: () => `${meter.line('rx')}; ${meter.line('tx')}`,
+        line: () => meter.line('rx', 'tx'),
         summary: () =>
           `${role.answered} answered, ${role.badChecksums} bad checksums, ${role.foreign} of others; ${meter.summary('rx')}`,
       };
