@@ -20,8 +20,8 @@ if (spawnSync(PROGRAM, ['--version']).error !== undefined)
   });
 // Its main thread sleeps at the prompt; another forwards. Where this job may run on one CPU only, both share it.
 const allowed = spawnSync('nproc', { encoding: 'utf8' }).stdout.trim();
-const lcores = allowed === '1' ? '(0,1)@' + cpu() : '0,1';
-const eal = ['--no-huge', '--no-pci', '--in-memory', '-m', '256', '--lcores', lcores];
+const lcores = allowed === '1' ? `(0,1)@${cpu()}` : '0,1';
+const eal = ['--no-huge', '--no-pci', '--no-shconf', '-m', '256', '--lcores', lcores];
 const devices = ['--vdev', `net_null0,size=${args.bytes}`, '--vdev', `net_null1,size=${args.bytes}`];
 const own = [
   '-i',
