@@ -98,6 +98,8 @@ class End {
 
   write(bytes: number): void {
     if (this.over || this.socket.destroyed) return;
+    // Without half-open, the peer's end is ours: a write that comes after it breaks the connection (node:net's EPIPE).
+    if (!this.socket.allowHalfOpen && this.events.includes('end')) return;
     const data = Buffer.alloc(bytes);
     for (let i = 0; i < bytes; i++) data[i] = byteAt(this.side, this.written + i);
     this.written += bytes;
@@ -140,10 +142,15 @@ class End {
       case 'keepAlive':
         socket.setKeepAlive(step.on, 1000);
         return;
+      case 'reset':
+        // libuv refuses to reset what is shutting down (UV_EINVAL), and node:net's socket then never closes (Node 26).
+        if (socket instanceof nodeNet.Socket) socket.destroy();
+        else socket.resetAndDestroy();
+        this.over = true;
+        return;
       default:
         this.over = true;
         if (step.what === 'destroy') socket.destroy();
-        else if (step.what === 'reset') socket.resetAndDestroy();
         else socket.destroySoon();
     }
   }
