@@ -1,6 +1,6 @@
 /** The tools on bare ports against the kernel, in namespaces of their own. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Child } from '../../test/child.ts';
 import { describeWithTun } from '../../test/describe.ts';
 import { Namespace } from '../../test/netns.ts';
+import { publicationFolder } from '../control/publish.ts';
 import { readPcapng } from '../device/pcapng.testing.ts';
 import { decodeFrame } from '../wire/decode.ts';
 
@@ -149,6 +150,20 @@ describeWithTun('tools and the kernel', () => {
       ]);
     }
   }
+
+  test.each(['rx', 'tx'])(
+    'pktgen %s says what to do when its device is removed, and leaves nothing',
+    async (mode) => {
+      const run = millrace('pktgen', mode, 'tap:mr0', '-R', '100');
+      await run.waitFor(new RegExp(`^${mode} `, 'm'));
+      await ns.run('ip', ['link', 'del', 'mr0']);
+      expect((await run.exit).code).toBe(1);
+      expect(run.stderr).toMatch(/^millrace: ENODEV: the interface of tap:mr0 was removed/m);
+      expect(
+        readdirSync(publicationFolder()).filter((name) => name.startsWith(`millrace-${run.pid}-`)),
+      ).toEqual([]);
+    },
+  );
 
   test("capture records what the kernel sends, as tcpdump reads it, and replay brings it back to the kernel's socket", async () => {
     const file = join(folder, 'x.pcapng');

@@ -2,8 +2,8 @@
  * Publishes a process's counters for others to read, as `millrace top` does: a file in memory (/dev/shm), written ten
  * times a second beside the data path, and still there when the process hangs.
  *
- * It is written by pwrite(2), not mapped: to who reads it is the same, it takes 15 us a second, and a file that somebody
- * cuts off can't end the process by SIGBUS.
+ * It is written by pwrite(2), not mapped: for who reads that is the same, and a file that somebody cuts off can't end the
+ * process by SIGBUS. An update of a stack's 190 counters takes 16 us.
  */
 import { closeSync, constants, existsSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -56,8 +56,8 @@ export class Publication implements Disposable {
    */
   constructor(label: string, read: () => Reading, folder: string = publicationFolder()) {
     const { pid } = process;
-    const metrics: Metric[] = [];
-    visit(read(), (name, kind) => metrics.push({ name, kind }));
+    const { counters, gauges } = read();
+    const metrics = [...namesOf(counters, 'counter'), ...namesOf(gauges, 'gauge')];
     this.#read = read;
     this.#image = new ImageWriter({ pid, start: processStart(pid) ?? 0, opened: Date.now(), label, metrics });
     [this.path, this.#file] = create(folder, pid);
@@ -71,8 +71,8 @@ export class Publication implements Disposable {
   update(): void {
     if (this.#closed) return;
     const image = this.#image;
-    let index = 0;
-    visit(this.#read(), (_name, _kind, value) => image.setValue(index++, value));
+    const { counters, gauges } = this.#read();
+    valuesInto(image, gauges, valuesInto(image, counters, 0));
     image.updated = Date.now();
     try {
       image.sequence = (image.sequence + 1) >>> 0;
@@ -138,15 +138,24 @@ function create(folder: string, pid: number): [path: string, file: number] {
   }
 }
 
-function visit(reading: Reading, take: (name: string, kind: Metric['kind'], value: number) => void): void {
-  visitNumbers(reading.counters, '', (name, value) => take(name, 'counter', value));
-  visitNumbers(reading.gauges, '', (name, value) => take(name, 'gauge', value));
+/** The names of all numbers, in the order in which `valuesInto` finds them. */
+function namesOf(numbers: Numbers, kind: Metric['kind'], prefix = ''): Metric[] {
+  return Object.entries(numbers).flatMap(([name, value]) => {
+    if (typeof value === 'number') return [{ name: prefix + name, kind }];
+    return isGroup(value) ? namesOf(value, kind, `${prefix}${name}.`) : [];
+  });
 }
 
-function visitNumbers(numbers: Numbers, prefix: string, take: (name: string, value: number) => void): void {
-  for (const [name, value] of Object.entries(numbers)) {
-    if (typeof value === 'number') take(prefix + name, value);
-    else if (typeof value === 'object' && value !== null)
-      visitNumbers(value as Numbers, `${prefix}${name}.`, take);
+/** @param index Of the first. @returns that behind the last */
+function valuesInto(image: ImageWriter, numbers: Numbers, index: number): number {
+  let next = index;
+  for (const value of Object.values(numbers)) {
+    if (typeof value === 'number') image.setValue(next++, value);
+    else if (isGroup(value)) next = valuesInto(image, value, next);
   }
+  return next;
+}
+
+function isGroup(value: unknown): value is Numbers {
+  return typeof value === 'object' && value !== null;
 }
