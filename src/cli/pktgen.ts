@@ -252,7 +252,7 @@ function mac(text: string): Uint8Array {
   }
 }
 
-export function seconds(text: string): number {
+function seconds(text: string): number {
   const value = Number(text);
   if (!(value > 0 && value <= 1e6)) throw new InvalidArgumentError('It is a number of seconds above 0.');
   return value;

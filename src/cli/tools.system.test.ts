@@ -15,7 +15,7 @@ import { decodeFrame } from '../wire/decode.ts';
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
 const HOSTS = ['--host', '10.77.0.1/24', '--host', 'fd77::1/64'];
 
-/** Counts the datagrams that come to port 1234, from how many sockets, until it was told to end. */
+/** Counts the datagrams that come to port 1234, and from how many sockets, until told to end. Its queue holds some 270. */
 const COUNTER = `
   import { createSocket } from 'node:dgram';
   const peers = new Set();
@@ -28,7 +28,9 @@ const COUNTER = `
     peers.add(address + ' ' + port);
     numbers.add(message.readUInt32BE(4));
   });
-  process.stdin.resume().on('end', () => {
+  process.stdin.resume().on('end', async () => {
+    // What its queue still has is read first.
+    await new Promise((resolve) => setTimeout(resolve, 300));
     console.log(JSON.stringify({ count, bytes, peers: peers.size, numbers: numbers.size }));
     process.exit();
   });`;
@@ -81,7 +83,7 @@ describeWithTun('tools and the kernel', () => {
         device,
         ...HOSTS,
         '-n',
-        '400',
+        '200',
         '-R',
         '2000',
         '-l',
@@ -91,13 +93,13 @@ describeWithTun('tools and the kernel', () => {
         '-d',
         dst,
       );
-      expect(await run.success()).toMatch(/^400 packets .* 0 dropped, .* 40 flows$/m);
+      expect(await run.success()).toMatch(/^200 packets .* 0 dropped, .* 40 flows$/m);
       const headers = (device.startsWith('tap') ? 14 : 0) + (dst.includes(':') ? 40 : 20) + 8;
       expect(await counted(counter)).toEqual({
-        count: 400,
-        bytes: 400 * (300 - headers),
+        count: 200,
+        bytes: 200 * (300 - headers),
         peers: 40,
-        numbers: 400,
+        numbers: 200,
       });
       expect(await snmp('InCsumErrors')).toBe(0);
     },
@@ -165,13 +167,13 @@ describeWithTun('tools and the kernel', () => {
     },
   );
 
-  test("capture records what the kernel sends, as tcpdump reads it, and replay brings it back to the kernel's socket", async () => {
+  test("capture records what a bridge of the kernel passes on, as tcpdump reads it, and replay brings it back to the kernel's socket", async () => {
     const file = join(folder, 'x.pcapng');
     const counter = script(COUNTER);
     await counter.waitFor(/bound/);
     // pktgen's packets go out of one tap, over a bridge, into another one, where they are captured.
     const capture = millrace('capture', 'tap:mr1', '-w', file, '-c', '50', 'udp', 'port', '1234');
-    const tx = millrace('pktgen', 'tx', 'tap:mr0', '-R', '200', '-D', '02:00:00:00:00:09');
+    const tx = millrace('pktgen', 'tx', 'tap:mr0', '-R', '200');
     await joined('mr0', 'mr1');
     await capture.success();
     expect(capture.stderr).toContain('50 captured of ');
@@ -191,18 +193,9 @@ describeWithTun('tools and the kernel', () => {
         'IP 10.77.0.2.1234 > 10.77.0.1.1234: UDP, length 18',
       );
 
-    // On another tap, whose hardware address the frames don't have: by 02:...:09, to be received, too.
-    const replay = millrace('replay', file, 'tap:mr2', ...HOSTS, '--speed', '0.1');
-    await ns.run('sh', [
-      '-c',
-      'for i in $(seq 200); do ip link set mr2 address 02:00:00:00:00:09 2>/dev/null && exit; sleep 0.02; done; exit 1',
-    ]);
+    const replay = millrace('replay', file, 'tap:mr2', ...HOSTS);
     expect(await replay.success()).toMatch(/^50 packets in /m);
-    const { count, numbers } = (await counted(counter)) as { count: number; numbers: number };
-    expect(count).toBe(numbers);
-    // The first left before the address was set.
-    expect(count).toBeGreaterThan(40);
-    expect(count).toBeLessThanOrEqual(50);
+    expect(await counted(counter)).toMatchObject({ count: 50, peers: 1, numbers: 50 });
   });
 
   test('capture prints, by a filter, what comes to a device', async () => {
