@@ -25,7 +25,7 @@ const FILE = 'pcap:';
 export const captureCommand = withPort(
   new Command('capture')
     .description('print what a device receives or a capture file has, or record it')
-    .argument('<device>', `${DEVICE_USAGE}, or pcap:FILE to read a pcap or pcapng file`, source)
+    .argument('<device>', `${DEVICE_USAGE}; a pcap:FILE is read at once, to its end`, portName)
     .argument('[filter...]', "which packets, in tcpdump's language (man pcap-filter): udp port 53")
     .option('-w, --write <file>', 'record in pcapng instead of printing; - is stdout')
     .option('-c, --count <packets>', 'end after so many', integer(1, 1e15))
@@ -42,8 +42,9 @@ Filters need libpcap (Debian: apt install libpcap0.8). For a running stack's pac
   )
   .action(capture);
 
-function source(text: string): string {
-  return text.startsWith(FILE) ? text : portName(text);
+/** The file that is read by itself; with options (`,speed=2`) it is a device like others. */
+function fileOf(device: string): string | null {
+  return device.startsWith(FILE) && !device.includes(',') ? device.slice(FILE.length) : null;
 }
 
 async function capture(device: string, filter: string[], options: CaptureOptions): Promise<void> {
@@ -60,7 +61,8 @@ async function capture(device: string, filter: string[], options: CaptureOptions
     else output.add(frame, link, { direction, timeUs: Number.isNaN(timeUs) ? 0 : timeUs });
   };
   try {
-    if (device.startsWith(FILE)) captureFile(device.slice(FILE.length), filterFor, options, take);
+    const file = fileOf(device);
+    if (file !== null) captureFile(file, filterFor, options, take);
     else await captureDevice(device, filterFor, options, take, output);
   } finally {
     output?.close();

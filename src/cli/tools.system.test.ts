@@ -214,4 +214,31 @@ describeWithTun('tools and the kernel', () => {
     for (const line of lines)
       expect(line).toMatch(/ (10\.77\.0\.1:\d+ > 10\.77\.0\.9:99: udp 5|.* icmp6 .*)$/);
   });
+
+  test('top shows the counters of services from another process, and clears away what a killed one leaves', async () => {
+    const services = millrace('services', '--device', 'tun:mr0');
+    await services.waitFor(/echo 7/);
+    const talk = `import { connect } from 'node:net';
+      connect(7, '10.77.0.2', function () { this.end('hello'); }).resume();`;
+    await script(talk).success();
+    const look = async (): Promise<unknown> =>
+      JSON.parse(await millrace('top', String(services.pid), '--once', '--json').success()).processes;
+    expect(await look()).toMatchObject([
+      {
+        pid: services.pid,
+        label: 'services tun:mr0',
+        hung: false,
+        values: { 'tcp.passiveOpens': { value: 1 } },
+      },
+    ]);
+    services.signal('SIGKILL');
+    await services.exit;
+    expect(publishedBy(services)).toHaveLength(1);
+    expect(await millrace('top', '--once').success()).not.toContain(String(services.pid));
+    expect(publishedBy(services)).toEqual([]);
+  });
 });
+
+function publishedBy(child: Child): string[] {
+  return readdirSync(publicationFolder()).filter((name) => name.startsWith(`millrace-${child.pid}-`));
+}

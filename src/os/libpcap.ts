@@ -83,9 +83,10 @@ function readProgram(c: Libpcap, program: Uint8Array): CompiledInstruction[] {
   });
 }
 
-function loadLibpcap(): Libpcap {
+/** @throws UnsupportedError */
+export function loadLibpcap(names: readonly string[] = NAMES): Libpcap {
   const koffi = requireKoffi();
-  const library = openLibrary(koffi);
+  const library = openLibrary(koffi, names);
   const func = <F>(name: string, result: string, args: string[]) =>
     library.func(name, result, args) as unknown as F;
   return {
@@ -100,9 +101,9 @@ function loadLibpcap(): Libpcap {
 
 type Koffi = { load: typeof load; view: typeof view };
 
-function openLibrary(koffi: Koffi): ReturnType<typeof load> {
+function openLibrary(koffi: Koffi, names: readonly string[]): ReturnType<typeof load> {
   let cause: unknown;
-  for (const name of NAMES) {
+  for (const name of names) {
     try {
       return koffi.load(name);
     } catch (error) {
