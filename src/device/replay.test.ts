@@ -132,3 +132,14 @@ test("what the port can't send as it was is counted and left out, and a capture 
     expect(barren).toMatchObject({ done: true, sent: 0, passes: 1 });
   }
 });
+
+test('a capture that has nothing any more when it is opened again ends', () => {
+  const [port, far] = createCable(new Arena(4 << 20), 'cable', { slots: 16 });
+  const passes = [[packet(0, 0), packet(1, 0)], [], [packet(2, 0)]];
+  const loops = Number.POSITIVE_INFINITY;
+  const replayer = new Replayer(port, () => passes.shift()!.values(), { ...ORIGINAL, timing: 'top', loops });
+  replayer.step(0);
+  replayer.step(1);
+  expect(replayer).toMatchObject({ done: true, sent: 2, passes: 2 });
+  expect(takeAll(far)).toHaveLength(2);
+});

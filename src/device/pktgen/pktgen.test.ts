@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Arena } from '../../memory/arena.ts';
-import { DESC_AT, DESC_FLAGS, DESC_LENGTH, FRAME_CHECKSUM_FILL } from '../../memory/ring.ts';
+import {
+  DESC_AT,
+  DESC_FLAGS,
+  DESC_LENGTH,
+  FRAME_CHECKSUM_FILL,
+  FRAME_CHECKSUM_GOOD,
+} from '../../memory/ring.ts';
 import { formatIpv4, formatMac, parseMac } from '../../wire/address.ts';
 import { fold } from '../../wire/checksum.ts';
 import { decodeFrame, type Link } from '../../wire/decode.ts';
@@ -49,12 +55,13 @@ describe('tx', () => {
     family: fc.constantFrom(4, 6),
     length: fc.integer({ min: 0, max: 1500 }),
     low: fc.integer({ min: 0, max: 250 }),
+    first: fc.constantFrom(0, 0xfffe, 0xffff_ff00),
     counts: fc.tuple(...[4, 4, 4, 4].map((max) => fc.integer({ min: 1, max }))),
   });
 
   test('frames are UDP datagrams with right checksums that step through all 5-tuples and count up', () => {
     fc.assert(
-      fc.property(ranges, ({ link, family, length, low, counts }) => {
+      fc.property(ranges, ({ link, family, length, low, first, counts }) => {
         const [ports, addresses, dstPorts, dstAddresses] = counts;
         const address = (net: number, i: number): string =>
           family === 4
@@ -66,6 +73,7 @@ describe('tx', () => {
         const dst = `${at(2, 0, 0)}-${at(2, dstAddresses - 1, dstPorts - 1)}`;
         const [a, b] = cable(link);
         const template = templateFor(a, src, dst, length);
+        template.sequence = first;
         const sender = new Sender(a, template, { count: 300, rate: 0, burst: 50 });
         const frames: Uint8Array[] = [];
         for (let i = 0; !sender.done; i++) {
@@ -98,7 +106,7 @@ describe('tx', () => {
             udp!.dstPort,
           ];
           expect(got).toEqual(expected);
-          expect(new DataView(udp!.payload.slice().buffer).getUint32(4)).toBe(i);
+          expect(new DataView(udp!.payload.slice().buffer).getUint32(4)).toBe((first + i) % 2 ** 32);
         });
       }),
       { numRuns: 40 },
@@ -243,6 +251,16 @@ describe('ping and pong', () => {
     const answer = a.rx.slot(a.rx.head);
     expect(a.rx.m[answer + DESC_FLAGS] & FRAME_CHECKSUM_FILL).toBe(FRAME_CHECKSUM_FILL);
     expect(arena.view.getUint16(a.rx.m[answer + DESC_AT] + 26, false)).toBe(pseudo);
+  });
+
+  test("what the device has said of a request isn't said of its answer", () => {
+    const [a, b] = cable('ip');
+    new Pinger(a, templateFor(a, '10.0.0.1', '10.0.0.2'), { ...ALL, count: 1 }, () => 1).step(0);
+    b.rxSync();
+    b.rx.m[b.rx.slot(b.rx.head) + DESC_FLAGS] = FRAME_CHECKSUM_GOOD;
+    new Ponger(b, 8).step();
+    expect(a.rxSync()).toBe(1);
+    expect(a.rx.m[a.rx.slot(a.rx.head) + DESC_FLAGS]).toBe(0);
   });
 
   test('what gets no answer within a second is given up, and the next goes', () => {
