@@ -29,6 +29,9 @@ function millrace(...args: string[]): Child {
   return child;
 }
 
+/** A command takes a third of a second to start, and many times that on a busy machine. */
+const PATIENCE_MS = 25_000;
+
 const file = (name: string): string => join(folder, name);
 
 /** A file of `count` packets of pktgen's, over 3 source ports. */
@@ -69,7 +72,7 @@ describe('pktgen', () => {
 
   test('reports each second, keeps to a rate, and ends by Ctrl-C with a summary', async () => {
     const run = millrace('pktgen', 'tx', 'null', '-R', '1000');
-    await run.waitFor(/^tx .*\n.*^tx [\d.]+ k?pps, [\d.]+ Gbit\/s, 0 dropped/ms);
+    await run.waitFor(/^tx .*\n.*^tx [\d.]+ k?pps, [\d.]+ Gbit\/s, 0 dropped/ms, PATIENCE_MS);
     run.signal('SIGINT');
     const [, packets, time] = /^(\d+) packets in ([\d.]+) s/m.exec(await run.success()) ?? [];
     expect(Number(packets)).toBeGreaterThan(1000);
@@ -191,7 +194,7 @@ describe('replay', () => {
     expect(faster).toBeLessThan(original);
     expect(rate).toBeGreaterThanOrEqual(0.4);
     const endless = millrace('replay', file('x'), 'null', '-t', '-l', '0');
-    await endless.waitFor(/sent so far/);
+    await endless.waitFor(/sent so far/, PATIENCE_MS);
     endless.signal('SIGINT');
     expect((await endless.exit).code).toBe(0);
   });
@@ -214,7 +217,7 @@ describe('top', () => {
 
   test('shows a tool that works, in lines and in JSON, and forgets it when it ends', async () => {
     const run = millrace('pktgen', 'tx', 'null', '-R', '5000');
-    await run.waitFor(/^tx/m);
+    await run.waitFor(/^tx/m, PATIENCE_MS);
     const [lines, all, text] = await Promise.all([
       millrace('top', '--once').success(),
       millrace('top', String(run.pid), '--once').success(),
@@ -237,7 +240,7 @@ describe('top', () => {
 
   test('shows both stacks of a process, also while it is stopped, and clears away what a killed one leaves', async () => {
     const run = millrace('serve', SITE, '--front-door', '0');
-    const [url] = await run.waitFor(/^http:\S+/m);
+    const [url] = await run.waitFor(/^http:\S+/m, PATIENCE_MS);
     await fetch(url).then((response) => response.text());
     const look = async (): Promise<{ hung: boolean; values: Record<string, { value: number }> }[]> =>
       JSON.parse(await millrace('top', String(run.pid), '--once', '--json').success()).processes;
@@ -260,7 +263,7 @@ describe('top', () => {
 
   test('runs until Ctrl-C', async () => {
     const run = millrace('top', '--json');
-    await run.waitFor(/"processes".*\n.*"processes"/s);
+    await run.waitFor(/"processes".*\n.*"processes"/s, PATIENCE_MS);
     run.signal('SIGINT');
     expect((await run.exit).code).toBe(0);
   });
