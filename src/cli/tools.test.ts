@@ -211,12 +211,13 @@ describe('replay', () => {
   });
 });
 
-describe('top', () => {
+// Several commands one after the other, with a second between two looks.
+describe('top', { timeout: 90_000 }, () => {
   const pathsOf = (pid: number): string[] =>
     readdirSync(publicationFolder()).filter((name) => name.startsWith(`millrace-${pid}-`));
 
   test('shows a tool that works, in lines and in JSON, and forgets it when it ends', async () => {
-    const run = millrace('pktgen', 'tx', 'null', '-R', '5000');
+    const run = millrace('pktgen', 'tx', 'null', '-R', '100');
     await run.waitFor(/^tx/m, PATIENCE_MS);
     const [lines, all, text] = await Promise.all([
       millrace('top', '--once').success(),
@@ -224,12 +225,13 @@ describe('top', () => {
       millrace('top', String(run.pid), '--once', '--json').success(),
     ]);
     expect(lines).toMatch(new RegExp(`^ *${run.pid} .* pktgen null$`, 'm'));
-    expect(all).toMatch(/^ *\d+ +\d+ +port\.txFrames$/m);
+    expect(all).toMatch(/^ *[\d.]+ +\d+ +port\.txFrames$/m);
     const json = JSON.parse(text);
     expect(json.processes).toMatchObject([{ pid: run.pid, label: 'pktgen null', hung: false }]);
     const { value, rate } = json.processes[0].values['port.txFrames'];
-    expect(value).toBeGreaterThan(5000);
-    expect(rate).toBeGreaterThan(1000);
+    expect(value).toBeGreaterThan(50);
+    expect(rate).toBeGreaterThan(10);
+    expect(rate).toBeLessThan(300);
     run.signal('SIGTERM');
     await run.exit;
     expect(pathsOf(run.pid)).toEqual([]);
