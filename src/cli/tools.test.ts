@@ -231,7 +231,6 @@ describe('top', { timeout: 90_000 }, () => {
     const { value, rate } = json.processes[0].values['port.txFrames'];
     expect(value).toBeGreaterThan(50);
     expect(rate).toBeGreaterThan(10);
-    expect(rate).toBeLessThan(300);
     run.signal('SIGTERM');
     await run.exit;
     expect(pathsOf(run.pid)).toEqual([]);
