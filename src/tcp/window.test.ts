@@ -133,6 +133,20 @@ describe('the peer’s window', () => {
     c.run();
     c.peer.expect({ flags: 'F.', seq: 1001 });
   });
+
+  test('but not behind the byte that probes it, before that is taken', () => {
+    const c = new TcpContext().establish({ mss: MSS }, { window: 1000 });
+    c.write(1001);
+    c.engine.shutdown(c.conn);
+    c.run();
+    c.peer.inject({ ack: 1001, window: 0 });
+    c.peer.take();
+    c.pass(250);
+    c.peer.expect({ flags: 'P.', seq: 1001, length: 1 });
+    c.peer.expectNothing();
+    c.peer.inject({ ack: 1002, window: 0 });
+    c.peer.expect({ flags: 'F.', seq: 1002 });
+  });
 });
 
 describe('small segments', () => {
