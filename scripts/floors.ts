@@ -43,7 +43,7 @@ const NOT_CORE: readonly string[] = [
 
 /** The package's main entry stands on no floor. */
 const ENTRY = 'index.ts';
-const ENTRY_IMPORTS: readonly string[] = ['memory', 'device', 'udp', 'tcp', 'engine', 'api'];
+const ENTRY_IMPORTS: readonly string[] = ['memory', 'device', 'udp', 'tcp', 'engine', 'api', 'control'];
 
 export interface SourceFile {
   /** From src/, with slashes: `tcp/input.ts`. */

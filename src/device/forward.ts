@@ -19,6 +19,8 @@ import { type Port, PortError } from './port.ts';
 import { completeChecksum, Segmenter, vlanBytes } from './segmentation.ts';
 
 const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
+/** Of DESC_WORDS. */
+const SLOT_SHIFT = 2;
 const [FILL, SEGMENT, MORE] = [FRAME_CHECKSUM_FILL, FRAME_SEGMENT, FRAME_MORE];
 
 /** Whether buffers may be exchanged between two ports of one arena. */
@@ -265,7 +267,8 @@ export class Forwarder {
     const { rx } = this.#from;
     const { port, work, lengthMax } = this.#out;
     const { tx } = port;
-    const { m, tail } = rx;
+    const { m, tail, base: rxBase, mask: rxMask } = rx;
+    const { base: txBase, mask: txMask } = tx;
     const exchange = this.#exchange;
     const start = rx.head;
     let head = start;
@@ -274,12 +277,13 @@ export class Forwarder {
     let bytes = 0;
     let frames = 0;
     while (head !== tail) {
-      const from = rx.slot(head);
+      const from = rxBase + ((head & rxMask) << SLOT_SHIFT);
       const length = m[from + LENGTH];
       if ((m[from + FLAGS] & work) === 0 && length <= lengthMax) {
         if (txHead === txTail) break;
-        if (exchange) exchangeFrame(m, from, tx.slot(txHead));
-        else copyFrame(port, from, tx.slot(txHead));
+        const to = txBase + ((txHead & txMask) << SLOT_SHIFT);
+        if (exchange) exchangeFrame(m, from, to);
+        else copyFrame(port, from, to);
         txHead = (txHead + 1) | 0;
         head = (head + 1) | 0;
         bytes += length;
