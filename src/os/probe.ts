@@ -5,6 +5,7 @@ import { release } from 'node:os';
 import { errorCode } from './errno.ts';
 import { tryIoUring } from './io-uring.ts';
 import { check, libc, NativeMemory, syscallNumbers } from './libc.ts';
+import { packetAdvice, tryPacketSocket } from './packet-socket.ts';
 import { tryTun, tunAdvice } from './tuntap.ts';
 
 export interface Finding {
@@ -19,7 +20,6 @@ export interface Finding {
 const CAP_NET_ADMIN = 12;
 const CAP_NET_RAW = 13;
 const CAP_IPC_LOCK = 14;
-const AF_PACKET = 17;
 const AF_XDP = 44;
 const SOCK_RAW_CLOEXEC = 0x80003;
 const BPF_MAP_CREATE = 0;
@@ -34,12 +34,7 @@ export function probe(): Finding[] {
     platform,
     probeCapabilities(),
     attempt('TUN/TAP', 'usable', tryTun, tunAdvice),
-    attempt(
-      'AF_PACKET',
-      'a socket can be made',
-      () => trySocket(AF_PACKET),
-      () => 'grant CAP_NET_RAW (run as root)',
-    ),
+    attempt('AF_PACKET', 'a socket with a receive ring can be made', tryPacketSocket, packetAdvice),
     attempt(
       'AF_XDP',
       'a socket can be made',
