@@ -160,7 +160,9 @@ export class Outlet {
       if (this.#piece === 0 && !this.#segmenter.begin(at, length, m[slot + AUX], this.#ether))
         return this.#malformed();
       if (this.#segmenter.pieceBytes > this.#limit(at, length)) return this.#tooLong();
-      if (length > port.capabilities.segmentBytesMax || length > port.frameBytes) return this.#cut(length);
+      const { segmentBytesMax, segmentUdp } = port.capabilities;
+      const takes = length <= segmentBytesMax && (segmentUdp || this.#segmenter.tcp);
+      if (!takes || length > port.frameBytes) return this.#cut(length);
     } else if (length > this.#limit(at, length)) return this.#tooLong();
     if (port.tx.available === 0) return NO_ROOM;
     if ((flags & FILL & this.work) !== 0) {

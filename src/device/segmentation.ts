@@ -110,6 +110,8 @@ export function completeChecksum(arena: Arena, at: number, length: number, ether
 export class Segmenter {
   /** How many pieces the present one gives. */
   pieces = 0;
+  /** Whether it is TCP's; otherwise UDP's. */
+  tcp = false;
   readonly #view: DataView;
   readonly #kernels: Kernels;
   #at = 0;
@@ -120,7 +122,6 @@ export class Segmenter {
   #transport = 0;
   #header = 0;
   #v4 = false;
-  #tcp = false;
   /** Of the pseudo-header but for the length. */
   #pseudo = 0;
 
@@ -148,7 +149,7 @@ export class Segmenter {
     this.#header = transport + bytes;
     this.#payload = end - this.#header;
     this.#v4 = v4;
-    this.#tcp = tcp;
+    this.tcp = tcp;
     this.#pseudo = v4
       ? pseudoIpv4(ipv4Src(view, at + ip), ipv4Dst(view, at + ip), protocol, 0)
       : pseudoIpv6(view, at + ip, protocol, 0);
@@ -193,7 +194,7 @@ export class Segmenter {
     const view = this.#view;
     const own = this.#header - this.#transport;
     const covered = this.#pseudo + bytes + sum;
-    if (!this.#tcp) {
+    if (!this.tcp) {
       view.setUint16(at + UDP_LENGTH, bytes, false);
       view.setUint16(at + UDP_CHECKSUM, 0, false);
       udpSetChecksum(view, at, checksumFinish(covered + this.#kernels.sum(at, own)));
