@@ -1,13 +1,16 @@
 #!/usr/bin/env node
 /** The `millrace` command: one file for each subcommand. */
 import { Command } from 'commander';
+import { bridgeCommand } from './bridge.ts';
 import { connectCommand } from './connect.ts';
 import { doctorCommand } from './doctor.ts';
+import { linkCommand } from './link.ts';
 import { exitWithError } from './output.ts';
 import { pingCommand } from './ping.ts';
 import { pktCommand } from './pkt.ts';
 import { serveCommand } from './serve.ts';
 import { servicesCommand } from './services.ts';
+import { switchCommand } from './switch.ts';
 
 const program = new Command('millrace')
   .description("A TCP/IP stack in user space. Each command runs on our own TCP, not the kernel's.")
@@ -17,6 +20,9 @@ const program = new Command('millrace')
   .addCommand(connectCommand)
   .addCommand(pingCommand)
   .addCommand(pktCommand)
+  .addCommand(bridgeCommand)
+  .addCommand(switchCommand)
+  .addCommand(linkCommand)
   .addCommand(doctorCommand);
 
 process.on('uncaughtException', exitWithError);

@@ -160,12 +160,22 @@ export class FaultPort implements Port {
     const available = inner.rxSync();
     if (channel === null) return available;
     const now = this.#now();
-    for (let i = 0; i < available; i++) channel.take(inner.rx.slot((inner.rx.head + i) | 0), now);
-    inner.rx.head = (inner.rx.head + available) | 0;
-    // The device's slots: those that the user has given back.
-    const room = rx.slots - ((rx.tail - rx.head) | 0);
-    rx.tail = (rx.tail + channel.put(rx, rx.tail, room, now)) | 0;
+    // While the user is behind, what comes waits in the device's ring, as it would without us.
+    if (this.#deliver(channel, now)) {
+      for (let i = 0; i < available; i++) channel.take(inner.rx.slot((inner.rx.head + i) | 0), now);
+      inner.rx.head = (inner.rx.head + available) | 0;
+      this.#deliver(channel, now);
+    }
     return rx.available;
+  }
+
+  /** Fills the slots that the user has given back. @returns whether there are more of those than frames that are due */
+  #deliver(channel: Channel, now: number): boolean {
+    const { rx } = this;
+    const room = rx.slots - ((rx.tail - rx.head) | 0);
+    const n = channel.put(rx, rx.tail, room, now);
+    rx.tail = (rx.tail + n) | 0;
+    return n < room;
   }
 
   txSync(): number {
