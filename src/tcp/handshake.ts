@@ -87,10 +87,10 @@ export function mssUpdate(tcp: Tcp, t: number): void {
 export function negotiate(tcp: Tcp, t: number, s: Segment, shift: number): void {
   const m = tcp.m;
   const o = tcp.options;
-  const has = s.hasOptions === 1;
   let flags = m[t + FLAGS] & ~(TS | SACK | 0xff);
   const { limits } = tcp;
-  if (s.hasTimestamp === 1 && limits.timestamps) {
+  const has = s.hasOptions === 1 && limits.synOptions;
+  if (has && s.hasTimestamp === 1 && limits.timestamps) {
     flags |= TS;
     m[t + TS_RECENT] = s.tsVal;
   }
@@ -98,7 +98,7 @@ export function negotiate(tcp: Tcp, t: number, s: Segment, shift: number): void 
   if (has && o.windowScale >= 0 && limits.windowScale) flags |= o.windowScale | (shift << 4);
   m[t + FLAGS] = flags;
   const fallback = (flags & V6) !== 0 ? MSS_DEFAULT_6 : MSS_DEFAULT_4;
-  const mss = has && o.mss > 0 ? o.mss : fallback;
+  const mss = s.hasOptions === 1 && o.mss > 0 ? o.mss : fallback;
   m[t + PEER_MSS] = (m[t + PATH] & PATH_FLAG.ANY) | (mss < MSS_MIN ? MSS_MIN : mss);
 }
 

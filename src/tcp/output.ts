@@ -191,16 +191,18 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
   const { limits } = tcp;
   const scale = (passive && (flags & SCALED) === 0) || !limits.windowScale ? -1 : (flags >> 4) & 15;
   const ecn = passive ? ecnSynAckFlags(m, t) : ecnSynFlags(m, t);
-  let optionBytes = tcpSynOptionsWrite(
-    tcp.view,
-    at,
-    ownMss(tcp, t),
-    scale,
-    passive ? (flags & SACK) !== 0 : limits.sack,
-    passive ? (flags & TS) !== 0 : limits.timestamps,
-    (tcp.nowMs + m[t + TS_OFFSET]) | 0,
-    passive ? m[t + TS_RECENT] : 0,
-  );
+  let optionBytes = limits.synOptions
+    ? tcpSynOptionsWrite(
+        tcp.view,
+        at,
+        ownMss(tcp, t),
+        scale,
+        passive ? (flags & SACK) !== 0 : limits.sack,
+        passive ? (flags & TS) !== 0 : limits.timestamps,
+        (tcp.nowMs + m[t + TS_OFFSET]) | 0,
+        passive ? m[t + TS_RECENT] : 0,
+      )
+    : 0;
   let length = 0;
   let dataSum = 0;
   const fastOpen = isFastOpen(m, t);
@@ -209,7 +211,12 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
     length = passive ? 0 : fastOpenData(tcp, t, optionBytes);
     if (length > 0) dataSum = queueCopySum(tcp.chunks, t + SNDQ, 0, length, at + optionBytes);
   }
-  if (passive && (m[t + PATH] & OPTION) !== 0 && optionBytes <= OPTIONS_MAX - ACCECN_BYTES) {
+  if (
+    passive &&
+    (m[t + PATH] & OPTION) !== 0 &&
+    tcp.limits.accEcnOption &&
+    optionBytes <= OPTIONS_MAX - ACCECN_BYTES
+  ) {
     optionBytes += accEcnSynAckOption(tcp.view, at + optionBytes);
   }
   const window = passive ? (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0 : m[t + RCV_BUF];
@@ -244,6 +251,7 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
 /** States from ESTABLISHED on. */
 function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
+  if ((m[t + PATH] & OPTION) !== 0 && !tcp.limits.accEcnOption) m[t + PATH] &= ~OPTION;
   if ((m[t + PATH] & HANDSHAKE) !== 0) {
     // RFC 9768 3.2.2.1: a pure ACK, whatever there is to send.
     const slot = txSlot(iface);
@@ -494,7 +502,8 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
   const slot = txSlot(iface);
   if (slot === 0) return false;
   m[t + FLAGS] &= ~PROBE;
-  if ((m[t + FLAGS] & PERSIST) !== 0 && m[t + SNDQ_LENGTH] > 0) {
+  const bare = m[t + SND_WND] === 0 && tcp.limits.habits === 'linux';
+  if ((m[t + FLAGS] & PERSIST) !== 0 && m[t + SNDQ_LENGTH] > 0 && !bare) {
     const una = m[t + SND_UNA];
     const queued = m[t + SNDQ_LENGTH];
     let n = queued < m[t + MSS] ? queued : m[t + MSS];
@@ -510,7 +519,7 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
       tcp.counters.bytesOut += fresh;
       recordSent(tcp, t, next);
     }
-  } else if ((m[t + FLAGS] & PERSIST) === 0) {
+  } else if ((m[t + FLAGS] & PERSIST) === 0 || bare) {
     // RFC 9293 3.8.4: one below what the peer expects, so that it must answer.
     sendData(tcp, iface, t, slot, (m[t + SND_UNA] - 1) | 0, 0, 0, 0, 0);
   }
@@ -558,13 +567,14 @@ function sendData(
   if ((path & ECN) !== 0) {
     // RFC 3168 6.1.4 to 6.1.6: no ECT on pure ACKs, retransmissions and window probes.
     const fresh = length > 0 && seq === m[t + SND_NXT] && (flags & PERSIST) === 0;
-    if (fresh) tos = (path & ECT) >>> ECT_SHIFT;
+    const linux = (path & ECN) === ECN_ACCURATE && tcp.limits.habits === 'linux';
+    if (fresh || linux) tos = (path & ECT) >>> ECT_SHIFT;
     segmentFlags |= handshake !== 0 ? ecnHandshakeFlags(m, t) : ecnFlags(m, t, fresh);
-    if ((path & OPTION) !== 0 && split === 0 && (fresh || length === 0)) {
+    if ((path & OPTION) !== 0 && split === 0 && (fresh || length === 0 || linux)) {
       const room = length > 0 ? m[t + MSS] - length : OPTIONS_MAX - optionBytes;
-      const bytes = accEcnOptionBytes(tcp, t);
+      const bytes = linux ? ACCECN_BYTES : accEcnOptionBytes(tcp, t);
       if (bytes <= room) {
-        accEcnOptionWrite(tcp, t, at + optionBytes, bytes, handshake !== 0);
+        accEcnOptionWrite(tcp, t, at + optionBytes, bytes, handshake !== 0 || linux);
         sum += tcp.arena.kernels.sum(at + optionBytes, bytes);
         optionBytes += bytes;
       }

@@ -302,7 +302,7 @@ describe('our window', () => {
   });
 
   test('data beyond it is cut off, what is inside is taken, and the ACK in it counts', () => {
-    const c = new TcpContext({ limits: { receiveBuffer: 1500 } }).establish({ mss: MSS });
+    const c = new TcpContext({ limits: { receiveBuffer: 1500 }, mtu: 9000 }).establish({ mss: MSS });
     c.write(10);
     c.peer.take();
     c.takes = () => 0;
@@ -327,7 +327,7 @@ describe('our window', () => {
         fc.boolean(),
         fc.integer({ min: 1, max: 30 }),
         (steps, receiveBuffer, modern, times) => {
-          const c = new TcpContext({ limits: { receiveBuffer } }).establish(modern ? MODERN : { mss: 1460 });
+          const c = new TcpContext({ limits: { receiveBuffer }, mtu: 9000 }).establish(modern ? MODERN : { mss: 1460 });
           const scale = c.info.rcvWindowScale;
           const unit = 1 << scale;
           let edge = 1 + Math.min(receiveBuffer || 65_535, 65_535);
