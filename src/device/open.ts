@@ -1,6 +1,7 @@
 /** Devices by their names, as commands and `Stack.open` take them: `KIND:REST`. */
 import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
+import { MEMIF_USAGE, type MemifOptions, memifArenaBytes, openMemif, parseMemif } from './memif.ts';
 import { type Port, PortError } from './port.ts';
 import { openTun, tunArenaBytes } from './tun.ts';
 
@@ -45,9 +46,30 @@ function tunKind(kind: 'tun' | 'tap'): DeviceKind {
   };
 }
 
+const memifKind: DeviceKind = {
+  usage: MEMIF_USAGE,
+  check(rest) {
+    const options = parseMemif(rest);
+    return typeof options === 'string' ? options : null;
+  },
+  arenaBytes: (rest, settings) => memifArenaBytes(memifOptions(rest, settings)),
+  open: (arena, rest, settings) => openMemif(arena, memifOptions(rest, settings)),
+};
+
+/** @param rest Passed `check`. */
+function memifOptions(rest: string, { mtu, slots, pool }: DeviceSettings): MemifOptions {
+  return {
+    ...(parseMemif(rest) as MemifOptions),
+    ...(mtu !== undefined && { mtu }),
+    ...(slots !== undefined && { slots }),
+    ...(pool !== undefined && { pool }),
+  };
+}
+
 const KINDS = {
   tun: tunKind('tun'),
   tap: tunKind('tap'),
+  memif: memifKind,
 } satisfies Record<string, DeviceKind>;
 
 /** What stands before the colon of a device's name. */
