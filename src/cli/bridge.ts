@@ -2,15 +2,8 @@
 import { Command } from 'commander';
 import { Bridge } from '../device/forward.ts';
 import { integer } from './device.ts';
-import {
-  DEVICES_HELP,
-  describePorts,
-  deviceName,
-  FlowReport,
-  lossesOf,
-  openPorts,
-  runPorts,
-} from './ports.ts';
+import { portName } from './drive.ts';
+import { DEVICES_HELP, describePorts, FlowReport, lossesOf, openPorts, runPorts } from './ports.ts';
 
 interface BridgeOptions {
   readonly mtu?: number;
@@ -19,8 +12,8 @@ interface BridgeOptions {
 
 export const bridgeCommand = new Command('bridge')
   .description('pass frames between two devices; one that is full holds the other back')
-  .argument('<a>', DEVICES_HELP, deviceName)
-  .argument('<b>', 'the other, of the same link: Ethernet with Ethernet, IP with IP', deviceName)
+  .argument('<a>', DEVICES_HELP, portName)
+  .argument('<b>', 'the other, of the same link: Ethernet with Ethernet, IP with IP', portName)
   .option('--mtu <bytes>', 'largest IP packet of devices that are made here', integer(576, 65_517))
   .option('--no-offload', 'leave no checksum undone and no segment uncut')
   .addHelpText(

@@ -129,7 +129,7 @@ async function captureDevice(
       if (output !== null) status.show(tell());
     }, FLUSH_MS);
     try {
-      await drive(tap, port, ended);
+      await drive(tap, [port], ended);
     } finally {
       clearInterval(timer);
       status.end();

@@ -73,10 +73,10 @@ export function clock(): number {
   return performance.now() * 1000;
 }
 
-/** Steps a task until it is done, or `ended` is over; sleeps while there is nothing to do. Publishes the port's counters. */
-export async function drive(task: Task, port: Port, ended: Promise<unknown>): Promise<void> {
-  const unpublish = published(() => publishPort(port, publicationLabel(port.name)));
-  const waiter = new PortWaiter([port]);
+/** Steps a task until it is done, or `ended` is over; sleeps while there is nothing to do. Publishes the ports' counters. */
+export async function drive(task: Task, ports: readonly Port[], ended: Promise<unknown>): Promise<void> {
+  const publications = ports.map((port) => published(() => publishPort(port, publicationLabel(port.name))));
+  const waiter = new PortWaiter(ports);
   let stopped = false;
   void ended.then(() => {
     stopped = true;
@@ -100,7 +100,7 @@ export async function drive(task: Task, port: Port, ended: Promise<unknown>): Pr
     }
   } finally {
     waiter.close();
-    unpublish();
+    for (const unpublish of publications) unpublish();
   }
 }
 

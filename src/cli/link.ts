@@ -9,10 +9,10 @@ import type { Port } from '../device/port.ts';
 import { QUEUE_DEFAULT } from '../device/queue.ts';
 import { Trace } from '../device/trace.ts';
 import { integer } from './device.ts';
+import { portName } from './drive.ts';
 import {
   DEVICES_HELP,
   describePorts,
-  deviceName,
   type Flow,
   FlowReport,
   formatRate,
@@ -42,8 +42,8 @@ interface LinkOptions {
 
 export const linkCommand = new Command('link')
   .description('emulate a long, slow or bad path between two devices')
-  .argument('<a>', DEVICES_HELP, deviceName)
-  .argument('<b>', 'the other, of the same link: Ethernet with Ethernet, IP with IP', deviceName)
+  .argument('<a>', DEVICES_HELP, portName)
+  .argument('<b>', 'the other, of the same link: Ethernet with Ethernet, IP with IP', portName)
   .option('--delay <time>', 'one way: 50ms, 250us', both(duration))
   .option('--jitter <time>', 'up to so much more, without reordering', both(duration))
   .option('--rate <rate>', 'of whole frames: 100mbit, 1gbit', both(rate))

@@ -91,7 +91,7 @@ async function pktgen(mode: Mode, device: string, options: PktgenOptions): Promi
     const { role, line, summary } = play(mode, port, options, meter);
     const timer = setInterval(() => console.log(line()), 1000);
     try {
-      await drive(role, port, ended);
+      await drive(role, [port], ended);
     } finally {
       clearInterval(timer);
     }

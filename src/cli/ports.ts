@@ -1,15 +1,13 @@
 /** What the commands that join devices share: opening them in one arena, turning while something happens, and telling. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { InvalidArgumentError } from 'commander';
 import type { ForwardCounters } from '../device/forward.ts';
 import { createFrames, framesArenaBytes, LARGE_ROOM_BYTES } from '../device/frames.ts';
-import { DEVICE_USAGE, deviceFault, openPort, portArenaBytes } from '../device/open.ts';
+import { DEVICE_USAGE, openPort, portArenaBytes } from '../device/open.ts';
 import { type Port, PortError } from '../device/port.ts';
-import { PortWaiter } from '../device/wait.ts';
 import { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
 import { raiseInliningBudget } from '../os/v8.ts';
 import { interrupted } from './device.ts';
+import { clock, drive, type Task } from './drive.ts';
 
 export const DEVICES_HELP = `a device: ${DEVICE_USAGE}`;
 const MTU_DEFAULT = 1500;
@@ -21,14 +19,7 @@ const SLOTS_LARGE = 64;
 /** Buffers for each slot of a device: its two rings, and as many where the device itself holds them. */
 const FRAMES_PER_SLOT = 4;
 /** Those that leave checksums and segmentation to us, and take both from us. */
-const OFFLOADING = /^(?:tun|tap):/;
-
-/** An argument of the command line. */
-export function deviceName(text: string): string {
-  const fault = deviceFault(text);
-  if (fault === null) return text;
-  throw new InvalidArgumentError(`${fault}.`);
-}
+const OFFLOADING = /^(?:tun|tap|packet|host):/;
 
 export interface PortsOptions {
   readonly mtu?: number;
@@ -88,13 +79,8 @@ export function describePorts({ ports, offload }: OpenedPorts): string {
   return `${names.slice(0, -1).join(', ')} and ${names.at(-1)}: ${link}, ${mtu}, ${offload ? 'offload' : 'no offload'}`;
 }
 
-/** How long to look again and again before sleeping: longer than the wake-up that it saves takes. */
-const SPIN_MS = 0.05;
-/** Between two turns of the event loop while there is work, for signals. */
-const YIELD_MS = 2;
-/** Timers wake up to so much late, and waits are in whole ms. */
-const EARLY_MS = 1;
-const TICK_MS = 1000;
+/** Between two reports, and the longest that nobody looks, us. */
+const TICK_US = 1e6;
 
 export interface RunOptions {
   /** One batch. @returns 0 when there was nothing to do */
@@ -105,39 +91,22 @@ export interface RunOptions {
   readonly tick: (seconds: number) => void;
 }
 
-/** Turns until Ctrl-C: without sleeping while frames come, in poll(2) when none do. @throws what `turn` throws */
-export async function runPorts(ports: readonly Port[], options: RunOptions): Promise<void> {
+/** Turns until Ctrl-C. @throws what `turn` throws */
+export function runPorts(ports: readonly Port[], options: RunOptions): Promise<void> {
   const { turn, nextDeadline = () => Infinity, tick } = options;
-  const waiter = new PortWaiter(ports);
-  let stopped = false;
-  void interrupted().then(() => {
-    stopped = true;
-    waiter.wake();
-  });
-  let tickedAt = performance.now();
-  let movedAt = tickedAt;
-  let yieldedAt = tickedAt;
-  try {
-    while (!stopped) {
-      const moved = turn();
-      const now = performance.now();
-      if (now - tickedAt >= TICK_MS) {
-        tick((now - tickedAt) / 1000);
+  let tickedAt = clock();
+  const task: Task = {
+    done: false,
+    step(now) {
+      if (now - tickedAt >= TICK_US) {
+        tick((now - tickedAt) / 1e6);
         tickedAt = now;
       }
-      if (moved > 0) movedAt = now;
-      const due = nextDeadline() - EARLY_MS;
-      if (now - movedAt >= SPIN_MS && due >= 1) {
-        await waiter.wait(Math.floor(Math.min(due, tickedAt + TICK_MS - now)));
-        yieldedAt = performance.now();
-      } else if (now - yieldedAt >= YIELD_MS) {
-        await nextTurn();
-        yieldedAt = performance.now();
-      }
-    }
-  } finally {
-    waiter.close();
-  }
+      return turn();
+    },
+    delay: (now) => Math.min(nextDeadline() * 1000, Math.max(0, tickedAt + TICK_US - now)),
+  };
+  return drive(task, ports, interrupted());
 }
 
 /** Frames and bytes that went one way so far, and those that were lost, by why. */

@@ -46,7 +46,7 @@ async function replay(file: string, device: string, options: ReplayCommandOption
     const replayer = new Replayer(port, open, settings);
     const timer = setInterval(() => console.log(`${meter.line('tx')}, ${replayer.sent} sent so far`), 1000);
     try {
-      await drive(replayer, port, ended);
+      await drive(replayer, [port], ended);
     } finally {
       clearInterval(timer);
     }

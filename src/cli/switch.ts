@@ -3,15 +3,8 @@ import { randomInt } from 'node:crypto';
 import { Command } from 'commander';
 import { createSwitch, SWITCH_PORTS_MAX } from '../device/switch.ts';
 import { integer } from './device.ts';
-import {
-  DEVICES_HELP,
-  describePorts,
-  deviceName,
-  FlowReport,
-  lossesOf,
-  openPorts,
-  runPorts,
-} from './ports.ts';
+import { portName } from './drive.ts';
+import { DEVICES_HELP, describePorts, FlowReport, lossesOf, openPorts, runPorts } from './ports.ts';
 
 interface SwitchCommandOptions {
   readonly mtu?: number;
@@ -46,7 +39,7 @@ what went out by each port, and a summary at Ctrl-C.
   .action(run);
 
 function deviceList(text: string, before: string[] | undefined): string[] {
-  return [...(before ?? []), deviceName(text)];
+  return [...(before ?? []), portName(text)];
 }
 
 async function run(names: string[], options: SwitchCommandOptions): Promise<void> {

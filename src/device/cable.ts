@@ -6,7 +6,7 @@ import type { Arena } from '../memory/arena.ts';
 import { FramePool } from '../memory/frame-pool.ts';
 import { EXCHANGE_FRAME, type Kernels } from '../memory/kernels/kernels.ts';
 import { Ring } from '../memory/ring.ts';
-import { emptyRing, FRAME_HEADROOM, fillRing } from './frames.ts';
+import { emptyRings, FRAME_HEADROOM, fillRing } from './frames.ts';
 import { type Capabilities, type Link, PLAIN, type Port, portCounters } from './port.ts';
 
 // V8 folds a module's own constants, not imported ones.
@@ -174,9 +174,6 @@ class CableEnd implements Port {
     this.#closed = true;
     if (this.peer !== null) this.peer.peer = null;
     this.peer = null;
-    this.rx.head = this.rx.tail;
-    this.tx.head = this.tx.tail;
-    emptyRing(this.rx, this.pool);
-    emptyRing(this.tx, this.pool);
+    emptyRings(this, this.pool);
   }
 }

@@ -22,6 +22,7 @@ import { MEMIF_SECRET_BYTES, RING_LOG2_MAX } from '../wire/memif.ts';
 import {
   createFrames,
   emptyRing,
+  emptyRings,
   FRAME_HEADROOM,
   fillRing,
   framesArenaBytes,
@@ -251,10 +252,7 @@ export class MemifPort implements Port {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.rx.head = this.rx.tail;
-    this.tx.head = this.tx.tail;
-    emptyRing(this.rx, this.pool);
-    emptyRing(this.tx, this.pool);
+    emptyRings(this, this.pool);
     this.#control.close();
   }
 

@@ -9,7 +9,7 @@ import type { FramePool } from '../memory/frame-pool.ts';
 import { DESC_AUX, DESC_FLAGS, DESC_LENGTH, FRAME_MORE, Ring } from '../memory/ring.ts';
 import {
   createFrames,
-  emptyRing,
+  emptyRings,
   FRAME_HEADROOM,
   fillRing,
   framesArenaBytes,
@@ -132,9 +132,6 @@ class NullPort implements Port {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.rx.head = this.rx.tail;
-    this.tx.head = this.tx.tail;
-    emptyRing(this.rx, this.pool);
-    emptyRing(this.tx, this.pool);
+    emptyRings(this, this.pool);
   }
 }

@@ -38,7 +38,7 @@ import { packetAdvice, shareOut } from '../os/packet-socket.ts';
 import { parseCidr, parseMac } from '../wire/address.ts';
 import {
   createFrames,
-  emptyRing,
+  emptyRings,
   FRAME_HEADROOM,
   fillRing,
   framesArenaBytes,
@@ -546,10 +546,7 @@ class PacketPort implements Port {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.rx.head = this.rx.tail;
-    this.tx.head = this.tx.tail;
-    emptyRing(this.rx, this.pool);
-    emptyRing(this.tx, this.pool);
+    emptyRings(this, this.pool);
     closeSync(this.fd);
     for (const queue of this.#queues) queue.close();
     this.#messages.free();

@@ -18,7 +18,7 @@ import {
 import { errorCode } from '../os/errno.ts';
 import {
   createFrames,
-  emptyRing,
+  emptyRings,
   FRAME_HEADROOM,
   fillRing,
   framesArenaBytes,
@@ -325,10 +325,7 @@ class FilePort implements PcapPort {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
-    this.rx.head = this.rx.tail;
-    this.tx.head = this.tx.tail;
-    emptyRing(this.rx, this.pool);
-    emptyRing(this.tx, this.pool);
+    emptyRings(this, this.pool);
     this.#source?.close();
     this.#sink?.close();
   }

@@ -25,7 +25,7 @@ import { libc } from '../os/libc.ts';
 import { type PacketCalls, PlainCalls } from '../os/packet-calls.ts';
 import { ETHER_HEADER_BYTES } from '../wire/ethernet.ts';
 import { flowHash } from './flow-hash.ts';
-import { createFrames, emptyRing, FRAME_HEADROOM, fillRing } from './frames.ts';
+import { createFrames, emptyRing, emptyRings, FRAME_HEADROOM, fillRing } from './frames.ts';
 import { type Capabilities, type Port, PortError, portCounters } from './port.ts';
 import {
   VIRTIO_HEADER_BYTES,
@@ -195,10 +195,7 @@ export class TunPort implements Port {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.rx.head = this.rx.tail;
-    this.tx.head = this.tx.tail;
-    emptyRing(this.rx, this.pool);
-    emptyRing(this.tx, this.pool);
+    emptyRings(this, this.pool);
     this.#ring?.close();
     if (this.#fds.length > 1) closeSync(this.fd);
     for (const fd of this.#fds) closeSync(fd);

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
-import { type Arena, ArenaFullError } from '../memory/arena.ts';
+import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
 import { errorCode } from '../os/errno.ts';
 import { addAddress, setInterface } from '../os/interface.ts';
@@ -13,6 +13,7 @@ import { createTun, type TunDevice, type TunKind, tunAdvice } from '../os/tuntap
 import { macHigh, macIsMulticast, parseCidr } from '../wire/address.ts';
 import { framesArenaBytes, ringArenaBytes } from './frames.ts';
 import { type Capabilities, PLAIN, PortError } from './port.ts';
+import { asPortError } from './port-error.ts';
 import { TunPort } from './tun-port.ts';
 import { VIRTIO_HEADER_BYTES } from './virtio-header.ts';
 
@@ -156,13 +157,4 @@ function randomMac(): Uint8Array {
   const mac = new Uint8Array(randomBytes(6));
   mac[0] = (mac[0] & ~1) | 2;
   return mac;
-}
-
-/** What the kernel or the C library refused; other errors pass as they are. */
-function asPortError(error: unknown, what: string, advice: string): unknown {
-  const code = errorCode(error);
-  if (!(error instanceof Error) || code === '' || error instanceof ArenaFullError) return error;
-  return new PortError(code, `${what}: ${error.message}${advice === '' ? '' : `; ${advice}`}`, {
-    cause: error,
-  });
 }
