@@ -28,7 +28,13 @@ const CORE_FLOORS: readonly string[] = [
 ];
 
 /** Devices of the kernel's, and what opens them: the files on a core floor that are not core. */
-const NOT_CORE: readonly string[] = ['device/tun.ts', 'device/open.ts', 'device/wait.ts'];
+const NOT_CORE: readonly string[] = [
+  'device/tun.ts',
+  'device/open.ts',
+  'device/wait.ts',
+  'device/xdp.ts',
+  'device/xdp-filter.ts',
+];
 
 /** The package's main entry stands on no floor. */
 const ENTRY = 'index.ts';

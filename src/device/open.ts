@@ -3,6 +3,7 @@ import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
 import { type Port, PortError } from './port.ts';
 import { openTun, tunArenaBytes } from './tun.ts';
+import { openXdp, type XdpOptions, xdpArenaBytes } from './xdp.ts';
 
 /** What devices may be told; each heeds what it knows. */
 export interface DeviceSettings {
@@ -14,6 +15,8 @@ export interface DeviceSettings {
   readonly hostAddresses?: readonly string[];
   /** The stack's own, with prefix lengths: a device that shares its interface with the host takes only their packets. */
   readonly addresses?: readonly string[];
+  /** The user of the port knows frames of several buffers (FRAME_MORE); false unless told. */
+  readonly multiBuffer?: boolean;
   /** Slots of each ring, a power of two. */
   readonly slots?: number;
   /** Where buffers come from, so that they may be exchanged with other ports; a pool of its own unless told. */
@@ -45,9 +48,32 @@ function tunKind(kind: 'tun' | 'tap'): DeviceKind {
   };
 }
 
+const xdpKind: DeviceKind = {
+  usage: 'xdp:IF[:QUEUE]',
+  check(rest) {
+    const { name, queue } = xdpPlace(rest);
+    if (queue !== undefined && !/^\d{1,4}$/.test(queue))
+      return 'takes the number of a queue behind the second colon';
+    return interfaceName(name);
+  },
+  arenaBytes: (rest, settings) => xdpArenaBytes(xdpOptions(rest, settings)),
+  open: (arena, rest, settings) => openXdp(arena, xdpOptions(rest, settings)),
+};
+
+function xdpOptions(rest: string, settings: DeviceSettings): XdpOptions {
+  const { name, queue } = xdpPlace(rest);
+  return { ...settings, name, ...(queue !== undefined && { queue: Number(queue) }) };
+}
+
+function xdpPlace(rest: string): { name: string; queue?: string } {
+  const [name, ...queue] = rest.split(':');
+  return { name, ...(queue.length > 0 && { queue: queue.join(':') }) };
+}
+
 const KINDS = {
   tun: tunKind('tun'),
   tap: tunKind('tap'),
+  xdp: xdpKind,
 } satisfies Record<string, DeviceKind>;
 
 /** What stands before the colon of a device's name. */

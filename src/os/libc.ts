@@ -24,6 +24,9 @@ export interface Libc {
   recv(fd: number, address: number, length: number, flags: number): number;
   sendto(fd: number, at: number, length: number, flags: number, to: number, toLength: number): number;
   eventfd(initial: number, flags: number): number;
+  epoll_create1(flags: number): number;
+  epoll_ctl(epoll: number, operation: number, fd: number, event: number): number;
+  getsockopt(fd: number, level: number, option: number, address: number, lengthAt: number): number;
   setsockopt(fd: number, level: number, option: number, address: number, length: number): number;
   unshare(flags: number): number;
   syscall(number: number, a: number, b: number, c: number): number;
@@ -143,6 +146,9 @@ function loadLibc(): Libc {
     recv: func('recv', 'int', ['int', 'int64_t', 'int64_t', 'int']),
     sendto: func('sendto', 'int', ['int', 'int64_t', 'int64_t', 'int', 'int64_t', 'uint32_t']),
     eventfd: func('eventfd', 'int', ['uint32_t', 'int']),
+    epoll_create1: func('epoll_create1', 'int', ['int']),
+    epoll_ctl: func('epoll_ctl', 'int', ['int', 'int', 'int', 'int64_t']),
+    getsockopt: func('getsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'int64_t']),
     setsockopt: func('setsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'uint32_t']),
     unshare: func('unshare', 'int', ['int']),
     syscall: func('syscall', 'int', ['int64_t', 'int64_t', 'int64_t', 'int64_t']),
