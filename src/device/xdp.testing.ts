@@ -7,6 +7,15 @@ import { check, libc, NativeMemory } from '../os/libc.ts';
 import type { FarEnd } from './compliance.testing.ts';
 import { openXdp, type XdpOptions, type XdpPort, xdpArenaBytes } from './xdp.ts';
 
+const AF_INET = 2;
+const SOCK_DGRAM_CLOEXEC = 0x80002;
+const SIOCETHTOOL = 0x8946;
+const ETHTOOL_STXCSUM = 0x17;
+/** struct ifreq: name, then a pointer to struct ethtool_value: command u32, value u32. */
+const IFREQ_BYTES = 40;
+const IFREQ_DATA = 16;
+const ETHTOOL_VALUE_BYTES = 8;
+
 const AF_PACKET = 17;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x80800;
 const ETH_P_ALL = 3;
@@ -36,6 +45,22 @@ export function createVeth(a: string, b: string, queues = 1): void {
 
 export function openTestXdp(options: XdpOptions): XdpPort {
   return openXdp(new Arena(ARENA_BYTES_USED + xdpArenaBytes(options)), options);
+}
+
+/** Has the kernel make the checksums of what leaves by an interface, which a veth would leave out. */
+export function disableTxChecksum(name: string): void {
+  const c = libc();
+  using memory = new NativeMemory(IFREQ_BYTES + ETHTOOL_VALUE_BYTES);
+  const { view, u8, address } = memory;
+  new TextEncoder().encodeInto(name, u8);
+  view.setBigUint64(IFREQ_DATA, BigInt(address + IFREQ_BYTES), true);
+  view.setUint32(IFREQ_BYTES, ETHTOOL_STXCSUM, true);
+  const fd = check(c.socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0), 'socket');
+  try {
+    check(c.ioctl(fd, SIOCETHTOOL, address), 'ioctl ETHTOOL_STXCSUM');
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** A raw socket (AF_PACKET) on an interface. */

@@ -123,7 +123,7 @@ const LINK_BYTES_MAX = 18;
 const PAGE_BYTES = 4096;
 /** Kinds of devices whose other end may be this machine's kernel, which leaves checksums to them. */
 const LOCAL_KINDS: readonly string[] = ['veth', 'netkit', 'tun'];
-/** How often a busy user's syncs look whether the interface is still as it was. */
+/** How often syncs look whether the interface is still as it was; a Poller wakes its user for that until they do. */
 const LOOK_MASK = 1023;
 /** Frames for one run of a device's interrupt work. */
 const BUSY_POLL_BUDGET = 64;
@@ -327,6 +327,8 @@ class XdpDevice implements XdpPort {
       this.tx.tail = slots;
       this.fd = joinDescriptors([...this.#queues.map((each) => each.fd), this.#watch.fd]);
       this.#undo.push(() => closeSync(this.fd));
+      // What we did ourselves is no news.
+      this.#watch.changed();
       // Packets come from here on.
       for (const [i, number] of wanted.entries()) updateMap(map, number, this.#queues[i].fd);
     } catch (error) {
@@ -803,7 +805,7 @@ function checkOptions({
   if (queue !== undefined && !(Number.isInteger(queue) && queue >= 0)) refuse(`there is no queue ${queue}`);
   if (!Number.isInteger(mtu) || mtu < MTU_MIN || mtu > IP_BYTES_MAX)
     refuse(`the mtu must be ${MTU_MIN} to ${IP_BYTES_MAX} bytes, not ${mtu}`);
-  if (!(slots >= 1 && slots <= SLOTS_MAX && (slots & (slots - 1)) === 0))
+  if (!(Number.isInteger(Math.log2(slots)) && slots >= 1 && slots <= SLOTS_MAX))
     refuse(`slots are a power of two, ${SLOTS_MAX} at most, not ${slots}`);
   if (addresses.length > FILTER_ADDRESSES_MAX)
     refuse(`it takes ${FILTER_ADDRESSES_MAX} addresses at most, not ${addresses.length}`);
