@@ -23,6 +23,8 @@ export interface JobResult {
   readonly rssBytes?: number;
   /** The same of the kernel's memory for that end, bytes; 0 when the kernel has no part in it (idle). */
   readonly kernelBytes?: number;
+  /** Times that the kernel was entered for packets (io). */
+  readonly syscalls?: number;
   /** Whatever a reader of the figure must know. */
   readonly note?: string;
   /** Why it can't be measured here. The figures mean nothing then. */

@@ -15,7 +15,6 @@ const BPF_PROG_TYPE_XDP = 6;
 /** Attach type. */
 const BPF_XDP = 37;
 const BPF_F_XDP_HAS_FRAGS = 1 << 5;
-const BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1;
 const XDP_FLAGS = { generic: 1 << 1, native: 1 << 2 } as const;
 
 /** Of union bpf_attr. */
@@ -30,11 +29,9 @@ const LICENSE = 'Apache-2.0\0';
 /** Verdicts. */
 export const XDP_DROP = 1;
 export const XDP_PASS = 2;
-export const XDP_TX = 3;
 export const XDP_REDIRECT = 4;
 
 /** Helpers. */
-export const BPF_REDIRECT = 23;
 export const BPF_REDIRECT_MAP = 51;
 
 /** struct xdp_md: places of u32. */
@@ -140,37 +137,6 @@ export function testXdp(program: number, frame: Uint8Array): number {
     },
   );
   return verdict;
-}
-
-/**
- * Makes frames in the kernel, each a copy of one, and lets a program say where they go: the cheapest source of traffic
- * for measurements (Linux 5.18).
- */
-export class XdpGenerator implements Disposable {
-  readonly #memory: NativeMemory;
-
-  /** @param program With XDP_REDIRECT it sends them to another interface. */
-  constructor(program: number, frame: Uint8Array) {
-    this.#memory = new NativeMemory(ATTRIBUTE_BYTES + frame.length);
-    const { address, u8, view } = this.#memory;
-    u8.set(frame, ATTRIBUTE_BYTES);
-    view.setUint32(0, program, true);
-    view.setUint32(8, frame.length, true);
-    view.setBigUint64(16, BigInt(address + ATTRIBUTE_BYTES), true);
-    view.setUint32(64, BPF_F_TEST_XDP_LIVE_FRAMES, true);
-  }
-
-  /** @throws SystemError */
-  run(frames: number): void {
-    const { view, address } = this.#memory;
-    view.setUint32(32, frames, true);
-    const result = libc().syscall(syscallNumbers().bpf, BPF_PROG_TEST_RUN, address, ATTRIBUTE_BYTES);
-    if (result < 0) throw new SystemError(libc().errno(), 'bpf: generate frames');
-  }
-
-  [Symbol.dispose](): void {
-    this.#memory.free();
-  }
 }
 
 /** @param detail Asked after a failure: what else the kernel said. */
