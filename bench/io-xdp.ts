@@ -5,8 +5,9 @@
 import type { JobResult } from './jobs/job.ts';
 import type { Contender, Metric, Workload } from './workloads.ts';
 
-const RATE: Metric = { label: 'Mpps', better: 'higher', of: (r) => (r.requests / r.wallNs) * 1000 };
-const COST: Metric = { label: 'ns/packet', better: 'lower', of: (r) => r.wallNs / r.requests };
+/** By CPU time, which is wall time as long as nobody else wants the core. */
+const RATE: Metric = { label: 'Mpps', better: 'higher', of: (r) => (r.requests / r.cpuNs) * 1000 };
+const COST: Metric = { label: 'ns/packet', better: 'lower', of: (r) => r.cpuNs / r.requests };
 const SYSCALLS: Metric = { label: 'syscalls/packet', better: 'lower', of: syscallsPerPacket };
 const METRICS = [RATE, COST, SYSCALLS];
 
@@ -15,7 +16,7 @@ const TWIN: Contender = { name: 'C twin', job: 'xdp-twin.ts', peer: true };
 
 const KINDS = { tx: 0, rx: 1, forward: 2 } as const;
 export const BATCHES = [1, 4, 16, 64, 256] as const;
-const GROWTH = [2, 4, 8] as const;
+export const GROWTH = [2, 4, 8] as const;
 
 export type XdpKind = keyof typeof KINDS;
 

@@ -2,7 +2,7 @@
  * What jobs/xdp.ts does through our port, by hand: AF_XDP with the same system calls, buffers and batches, without a
  * library. It finds the interfaces that xdp-scene.ts has made.
  *
- *     xdp-twin KIND BATCH WARMUP SECONDS     KIND: 0 tx, 1 rx, 2 forward; prints {"frames", "wallNs", "syscalls"}
+ *     xdp-twin KIND BATCH WARMUP SECONDS     KIND: 0 tx, 1 rx, 2 forward; prints {"frames", "wallNs", "cpuNs", "syscalls"}
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -30,15 +30,20 @@ enum { SLOTS = 512, FRAME = 2048, HEADROOM = 256, LENGTH = 60, BURST = 64, FRAME
 
 struct ring { uint32_t *producer, *consumer, *flags; void *entries; uint32_t at; };
 struct descriptor { uint64_t address; uint32_t length, options; };
-struct port { int fd; struct ring rx, tx, fill, completion; uint64_t free[SLOTS]; int free_count; };
+struct port { int fd; struct ring rx, tx, fill, completion; uint64_t free[SLOTS]; uint32_t given, taken; };
 
 static uint8_t *memory;
 static uint64_t syscalls;
 
+/* In the order of our port's ring: the buffer that has been out of use for longest comes next. */
+static void give(struct port *p, uint64_t address) { p->free[p->given++ & (SLOTS - 1)] = address; }
+static uint64_t take(struct port *p) { return p->free[p->taken++ & (SLOTS - 1)]; }
+static int frees(struct port *p) { return p->given - p->taken; }
+
 static void fail(const char *what) { fprintf(stderr, "%s: %s\n", what, strerror(errno)); exit(1); }
 static int check(int result, const char *what) { if (result < 0) fail(what); return result; }
 static int bpf(int command, void *attribute) { return syscall(SYS_bpf, command, attribute, 152); }
-static double seconds(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + t.tv_nsec * 1e-9; }
+static double seconds(clockid_t clock) { struct timespec t; clock_gettime(clock, &t); return t.tv_sec + t.tv_nsec * 1e-9; }
 
 static int load(const struct bpf_insn *code, int count, int flags) {
   union { uint8_t bytes[152]; struct { uint32_t type, count; uint64_t code, license; uint32_t log[2]; uint64_t log_at; uint32_t version, flags; char name[16]; uint32_t device, attach; } a; } u;
@@ -88,7 +93,7 @@ static void open_port(struct port *p, const char *name, int first) {
   for (int i = 0; i < SLOTS; i++) ((uint64_t *)p->fill.entries)[i] = (uint64_t)(first + i) * FRAME;
   p->fill.at = SLOTS;
   __atomic_store_n(p->fill.producer, SLOTS, __ATOMIC_RELEASE);
-  for (int i = 0; i < SLOTS; i++) p->free[p->free_count++] = (uint64_t)(first + SLOTS + i) * FRAME + HEADROOM;
+  for (int i = 0; i < SLOTS; i++) give(p, (uint64_t)(first + SLOTS + i) * FRAME + HEADROOM);
   uint32_t key = 0, value = p->fd;
   uint64_t update[19] = {(uint32_t)map, (uintptr_t)&key, (uintptr_t)&value};
   check(bpf(MAP_UPDATE, update), "map update");
@@ -98,7 +103,7 @@ static void complete(struct port *p) {
   uint32_t producer = __atomic_load_n(p->completion.producer, __ATOMIC_ACQUIRE);
   uint64_t *entries = p->completion.entries;
   for (; p->completion.at != producer; p->completion.at++)
-    p->free[p->free_count++] = (entries[p->completion.at & (SLOTS - 1)] & ~(uint64_t)(FRAME - 1)) + HEADROOM;
+    give(p, (entries[p->completion.at & (SLOTS - 1)] & ~(uint64_t)(FRAME - 1)) + HEADROOM);
   __atomic_store_n(p->completion.consumer, producer, __ATOMIC_RELEASE);
 }
 
@@ -120,8 +125,8 @@ static void queue(struct port *p, uint64_t address, uint32_t length) {
 }
 
 static int tx(struct port *p, int batch) {
-  int n = p->free_count < batch ? p->free_count : batch;
-  for (int i = 0; i < n; i++) queue(p, p->free[--p->free_count], LENGTH);
+  int n = frees(p) < batch ? frees(p) : batch;
+  for (int i = 0; i < n; i++) queue(p, take(p), LENGTH);
   send_all(p);
   return n;
 }
@@ -130,7 +135,7 @@ static int tx(struct port *p, int batch) {
 static int receive(struct port *p, struct port *out, int batch) {
   int n = __atomic_load_n(p->rx.producer, __ATOMIC_ACQUIRE) - p->rx.at;
   if (n > batch) n = batch;
-  if (out && n > out->free_count) n = out->free_count;
+  if (out && n > frees(out)) n = frees(out);
   struct descriptor *in = p->rx.entries;
   uint64_t *fill = p->fill.entries;
   for (int i = 0; i < n; i++) {
@@ -138,7 +143,7 @@ static int receive(struct port *p, struct port *out, int batch) {
     uint64_t back = d.address;
     if (out) {
       queue(out, d.address, d.length);
-      back = out->free[--out->free_count];
+      back = take(out);
     }
     fill[p->fill.at++ & (SLOTS - 1)] = back & ~(uint64_t)(FRAME - 1);
   }
@@ -163,10 +168,10 @@ int main(int argc, char **argv) {
   if (kind != 0) open_port(&source, "f0", 4 * SLOTS);
 
   uint64_t frames = 0, frames_before = 0, syscalls_before = 0;
-  double start = seconds(), from = 0;
+  double start = seconds(CLOCK_MONOTONIC), from = 0, cpu = 0;
   for (;;) {
-    double now = seconds();
-    if (from == 0 && now - start >= warmup) { from = now; frames_before = frames; syscalls_before = syscalls; }
+    double now = seconds(CLOCK_MONOTONIC);
+    if (from == 0 && now - start >= warmup) { from = now; cpu = seconds(CLOCK_PROCESS_CPUTIME_ID); frames_before = frames; syscalls_before = syscalls; }
     if (from != 0 && now - from >= measured) { from = now - from; break; }
     for (int round = 0; round < 16; round++) {
       if (kind == 0) { frames += tx(&in, batch); continue; }
@@ -176,6 +181,7 @@ int main(int argc, char **argv) {
       for (int n; (n = receive(&in, kind == 2 ? &out : 0, batch)) > 0;) frames += n;
     }
   }
-  printf("{\"frames\":%lu,\"wallNs\":%.0f,\"syscalls\":%lu}\n", frames - frames_before, from * 1e9, syscalls - syscalls_before);
+  cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+  printf("{\"frames\":%lu,\"wallNs\":%.0f,\"cpuNs\":%.0f,\"syscalls\":%lu}\n", frames - frames_before, from * 1e9, cpu * 1e9, syscalls - syscalls_before);
   return 0;
 }

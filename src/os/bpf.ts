@@ -1,6 +1,6 @@
 /** bpf(2): maps, programs and links for XDP (linux/bpf.h). All of them are file descriptors and end with the process. */
 import { INSTRUCTION_BYTES } from './bpf-assembler.ts';
-import { EPERM, SystemError } from './errno.ts';
+import { EAGAIN, EPERM, SystemError } from './errno.ts';
 import { libc, NativeMemory, syscallNumbers } from './libc.ts';
 import { textOf } from './netlink.ts';
 
@@ -23,6 +23,8 @@ const ATTRIBUTE_BYTES = 152;
 const LOG_BYTES = 65_536;
 /** Of which an error quotes the end. */
 const LOG_QUOTE_CHARACTERS = 2000;
+/** As many as libbpf makes. */
+const LOAD_TRIES = 5;
 /** Helpers for everybody need no particular licence. */
 const LICENSE = 'Apache-2.0\0';
 
@@ -95,12 +97,15 @@ export function loadXdpProgram(name: string, code: Uint8Array, frags: boolean): 
       },
       () => textOf(u8.subarray(log)).trim().slice(-LOG_QUOTE_CHARACTERS),
     );
-  try {
-    return load(0);
-  } catch (error) {
-    // The log costs time, and a program that is too long for it would fail for that.
-    if (!(error instanceof SystemError) || error.errno === -EPERM) throw error;
-    return load(1);
+  for (let tries = 1; ; tries++) {
+    try {
+      // The log costs time, so it is asked for when there is something to tell.
+      return load(tries === 1 ? 0 : 1);
+    } catch (error) {
+      // A signal (V8 has its own) interrupts the verifier.
+      const again = error instanceof SystemError && (error.errno === -EAGAIN || tries === 1);
+      if (!again || error.errno === -EPERM || tries === LOAD_TRIES) throw error;
+    }
   }
 }
 
