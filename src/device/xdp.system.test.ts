@@ -236,6 +236,36 @@ describe.skipIf(reason !== '')(`an AF_XDP port and the kernel${reason}`, () => {
       expect(port.txSync()).toBe(SLOTS);
     });
 
+    test('a checksum is left to the device if its place is in the first buffer', async () => {
+      const port = open({ multiBuffer: true });
+      const far = raw();
+      disableTxChecksum('xdp0');
+      const frame = udp(7, 'left out '.repeat(100), true);
+      for (const first of [30, 42, 200]) {
+        for (const piece of [frame.subarray(0, first), frame.subarray(first)])
+          queue(port, piece, piece.length === first ? FRAME_MORE | FRAME_CHECKSUM_FILL : 0);
+        port.txSync();
+      }
+      send(port, frameOf(port, 60, 1));
+      const got = await eventually(() => (port.txSync() === SLOTS ? far.receive() : undefined), 'the frames');
+      expect(got.map(({ length }) => length)).toEqual([frame.length, frame.length, 60]);
+      for (const bytes of got.slice(0, 2)) {
+        const { payload } = parseIpv4Packet(parseEthernet(bytes).payload);
+        expect(transportChecksumGood(payload, ENDS, PROTOCOL_UDP)).toBe(true);
+      }
+      expect(port.counters).toMatchObject({ txFrames: 3, txDropped: 1 });
+    });
+
+    test('a frame that fills the ring and goes on is dropped', async () => {
+      const port = open({ multiBuffer: true, slots: 16 });
+      const far = raw();
+      while (queue(port, new Uint8Array(100), FRAME_MORE));
+      expect(port.txSync()).toBe(16);
+      send(port, frameOf(port, 60, 1));
+      expect((await arrived(far)).length).toBe(60);
+      expect(port.counters).toMatchObject({ txFrames: 1, txDropped: 1 });
+    });
+
     test('who doesn’t know them has an MTU for one buffer; longer frames are dropped, and counted', async () => {
       const port = open();
       expect(port).toMatchObject({ frameBytes: 1792, capabilities: { mtu: 1774, multiBuffer: false } });

@@ -135,6 +135,8 @@ const HEADROOM = FRAME_HEADROOM;
 const MORE = FRAME_MORE;
 const CHECKSUM_FILL = FRAME_CHECKSUM_FILL;
 const SEGMENT = FRAME_SEGMENT;
+/** What a frame of one buffer hasn't, most of the time. */
+const UNUSUAL = MORE | CHECKSUM_FILL | SEGMENT;
 const PARTIAL = FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_FILL;
 const CONTD = XDP_PKT_CONTD;
 const METADATA = XDP_TX_METADATA;
@@ -499,8 +501,10 @@ class XdpDevice implements XdpPort {
     const { m } = tx;
     const ring = this.#xskTx;
     const base = this.#base;
+    const mask = this.#chunkMask;
     const shift = this.#chunkShift;
     const lent = this.#lent;
+    const room = this.frameBytes;
     let producer = this.#txProducer;
     let taken = this.#taken;
     let frames = 0;
@@ -508,25 +512,31 @@ class XdpDevice implements XdpPort {
     while (taken !== tx.head) {
       const slot = tx.slot(taken);
       const flags = m[slot + FLAGS];
-      const buffers = (flags & MORE) === 0 ? 1 : this.#chain(taken);
+      // Nearly always one buffer without anything to be done, which is all that this loop does itself.
+      const plain = (flags & UNUSUAL) === 0;
+      const buffers = plain || (flags & MORE) === 0 ? 1 : this.#chain(taken);
       if (buffers === 0) break;
-      const options = this.#good(taken, buffers);
-      if (options < 0) {
+      const options = plain ? 0 : this.#options(taken, buffers);
+      const address = (m[slot + AT] - base) | 0;
+      const length = m[slot + LENGTH];
+      const offset = address & mask;
+      const wrong =
+        length < ETHER_BYTES || length > room || offset < METADATA_BYTES || offset + length > mask + 1;
+      if (wrong || options < 0) {
         counters.txDropped++;
         taken = this.#skip(taken, buffers);
         continue;
       }
-      for (let i = 0; i < buffers; i++) {
-        const piece = tx.slot((taken + i) | 0);
-        const address = (m[piece + AT] - base) | 0;
-        const length = m[piece + LENGTH];
-        const entry = ring.entries + ((producer & ring.mask) << 2);
-        m[entry] = address;
-        m[entry + 2] = length;
-        m[entry + 3] = i === 0 ? options : i + 1 < buffers ? CONTD : 0;
-        lent[address >> shift] = 1;
-        bytes += length;
-        producer = (producer + 1) | 0;
+      const entry = ring.entries + ((producer & ring.mask) << 2);
+      m[entry] = address;
+      m[entry + 2] = length;
+      m[entry + 3] = options;
+      lent[address >> shift] = 1;
+      bytes += length;
+      producer = (producer + 1) | 0;
+      if (buffers > 1) {
+        bytes += this.#submitRest(taken, buffers, producer);
+        producer = (producer + buffers - 1) | 0;
       }
       taken = (taken + buffers) | 0;
       frames++;
@@ -549,34 +559,51 @@ class XdpDevice implements XdpPort {
     return ((tx.head - first) | 0) === tx.slots ? tx.slots : 0;
   }
 
-  /** @returns the options of the frame's first descriptor, or -1 when it can't be sent */
-  #good(first: number, buffers: number): number {
-    const { tx, frameBytes } = this;
+  /** The buffers of a frame after its first one. @param producer Where they go. @returns their bytes */
+  #submitRest(first: number, buffers: number, producer: number): number {
+    const { tx } = this;
+    const { m } = tx;
+    const ring = this.#xskTx;
+    let bytes = 0;
+    for (let i = 1; i < buffers; i++) {
+      const slot = tx.slot((first + i) | 0);
+      const address = (m[slot + AT] - this.#base) | 0;
+      const entry = ring.entries + (((producer + i - 1) & ring.mask) << 2);
+      m[entry] = address;
+      m[entry + 2] = m[slot + LENGTH];
+      m[entry + 3] = i + 1 < buffers ? CONTD : 0;
+      this.#lent[address >> this.#chunkShift] = 1;
+      bytes += m[slot + LENGTH];
+    }
+    return bytes;
+  }
+
+  /** @returns the options of the frame's first descriptor, or -1 when it has what can't be sent */
+  #options(first: number, buffers: number): number {
+    const { tx } = this;
     const { m } = tx;
     const mask = this.#chunkMask;
-    const slot = tx.slot(first);
-    let options = 0;
-    if (buffers > 1) {
-      if (!this.#multiBuffer || buffers > BUFFERS_MAX) return -1;
-      options = CONTD;
-      for (let i = 1; i < buffers; i++) {
-        const piece = tx.slot((first + i) | 0);
-        const offset = (m[piece + AT] - this.#base) & mask;
-        const length = m[piece + LENGTH];
-        if (length <= 0 || offset < METADATA_BYTES || offset + length > mask + 1) return -1;
-      }
+    if (buffers > 1 && (!this.#multiBuffer || buffers > BUFFERS_MAX)) return -1;
+    let total = m[tx.slot(first) + LENGTH];
+    for (let i = 1; i < buffers; i++) {
+      const slot = tx.slot((first + i) | 0);
+      const offset = (m[slot + AT] - this.#base) & mask;
+      const length = m[slot + LENGTH];
+      if (length <= 0 || offset < METADATA_BYTES || offset + length > mask + 1) return -1;
+      total += length;
     }
-    const at = m[slot + AT];
-    const length = m[slot + LENGTH];
-    const offset = (at - this.#base) & mask;
-    if (length < ETHER_BYTES || length > frameBytes || offset < METADATA_BYTES || offset + length > mask + 1)
-      return -1;
+    // It fills the ring and goes on.
+    if (buffers > 1 && (m[tx.slot((first + buffers - 1) | 0) + FLAGS] & MORE) !== 0) return -1;
+    const options = buffers > 1 ? CONTD : 0;
+    const slot = tx.slot(first);
     const flags = m[slot + FLAGS];
     if ((flags & (CHECKSUM_FILL | SEGMENT)) === 0) return options;
     if ((flags & SEGMENT) !== 0 || !this.#metadata) return -1;
     const { view } = this.arena;
-    const place = checksumPlace(view, at, length, true);
-    if (place === 0) return -1;
+    const at = m[slot + AT];
+    const place = checksumPlace(view, at, total, true);
+    // What the kernel finds wrong with it would be in the way of all others for ever.
+    if (place === 0 || (place >> 8) + (place & 0xff) + 2 > m[slot + LENGTH]) return -1;
     const metadata = at - METADATA_BYTES;
     view.setInt32(metadata, TX_METADATA_CHECKSUM, true);
     view.setInt32(metadata + 4, 0, true);
