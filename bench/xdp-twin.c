@@ -68,7 +68,7 @@ static struct ring map_ring(int fd, int option, int layout, uint64_t page, int e
 /* Takes everything that the interface receives, if nobody else does. Frames [first, first + 2 SLOTS) are the port's. */
 static void open_port(struct port *p, const char *name, int first) {
   p->fd = check(socket(AF_XDP_, SOCK_RAW | SOCK_CLOEXEC, 0), "socket");
-  struct { uint64_t at, bytes; uint32_t chunk, headroom, flags, metadata; } umem = {(uintptr_t)memory, (uint64_t)FRAMES * FRAME, FRAME, 0, 4, 24};
+  struct { uint64_t at, bytes; uint32_t chunk, headroom, flags, metadata; } umem = {(uintptr_t)memory, (uint64_t)FRAMES * FRAME, FRAME, 0, 0, 0};
   check(setsockopt(p->fd, SOL_XDP_, UMEM_REG, &umem, sizeof umem), "umem");
   p->completion = map_ring(p->fd, COMPLETION_RING, 3, 0x180000000, 8);
   p->tx = map_ring(p->fd, TX_RING, 1, 0x80000000, 16);
