@@ -139,6 +139,8 @@ const limits = z
     blindReset: z.boolean(),
     blindSyn: z.boolean(),
     habits: z.enum(['plain', 'bsd', 'linux']),
+    synOptions: z.boolean(),
+    icmpHard: z.boolean(),
     dropSynFin: z.boolean(),
     reassemblyBuffers: count.max(1024),
     ttl: z.int().min(1).max(255),
@@ -148,6 +150,7 @@ const limits = z
     udpChunks: count,
     udpReceiveBuffer: buffer,
     ecn: z.enum(ECN_MODES),
+    accEcnOption: z.boolean(),
     mtuProbing: z.enum(['off', 'auto', 'always']),
   })
   .partial();

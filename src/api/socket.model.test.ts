@@ -144,7 +144,7 @@ class End {
         return;
       case 'reset':
         // libuv refuses to reset what is shutting down (UV_EINVAL), and node:net's socket then never closes (Node 26).
-        if (socket instanceof nodeNet.Socket) socket.destroy();
+        if (socket.constructor === nodeNet.Socket) socket.destroy();
         else socket.resetAndDestroy();
         this.over = true;
         return;

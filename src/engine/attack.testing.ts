@@ -173,12 +173,17 @@ export class Attack {
   /** The last breath made somebody say something. */
   moved = false;
 
-  constructor(prng: Prng, met = new Set<string>()) {
+  /** @param arenaOf Memory of so many bytes, empty: thousands of attacks a minute had better use the same. */
+  constructor(
+    prng: Prng,
+    met = new Set<string>(),
+    arenaOf: (bytes: number) => Arena = (bytes) => new Arena(bytes),
+  ) {
     this.prng = prng;
     this.met = met;
     this.link = prng.bool(0.7) ? 'ether' : 'ip';
     const offload = prng.bool(0.25);
-    this.arena = new Arena((offload ? 16 : 8) << 20);
+    this.arena = arenaOf((offload ? 16 : 8) << 20);
     this.world = {
       link: this.link,
       macs: [...MACS, 'ff:ff:ff:ff:ff:ff'],
@@ -242,7 +247,8 @@ export class Attack {
   /** Gives a frame to an engine. */
   give(to: 0 | 1, frame: Uint8Array): void {
     const { tx, frameBytes } = this.ports[to];
-    if (frame.length > frameBytes || tx.available === 0) return;
+    // No cable takes a frame of nothing.
+    if (frame.length === 0 || frame.length > frameBytes || tx.available === 0) return;
     const slot = tx.slot(tx.head);
     this.arena.u8.set(frame, tx.m[slot + DESC_AT]);
     tx.m[slot + DESC_LENGTH] = frame.length;

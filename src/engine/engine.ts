@@ -32,6 +32,7 @@ import { listenerAdd, listenerRemove } from '../tcp/listen.ts';
 import { LIST_UNRESOLVED, OutputLists, unresolvedDelay } from '../tcp/lists.ts';
 import { LEVEL_HIGH, LEVEL_NAMES, memoryLevel } from '../tcp/memory.ts';
 import { tcpOutput } from '../tcp/output.ts';
+import { receiveLost } from '../tcp/receive.ts';
 import { receiveBufferSet } from '../tcp/receive-window.ts';
 import { memoryReclaim } from '../tcp/reclaim.ts';
 import { sendBufferSet, sendLowWaterSet, sendRoom, tcpSend, tcpSendBytes } from '../tcp/send.ts';
@@ -418,7 +419,7 @@ export class Engine {
   /** Reads on after a `data` handler left bytes. */
   resume(conn: Conn): void {
     const t = this.#find(conn);
-    if (t === 0 || (this.tcp.m[t + FLAGS] & FLAG.PAUSED) === 0) return;
+    if (t === 0 || (this.tcp.m[t + FLAGS] & FLAG.PAUSED) === 0 || receiveLost(this.tcp, t)) return;
     this.tcp.m[t + FLAGS] &= ~FLAG.PAUSED;
     eventPush(this.tcp, t, EVENT_RESUME, 0, 0);
     this.#work();

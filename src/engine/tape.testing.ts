@@ -3,6 +3,7 @@
  * generator would say. What an action needs beyond its words follows from them. So a fuzzer can change one decision,
  * or one action, and leave the others as they were.
  */
+import { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
 import { Attack } from './attack.testing.ts';
 
@@ -47,7 +48,7 @@ class Tape extends Prng {
 export function runTape(words: Int32Array): number {
   const tape = new Tape(words);
   tape.seek(0);
-  const attack = new Attack(tape);
+  const attack = new Attack(tape, new Set(), reused);
   const actions = Math.floor(words.length / ACTION_WORDS);
   for (let i = 1; i < actions; i++) {
     tape.seek(i);
@@ -55,6 +56,15 @@ export function runTape(words: Int32Array): number {
   }
   attack.finish();
   return attack.given[0] + attack.given[1];
+}
+
+const arenas = new Map<number, Arena>();
+
+function reused(bytes: number): Arena {
+  const arena = arenas.get(bytes) ?? new Arena(bytes);
+  arenas.set(bytes, arena);
+  arena.reset();
+  return arena;
 }
 
 /** From a corpus file: little-endian words. */

@@ -118,7 +118,6 @@ export class Calls {
     const expected = values.optionalNumber(call.result);
     let fd = expected !== null && expected >= 0 ? expected : 3;
     while (expected === null && this.#descriptors.has(fd)) fd++;
-    if (this.#descriptors.has(fd)) throw new Mismatch(call.line, `descriptor ${fd} is open already`);
     this.#descriptors.set(fd, descriptor);
     return { value: fd };
   }
@@ -200,6 +199,14 @@ export class Calls {
     const socket = this.socketOf(call, values);
     if (socket === null) return bad(call, values, this);
     const given = values.address(call.args[1]);
+    if (isUnspecified(call.args[1], values)) {
+      return () => {
+        this.#sockets.disconnect(socket);
+        this.#host.settle();
+        return OK;
+      };
+    }
+    const waits = !this.#freebsd && socket.options.get('TCP_FASTOPEN_CONNECT') === 1;
     let begun = false;
     return () => {
       if (!begun) {
@@ -211,12 +218,18 @@ export class Calls {
           const errno = socket.takeError();
           return { value: -1, errno: errno ?? (this.#freebsd ? 'EINVAL' : 'ECONNABORTED') };
         }
-        const errno = this.#sockets.connect(
-          socket,
-          given?.address ?? this.#config.remote,
-          given?.port ?? this.#config.connectPort,
-        );
+        const to = {
+          address: given?.address ?? this.#config.remote,
+          port: given?.port ?? this.#config.connectPort,
+        };
+        const errno = this.#sockets.connect(socket, to.address, to.port, waits);
         if (errno !== null) return { value: -1, errno };
+        if (waits && socket.synRoom > 0) {
+          // There is a cookie: the SYN leaves with the first data.
+          this.#sockets.disconnect(socket);
+          socket.deferred = to;
+          return OK;
+        }
         this.#settle(socket);
         this.#host.settle();
         if (socket.nonBlocking && isConnecting(socket)) return { value: -1, errno: 'EINPROGRESS' };
@@ -275,11 +288,11 @@ export class Calls {
       };
     }
     if (!(source instanceof TcpSocket)) return bad(call, values, this);
+    if (isNull(call.args[1])) return () => ({ value: -1, errno: 'EFAULT' });
     const peek = (flags & this.#flag('MSG_PEEK')) !== 0;
     const all = (flags & this.#flag('MSG_WAITALL')) !== 0;
     const dontWait = (flags & this.#flag('MSG_DONTWAIT')) !== 0;
-    if ((flags & this.#flag('MSG_ERRQUEUE')) !== 0)
-      throw new Unsupported(call.line, 'the error queue of sockets');
+    if ((flags & this.#flag('MSG_ERRQUEUE')) !== 0) return this.#readError(call, values, source);
     if ((flags & this.#flag('MSG_OOB')) !== 0) return () => ({ value: -1, errno: 'EINVAL' });
     let got = 0;
     return () => {
@@ -302,6 +315,14 @@ export class Calls {
     };
   }
 
+  #readError(call: SystemCall, values: Values, socket: TcpSocket): Attempt {
+    return () => {
+      const wrong = socket.errors.take(call.args[1], values, this.#config.toleranceUs);
+      if (wrong === undefined) return { value: -1, errno: 'EAGAIN' };
+      return wrong === null ? OK : { ...OK, wrong };
+    };
+  }
+
   write(call: SystemCall, values: Values, bytes: number, flags: number): Attempt {
     const target = this.descriptor(call, values);
     if (target instanceof Pipe) {
@@ -311,11 +332,13 @@ export class Calls {
       };
     }
     if (!(target instanceof TcpSocket)) return bad(call, values, this);
+    if (isNull(call.args[1])) return () => ({ value: -1, errno: 'EFAULT' });
     const urgent = (flags & this.#flag('MSG_OOB')) !== 0;
     const more = (flags & this.#flag('MSG_MORE')) !== 0;
     const dontWait = (flags & this.#flag('MSG_DONTWAIT')) !== 0;
-    // Segments that must not hold what another write brought.
-    if ((flags & this.#flag('MSG_EOR')) !== 0) this.#settings.lack('MSG_EOR');
+    const record = (flags & this.#flag('MSG_EOR')) !== 0;
+    const zeroCopy = (flags & this.#flag('MSG_ZEROCOPY')) !== 0;
+    if (target.deferred !== null) return this.#fastOpen(call, values, target, bytes, flags);
     let sent = 0;
     return () => {
       const socket = target;
@@ -328,9 +351,15 @@ export class Calls {
       const waits = !socket.nonBlocking && !dontWait;
       if (socket.state === 'connecting')
         return waits ? null : { value: -1, errno: this.#freebsd ? 'ENOTCONN' : 'EAGAIN' };
-      sent += socket.write(bytes - sent, more);
-      if (urgent) socket.engine.markUrgent(socket.conn);
-      this.#host.settle();
+      // What leaves at once makes room for more of the same write (TCP_NOTSENT_LOWAT).
+      for (let taken = -1; taken !== 0 && sent < bytes; ) {
+        taken = socket.write(bytes - sent, more, record);
+        sent += taken;
+        if (taken > 0)
+          socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
+        if (urgent) socket.engine.markUrgent(socket.conn);
+        this.#host.settle();
+      }
       if (sent >= bytes || (!waits && sent > 0)) return { value: sent };
       return waits ? null : { value: -1, errno: 'EAGAIN' };
     };
@@ -353,13 +382,17 @@ export class Calls {
 
   /** Connects and sends at once (RFC 7413): with the SYN, if there is a cookie for it. */
   #fastOpen(call: SystemCall, values: Values, socket: TcpSocket, bytes: number, flags: number): Attempt {
-    const given = values.address(call.args[4]);
+    if (isUnspecified(call.args[4], values)) return () => ({ value: -1, errno: 'EOPNOTSUPP' });
+    if (isNull(call.args[1])) return () => ({ value: -1, errno: 'EFAULT' });
+    const given = socket.deferred ?? values.address(call.args[4]);
+    const zeroCopy = (flags & this.#flag('MSG_ZEROCOPY')) !== 0;
     let begun = false;
     let rest: Attempt | null = null;
     return () => {
       if (!begun) {
         begun = true;
         const { remote, connectPort } = this.#config;
+        socket.deferred = null;
         const errno = this.#sockets.connect(
           socket,
           given?.address ?? remote,
@@ -370,6 +403,8 @@ export class Calls {
         // Linux takes no more than goes with the SYN.
         const most = this.#freebsd ? bytes : Math.min(bytes, socket.synRoom);
         const taken = most > 0 ? socket.write(most, false) : 0;
+        if (taken > 0)
+          socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
         this.#settle(socket);
         this.#host.settle();
         if (taken > 0) return { value: taken };
@@ -388,6 +423,7 @@ export class Calls {
     const attempt = this.read(call, values, bytes, values.optionalNumber(call.args[2]) ?? 0);
     const control = values.items(values.field(message, 'msg_control'));
     const flags = values.optionalNumber(values.field(message, 'msg_flags'));
+    if (((values.optionalNumber(call.args[2]) ?? 0) & this.#flag('MSG_ERRQUEUE')) !== 0) return attempt;
     const socket = this.socketOf(call, values);
     return () => {
       const outcome = attempt();
@@ -398,7 +434,8 @@ export class Calls {
         const inq = type?.type === 'word' && (type.name === 'TCP_CM_INQ' || type.name === 'TCP_INQ');
         if (!inq) throw new Unsupported(call.line, 'control messages with received data');
         const expected = values.optionalNumber(values.field(item, 'cmsg_data'));
-        const got = socket?.readable ?? 0;
+        // The peer's FIN counts when there is nothing else.
+        const got = socket === null ? 0 : socket.readable || (socket.eof ? 1 : 0);
         if (expected !== null && expected !== got)
           return { ...outcome, wrong: `TCP_CM_INQ: expected ${expected}, got ${got}` };
       }
@@ -688,6 +725,17 @@ export class Calls {
     const edge = (watch.events & this.#flag('EPOLLET')) !== 0;
     return edge && watch.arrivals === socket.arrivals && watch.rooms === socket.rooms ? 0 : bits;
   }
+}
+
+/** connect() to no address: AF_UNSPEC, alone or in a structure. */
+function isUnspecified(address: Expression | undefined, values: Values): boolean {
+  const family = address?.type === 'struct' ? values.field(address, 'sa_family') : address;
+  return family?.type === 'word' && family.name === 'AF_UNSPEC';
+}
+
+/** A buffer that is none. */
+function isNull(buffer: Expression | undefined): boolean {
+  return buffer?.type === 'word' && buffer.name === 'NULL';
 }
 
 function isSocket(descriptor: Descriptor | undefined): descriptor is Socket {

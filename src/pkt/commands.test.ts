@@ -9,6 +9,7 @@ class Target implements CommandTarget {
   readonly dropped: string[] = [];
   readonly routes: RouteSettings[] = [];
   slept = 0;
+  mtu = 0;
 
   constructor(dialect: Dialect) {
     this.settings = new Settings(dialect);
@@ -25,6 +26,9 @@ class Target implements CommandTarget {
   }
   setRoute(route: RouteSettings): void {
     this.routes.push(route);
+  }
+  setMtu(mtu: number): void {
+    this.mtu = mtu;
   }
   sleep(us: number): void {
     this.slept += us;

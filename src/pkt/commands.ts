@@ -15,6 +15,8 @@ export interface CommandTarget {
   /** Ends the connections in a state. */
   dropConnections(state: string): void;
   setRoute(route: RouteSettings): void;
+  /** Of the link, bytes. */
+  setMtu(mtu: number): void;
   /** Lets us of virtual time pass. */
   sleep(us: number): void;
 }
@@ -182,6 +184,7 @@ function sockstat(args: readonly string[], target: CommandTarget): string[] {
 }
 
 function ip(args: readonly string[], target: CommandTarget): string[] {
+  if (args[0] === 'link' && args.includes('mtu')) target.setMtu(Number(args[args.indexOf('mtu') + 1]));
   if (args[0] !== 'route' && !(args[0].startsWith('-') && args[1] === 'route')) return [];
   const value = (key: string) => (args.includes(key) ? args[args.indexOf(key) + 1] : undefined);
   const number = (key: string) => {

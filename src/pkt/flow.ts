@@ -20,6 +20,8 @@ export class Flow {
   /** The stack's first sequence number, once it was seen, and what the script has for it; the peer's. */
   isn: number | null = null;
   scriptIsn = 0;
+  /** What the last segment told: its end, its ACK and its window. */
+  before: { readonly seq: number; readonly ack: number; readonly window: number } | null = null;
   irs: number | null = null;
   /** Sent by the stack and not yet expected by the script. */
   readonly queue: LivePacket[] = [];

@@ -7,6 +7,9 @@ import type { Dialect } from './symbols.ts';
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
+/** Linux's tcp_syn_linear_timeouts: SYNs that are sent again before tcp_syn_retries counts. */
+export const SYN_LINEAR = 4;
+
 export class Settings {
   readonly dialect: Dialect;
   readonly limits: Mutable<TcpLimits>;
@@ -40,7 +43,7 @@ export class Settings {
       this.limits.receiveBufferMax = 6_291_456;
       this.sendBuffer = 65_536;
       this.limits.sendBufferMax = 4 << 20;
-      this.limits.synRetries = 6;
+      this.limits.synRetries = 6 + SYN_LINEAR;
       this.keepCount = 9;
       this.limits.habits = 'linux';
     } else {

@@ -50,6 +50,7 @@ const REMEMBERED: readonly string[] = [
   'SO_USER_COOKIE',
   'SO_SETFIB',
   'SO_INCOMING_CPU',
+  'SO_ZEROCOPY',
   'SO_KEEPALIVE',
   'TCP_NODELAY',
   'TCP_KEEPIDLE',
@@ -132,6 +133,15 @@ export function setOption(option: OptionCall): Outcome {
       socket.options.set(name, (hexOf(key.slice(0, 16)).match(/.{8}/g) ?? []).join('-'));
       return OK;
     }
+    case 'SO_TIMESTAMPING':
+      socket.errors.want(number ?? 0, socket.written);
+      socket.options.set(name, number ?? 0);
+      return OK;
+    case 'TCP_NOOPT':
+      // Of this socket only; but no script has another with options at the same time.
+      settings.limits.synOptions = number === 0;
+      Object.assign(host.engine.tcp.limits, { synOptions: number === 0 });
+      return OK;
     case 'TCP_KEEPINTVL':
     case 'TCP_KEEPCNT':
     case 'TCP_KEEPINIT':

@@ -4,6 +4,7 @@ import type { Conn } from '../engine/handlers.ts';
 import { FLAG, STATE, TCB } from '../tcp/block.ts';
 import { fastOpenRoom } from '../tcp/fast-open.ts';
 import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
+import { ErrorQueue } from './error-queue.ts';
 import type { Flow } from './flow.ts';
 
 export type SocketState = 'fresh' | 'listening' | 'connecting' | 'connected' | 'ended';
@@ -33,6 +34,21 @@ export class TcpSocket {
   nonBlocking = false;
   /** Pending SO_ERROR, by name. */
   error: string | null = null;
+  /** Accepted from a listener; its SYN brought data. */
+  passive = false;
+  synData = false;
+  readonly errors = new ErrorQueue();
+  /** Bytes that were taken from the program. */
+  written = 0;
+  /** Where a connect() that waits for the first data goes to (TCP_FASTOPEN_CONNECT). */
+  deferred: { readonly address: string; readonly port: number } | null = null;
+  /** MSG_MORE was used. */
+  saidMore = false;
+  /** When that last happened, ms of the script's time. */
+  readonly last = { data_sent: 0, data_recv: 0, ack_recv: 0 };
+  /** Bytes received and not read, before the last breath; and what the connection left when it ended. */
+  unread = 0;
+  #left = 0;
   /** connect() was told that it succeeded. */
   connectTold = false;
   /** Descriptors that refer to it. */
@@ -40,6 +56,9 @@ export class TcpSocket {
   readShut = false;
   writeShut = false;
   eof = false;
+  /** A write ended a record (MSG_EOR), and the bytes of others that wait until it has left. */
+  record = false;
+  #later: { bytes: number; readonly record: boolean }[] = [];
   /** Bytes that TCP_CORK or MSG_MORE hold back. */
   held = 0;
   corked = false;
@@ -52,6 +71,9 @@ export class TcpSocket {
   sendBufferFixed = false;
   /** Where the last segment ends that was smaller than it could be; null before any. */
   smallEnd: number | null = null;
+  /** The most that was outstanding at once in a round trip, bytes, and where that ends. */
+  most = 0;
+  mostEnd = 0;
   /** The connection has the buffers that the socket has. */
   sized = false;
   /** Counted for edge-triggered waiting: arrivals, and times that room was made. */
@@ -97,6 +119,7 @@ export class TcpSocket {
 
   closed(reason: number): void {
     if (reason !== CLOSED_CLEAN) this.error = CLOSED_CODES[reason];
+    this.#left = this.unread;
     if (reason === CLOSED_CLEAN) this.eof = true;
     this.state = 'ended';
     this.conn = 0;
@@ -108,7 +131,7 @@ export class TcpSocket {
 
   get readable(): number {
     const t = this.block;
-    return t === 0 ? 0 : this.engine.tcp.m[t + TCB.RCVQ_LENGTH];
+    return t === 0 ? this.#left : this.engine.tcp.m[t + TCB.RCVQ_LENGTH];
   }
 
   /** The peer's FIN came, and all before it was read. */
@@ -129,26 +152,42 @@ export class TcpSocket {
   /** @returns bytes that were queued */
   get unacknowledged(): number {
     const t = this.block;
-    return this.held + (t === 0 ? 0 : this.engine.tcp.m[t + TCB.SNDQ_LENGTH]);
+    return this.#waiting + (t === 0 ? 0 : this.engine.tcp.m[t + TCB.SNDQ_LENGTH]);
+  }
+
+  /** Taken from the program, and not given to the engine. */
+  get #waiting(): number {
+    return this.#later.reduce((sum, { bytes }) => sum + bytes, this.held);
   }
 
   get unsent(): number {
     const t = this.block;
-    if (t === 0) return this.held;
+    if (t === 0) return this.#waiting;
     const { m } = this.engine.tcp;
     const outstanding = (m[t + TCB.SND_NXT] - m[t + TCB.SND_UNA]) | 0;
-    return this.held + Math.max(0, m[t + TCB.SNDQ_LENGTH] - outstanding);
+    return this.#waiting + Math.max(0, m[t + TCB.SNDQ_LENGTH] - outstanding);
+  }
+
+  /** Whether there is data behind `end`, a sequence number as on the wire. */
+  writtenPast(end: number): boolean {
+    const t = this.block;
+    if (t === 0) return false;
+    const { m } = this.engine.tcp;
+    return ((m[t + TCB.SND_UNA] + m[t + TCB.SNDQ_LENGTH] - end) | 0) > 0;
   }
 
   get room(): number {
-    return Math.max(0, this.engine.sendRoom(this.conn) - this.held);
+    return Math.max(0, this.engine.sendRoom(this.conn) - this.#waiting);
   }
 
   /** Takes up to `length` bytes out of the receive queue. */
   read(length: number): number {
     this.#wanted = length;
     this.#got = 0;
-    this.engine.resume(this.conn);
+    if (this.block === 0) {
+      this.#got = Math.min(length, this.#left);
+      this.#left -= this.#got;
+    } else this.engine.resume(this.conn);
     return 0;
   }
 
@@ -159,15 +198,33 @@ export class TcpSocket {
   }
 
   /** Queues zeros; with `more` (or corked) only whole segments go. @returns how many were taken */
-  write(length: number, more: boolean): number {
+  write(length: number, more: boolean, record = false): number {
     const taken = Math.min(length, this.room);
+    this.saidMore ||= more;
     if (taken <= 0) return 0;
+    this.written += taken;
+    if (record || this.record || this.#later.length > 0) {
+      this.#later.push({ bytes: taken, record: record && taken === length });
+      this.writeRecords();
+      return taken;
+    }
     const total = this.held + taken;
     const t = this.block;
     const mss = t === 0 ? 1 : Math.max(1, this.engine.tcp.m[t + TCB.MSS]);
     this.held = more || this.corked ? total % mss : 0;
     if (total > this.held) this.engine.write(this.conn, new Uint8Array(total - this.held));
     return taken;
+  }
+
+  /** Data of the next record doesn't go into the last segment of one: it waits until that has left. */
+  writeRecords(): void {
+    while (this.#later.length > 0) {
+      if (this.record && this.unsent > this.#waiting) return;
+      const next = this.#later.shift();
+      if (next === undefined) return;
+      this.record = next.record;
+      this.engine.write(this.conn, new Uint8Array(next.bytes));
+    }
   }
 
   flush(): void {
@@ -185,6 +242,12 @@ export class TcpSocket {
     this.flush();
     this.writeShut = true;
     this.engine.shutdown(this.conn);
+  }
+
+  /** What the error queue is to tell, now that the engine has breathed. */
+  noteErrors(us: number): void {
+    const progress = { sent: this.written - this.unsent, acked: this.written - this.unacknowledged };
+    if (this.errors.advance(progress, us)) this.arrivals++;
   }
 
   takeError(): string | null {
@@ -206,8 +269,11 @@ export class TcpSocket {
     const ended = over || this.atEnd;
     return {
       readable: this.readable > 0 || (ended && this.state !== 'fresh') || this.error !== null,
-      writable: over || (this.state === 'connected' && (this.writeShut || this.room >= this.sendBuffer / 3)),
-      error: this.error !== null,
+      writable:
+        over ||
+        (this.state === 'connected' &&
+          (this.writeShut || this.room >= (this.sendBufferFixed ? this.sendBuffer / 3 : 1))),
+      error: this.error !== null || this.errors.length > 0,
       hangUp: over || (ended && this.writeShut),
       readHangUp: ended,
     };

@@ -2,7 +2,7 @@
 import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../engine/errors.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
-import { FLAG, FLAG2, STATE, TCB } from '../tcp/block.ts';
+import { FLAG, FLAG2, PATH_FLAG, STATE, TCB } from '../tcp/block.ts';
 import type { Config } from './config.ts';
 import { Flow } from './flow.ts';
 import type { Host } from './host.ts';
@@ -31,13 +31,24 @@ export class Sockets {
     if (settings.dialect === 'linux') host.onPacket = (packet) => this.#noteSmall(packet);
     this.#handlers = {
       open: (conn) => this.#opened(conn, null),
-      data: (conn, _at, length) => this.#byConn.get(conn)?.offered(length) ?? length,
+      data: (conn, _at, length) => {
+        const socket = this.#byConn.get(conn);
+        if (socket === undefined) return length;
+        this.#accEcnOption(socket);
+        socket.last.data_recv = this.#nowMs;
+        return socket.offered(length);
+      },
       end: (conn) => this.#byConn.get(conn)?.ended(),
       close: (conn, reason) => {
         this.#byConn.get(conn)?.closed(reason);
         this.#byConn.delete(conn);
       },
     };
+  }
+
+  /** Of the script's time. */
+  get #nowMs(): number {
+    return Math.floor(this.#host.us / 1000);
   }
 
   create(version: 4 | 6): TcpSocket {
@@ -132,6 +143,18 @@ export class Sockets {
     return null;
   }
 
+  /** Takes a connect() back before its SYN has left, or ends the connection: the socket may begin another. */
+  disconnect(socket: TcpSocket): void {
+    const { conn } = socket;
+    this.#byConn.delete(conn);
+    if (conn !== 0) this.#engine.abort(conn);
+    socket.conn = 0;
+    socket.state = 'fresh';
+    socket.error = null;
+    socket.eof = false;
+    socket.connectTold = false;
+  }
+
   /** Of a connection, or all of a listener's: 0 lets a buffer tune itself. */
   #options(socket: TcpSocket): {
     receiveBuffer: number;
@@ -155,8 +178,19 @@ export class Sockets {
 
   /** What the system's TCP does otherwise than ours, connection by connection; to be called after each breath. */
   adapt(): void {
+    for (const socket of this.#byConn.values()) {
+      const { readable } = socket;
+      if (readable > socket.unread) socket.arrivals++;
+      socket.unread = readable;
+      socket.noteErrors(this.#host.us);
+      socket.writeRecords();
+    }
     if (this.#settings.dialect === 'linux') {
-      for (const socket of this.#byConn.values()) this.#minshall(socket);
+      for (const socket of this.#byConn.values()) {
+        this.#minshall(socket);
+        this.#accEcnOption(socket);
+        this.#slowStart(socket);
+      }
       return;
     }
     const { m, timeWaitOldest } = this.#engine.tcp;
@@ -178,6 +212,32 @@ export class Sockets {
     }
   }
 
+  /** In slow start Linux takes a window of which half is in use for one that is the limit. */
+  #slowStart(socket: TcpSocket): void {
+    const t = socket.block;
+    const { m } = this.#engine.tcp;
+    if (t === 0 || m[t + TCB.CWND] >= m[t + TCB.SSTHRESH]) return;
+    const una = m[t + TCB.SND_UNA];
+    const outstanding = (m[t + TCB.SND_NXT] - una) | 0;
+    if (outstanding > socket.most || ((una - socket.mostEnd) | 0) >= 0) {
+      socket.most = outstanding;
+      socket.mostEnd = m[t + TCB.SND_NXT];
+    }
+    m[t + TCB.LIMITED] = 2 * socket.most > m[t + TCB.CWND] ? m[t + TCB.SND_NXT] : (una - 1) | 0;
+  }
+
+  /** Linux sends AccECN's option whenever the peer has sent its own. */
+  #accEcnOption(socket: TcpSocket): void {
+    const t = socket.block;
+    const { m } = this.#engine.tcp;
+    if (t === 0 || this.#settings.dialect !== 'linux') return;
+    if ((m[t + TCB.PATH] & PATH_FLAG.ECN) !== PATH_FLAG.ECN_ACCURATE) return;
+    const { ACCECN_OPTIONS, ACCECN_OPTIONS_BAD } = FLAG2;
+    const seen = (m[t + TCB.FLAGS2] & (ACCECN_OPTIONS | ACCECN_OPTIONS_BAD)) === ACCECN_OPTIONS;
+    if (seen && this.#settings.limits.accEcnOption) m[t + TCB.PATH] |= PATH_FLAG.OPTION;
+    else m[t + TCB.PATH] &= ~PATH_FLAG.OPTION;
+  }
+
   /** Linux's Nagle algorithm holds a small segment back only while another small one is outstanding. */
   #minshall(socket: TcpSocket): void {
     const t = socket.block;
@@ -192,8 +252,9 @@ export class Sockets {
     if (packet.protocol !== 'tcp' || packet.length === 0) return;
     for (const socket of this.#byConn.values()) {
       const t = socket.block;
-      if (t !== 0 && socket.flow?.sends(packet) === true && packet.length < this.#engine.tcp.m[t + TCB.MSS])
-        socket.smallEnd = (packet.seq + packet.length) | 0;
+      if (t === 0 || socket.flow?.sends(packet) !== true) continue;
+      socket.last.data_sent = this.#nowMs;
+      if (packet.length < this.#engine.tcp.m[t + TCB.MSS]) socket.smallEnd = (packet.seq + packet.length) | 0;
     }
   }
 
@@ -204,16 +265,23 @@ export class Sockets {
       socket.conn = conn;
       socket.flow = this.#flowOf(conn);
       this.#byConn.set(conn, socket);
-      if (listener !== null) this.#inherit(socket, listener);
+      if (listener !== null) {
+        this.#inherit(socket, listener);
+        socket.passive = true;
+        const info = this.#engine.info(conn);
+        socket.synData = info?.fastOpen === true && info.bytesReceived > 0;
+      }
     }
     this.#sizeBuffers(socket);
     this.#startWindow(socket);
     socket.opened();
+    socket.last.data_sent = socket.last.data_recv = socket.last.ack_recv = this.#nowMs;
     if (listener !== null) {
       listener.accepted.push(socket);
       listener.arrivals++;
     }
     this.applyOptions(socket);
+    this.#accEcnOption(socket);
   }
 
   #startWindow(socket: TcpSocket): void {

@@ -1,5 +1,5 @@
 /** The kernel settings that scripts change, of both systems: what each means for this stack. */
-import type { Settings } from './settings.ts';
+import { type Settings, SYN_LINEAR } from './settings.ts';
 
 /** @returns false when the value asks for what this stack doesn't do */
 type Apply = (settings: Settings, value: string) => boolean;
@@ -22,9 +22,9 @@ const number =
     return true;
   };
 
-/** Both systems count alike up to 3; 4 and more are of Linux. */
+/** Both systems count alike up to 3; 4 and 5 are of Linux, and agree to either kind while they ask for the classic or none. */
 const ecn: Apply = (settings, value) => {
-  const modes = ['off', 'on', 'passive', 'accurate', 'passive', 'on'] as const;
+  const modes = ['off', 'on', 'passive', 'accurate', 'on', 'passive'] as const;
   const mode = modes[Number(value)];
   if (mode === undefined) return false;
   settings.limits.ecn = mode;
@@ -59,7 +59,7 @@ const LINUX: Readonly<Record<string, Apply>> = {
   }),
   tcp_congestion_control: (s, value) => congestion(s, value),
   tcp_syn_retries: number((s, n) => {
-    s.limits.synRetries = n;
+    s.limits.synRetries = n + SYN_LINEAR;
   }),
   tcp_synack_retries: number((s, n) => {
     s.limits.synAckRetries = n;
@@ -78,6 +78,9 @@ const LINUX: Readonly<Record<string, Apply>> = {
   }),
   tcp_rto_min_us: number((s, n) => {
     s.limits.rtoMin_ms = n / 1000;
+  }),
+  tcp_rto_max_ms: number((s, n) => {
+    s.limits.rtoMax_ms = n;
   }),
   tcp_retries2: number((s, n) => {
     s.limits.userTimeout_ms = retriesTime(n);
@@ -143,7 +146,9 @@ const LINUX: Readonly<Record<string, Apply>> = {
   tcp_orphan_retries: nothing,
   tcp_ecn: ecn,
   tcp_ecn_fallback: nothing,
-  tcp_ecn_option: nothing,
+  tcp_ecn_option: number((s, n) => {
+    s.limits.accEcnOption = n !== 0;
+  }),
   tcp_ecn_option_beacon: nothing,
   tcp_fastopen: number((s, n) => {
     s.fastOpen = n;
@@ -230,7 +235,9 @@ const FREEBSD: Readonly<Record<string, Apply>> = {
   'net.inet.tcp.drop_synfin': number((s, n) => {
     s.limits.dropSynFin = n !== 0;
   }),
-  'net.inet.tcp.icmp_may_rst': only('1'),
+  'net.inet.tcp.icmp_may_rst': number((s, n) => {
+    s.limits.icmpHard = n !== 0;
+  }),
   'net.inet.tcp.udp_tunneling_port': only('0'),
   'net.inet.tcp.udp_tunneling_overhead': nothing,
   'net.inet.tcp.path_mtu_discovery': only('1'),

@@ -1,4 +1,5 @@
 /** TCP_INFO as the code in scripts names it, of both systems. */
+import { reducedByMark } from '../tcp/ecn.ts';
 import type { TcpInfo } from '../tcp/info.ts';
 import type { PyValue } from './python.ts';
 import type { TcpSocket } from './socket.ts';
@@ -61,7 +62,12 @@ const OPTION_BITS: Readonly<Record<string, number>> = {
 };
 
 /** Sets what TCP_INFO of a socket says now, and the constants it is compared with. */
-export function setTcpInfo(variables: Map<string, PyValue>, socket: TcpSocket, dialect: Dialect): void {
+export function setTcpInfo(
+  variables: Map<string, PyValue>,
+  socket: TcpSocket,
+  dialect: Dialect,
+  nowMs: number,
+): void {
   for (const [name, value] of Object.entries(OPTION_BITS)) variables.set(name, value);
   if (dialect === 'linux')
     for (const [name, value] of Object.entries(LINUX_CONSTANTS)) variables.set(name, value);
@@ -73,26 +79,44 @@ export function setTcpInfo(variables: Map<string, PyValue>, socket: TcpSocket, d
     dialect === 'linux' ? (LINUX_STATES[state] ?? 7) : Math.max(0, FREEBSD_STATES.indexOf(state)),
   );
   const info = socket.engine.info(socket.conn);
-  for (const [name, value] of Object.entries(info === null ? {} : fields(info, dialect)))
+  for (const [name, value] of Object.entries(
+    info === null
+      ? {}
+      : fields(
+          info,
+          reducedByMark(socket.engine.tcp, socket.block),
+          socket.synData || (!socket.passive && info.fastOpen),
+          dialect,
+        ),
+  ))
     variables.set(name, value);
-  if (info === null) variables.set('tcpi_options', 0);
+  if (info === null) variables.set('tcpi_options', socket.synData ? OPTION_BITS.TCPI_OPT_SYN_DATA : 0);
+  for (const name of ['data_sent', 'data_recv', 'ack_recv'] as const)
+    variables.set(`tcpi_last_${name}`, nowMs - socket.last[name]);
 }
 
-function fields(info: TcpInfo, dialect: Dialect): Record<string, number> {
+/** TCP_CA_*. @param reduced The window was reduced because of a mark, in this round trip. */
+function caState(info: TcpInfo, reduced: boolean): number {
+  if (info.recovery !== 'none') return info.recovery === 'timeout' ? 4 : 3;
+  if (reduced) return 2;
+  return info.sacked > 0 ? 1 : 0;
+}
+
+function fields(info: TcpInfo, reduced: boolean, synData: boolean, dialect: Dialect): Record<string, number> {
   const segments = (bytes: number) => Math.ceil(bytes / Math.max(1, info.mss));
   const bytes = dialect === 'freebsd';
   const us = (ms: number) => Math.round(ms * 1000);
-  const scaled = info.sndWindowScale > 0 || info.rcvWindowScale > 0;
+  const scaled = info.sndWindowScale > 0 || (info.rcvWindowScale > 0 && info.state !== 'SYN-SENT');
   return {
     tcpi_options:
       (info.timestamps ? 1 : 0) |
       (info.sack ? 2 : 0) |
       (scaled ? 4 : 0) |
       (info.ecn === 'none' ? 0 : 8) |
-      (info.fastOpen ? 32 : 0),
+      (synData ? 32 : 0),
     tcpi_snd_wscale: info.sndWindowScale,
     tcpi_rcv_wscale: info.rcvWindowScale,
-    tcpi_ca_state: info.recovery === 'timeout' ? 4 : info.recovery === 'fast' ? 3 : info.sacked > 0 ? 1 : 0,
+    tcpi_ca_state: caState(info, reduced),
     tcpi_retransmits: info.backoff,
     tcpi_backoff: info.backoff,
     tcpi_rto: us(info.rto_ms),
@@ -105,9 +129,11 @@ function fields(info: TcpInfo, dialect: Dialect): Record<string, number> {
     tcpi_pmtu: info.pathMtu,
     tcpi_unacked: segments(info.sndNxt - info.sndUna),
     tcpi_sacked: segments(info.sacked),
-    tcpi_lost: segments(info.lost),
+    // Linux counts what it has sent again as lost until it is acknowledged.
+    tcpi_lost: segments(info.lost + (bytes ? 0 : info.retransmitsInFlight)),
     tcpi_retrans: segments(info.retransmitsInFlight),
-    tcpi_delivered: segments(info.bytesDelivered),
+    // Linux counts the SYN.
+    tcpi_delivered: segments(info.bytesDelivered) + (bytes || info.state === 'SYN-SENT' ? 0 : 1),
     tcpi_delivered_ce: info.ceDelivered,
     tcpi_delivered_ce_bytes: info.ceDeliveredBytes,
     tcpi_received_ce: info.ceReceived,

@@ -93,6 +93,14 @@ export function throughputPage(arena: Arena, say: (text: string) => void): Throu
   lines.push('| | RTT, ms | 1 | 2 | 5 |', '|---|---|---|---|---|');
   for (const congestion of CONGESTIONS)
     for (const rtt of RTTS_MS) lines.push(tailRow(arena, congestion, rtt));
+  lines.push(
+    '',
+    'A probe leaves 7/4 SRTT after the last segment, and 3/4 after the last ACK (RFC 8985 7.2 waits for 2 after either). If it is',
+    'what was lost, that is all: 7/4. It tells of one segment, so more losses take at least 7/4 + 1: its SACK, which shows the',
+    'others lost, is back a round trip later. How many of these may go at once is up to SSTHRESH (RFC 5681 4, RFC 9937 6.2):',
+    'half of the five that were outstanding with Reno and 0.7 with CUBIC, thus two or three, and the rest after their ACKs, at',
+    '7/4 + 2. BBR, which has its own idea of what the path holds, sends all four.',
+  );
   return { markdown: `${lines.join('\n')}\n`, svg: chart(arena) };
 }
 

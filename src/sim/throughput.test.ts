@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { Arena } from '../memory/arena.ts';
 import { SIM_ARENA_BYTES } from './simulate.ts';
-import { CONGESTIONS } from './throughput.ts';
+import { CONGESTIONS, RTTS_MS, tailRecovery } from './throughput.ts';
 import { goodputRow, tailRow } from './throughput-table.ts';
 
 const page = readFileSync(new URL('../../docs/throughput.md', import.meta.url), 'utf8');
@@ -17,5 +17,11 @@ describe.each(CONGESTIONS)('%s', (congestion) => {
 
   test('a lost tail at 50 ms', () => {
     expect(page.split('\n'), AGAIN).toContain(tailRow(arena, congestion, 50));
+  });
+
+  test.each(RTTS_MS)('a lost tail takes less than two round trips longer at %d ms', (rtt_ms) => {
+    // Its number decides whether the peer acknowledges what is before it at once.
+    for (const segments of [2, 3, 9, 10])
+      expect(tailRecovery(arena, congestion, rtt_ms, 1, segments)).toBeLessThan(2);
   });
 });

@@ -131,9 +131,14 @@ export function shares(arena: Arena, congestions: readonly [string, string], pat
   return [a / (a + b), b / (a + b)];
 }
 
-/** How much longer ten segments take when the last `lost` of them are lost once, in RTTs. */
-export function tailRecovery(arena: Arena, congestion: string, rtt_ms: number, lost: number): number {
-  const segments = 10;
+/** How much longer that many segments take when the last `lost` of them are lost once, in RTTs. */
+export function tailRecovery(
+  arena: Arena,
+  congestion: string,
+  rtt_ms: number,
+  lost: number,
+  segments = 10,
+): number {
   const took = (drop: number): number => {
     const bytes = segments * (MTU - 52);
     const bottleneck = new Bottleneck(arena, { rate_mbps: 100, rtt_ms, loss: 0 }, [congestion], bytes);

@@ -156,13 +156,18 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number, watched: boolean
     if ((m[t + FLAGS] & (RECOVERY | LOSS)) === 0) m[t + RECOVER] = (s.ack - 1) | 0;
   }
   if (s.ack === m[t + SND_NXT]) m[t + FLAGS] &= ~(RTX | PERSIST);
-  else if (!watched) rtxStart(tcp, t);
+  else if (!watched) rtxStart(tcp, t, acked);
 
   const recovering = (m[t + FLAGS] & (RECOVERY | LOSS)) !== 0;
+  const before = m[t + DUPACKS];
   if (watched) recoveryAck(tcp, t, acked, false);
   // cwnd validation (RFC 7661): it grows for what it was the limit of. In fast recovery it stands still.
   if ((m[t + FLAGS] & RECOVERY) === 0 && ((m[t + FLAGS] & LOSS) !== 0 || (!recovering && limited))) {
-    congestionAcked(tcp, t, acked);
+    congestionAcked(
+      tcp,
+      t,
+      watched && tcp.limits.habits === 'linux' ? newlyDelivered(tcp, t, acked, before) : acked,
+    );
   }
   if (watched) recoveryReport(tcp, t);
 
@@ -183,6 +188,14 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number, watched: boolean
     listPush(m, tcp.lists[m[t + IFACE]], L_DATA, t);
   }
   return true;
+}
+
+/** Of `acked`, what neither SACK nor a duplicate ACK, of which there were so many, had told before: as Linux's windows grow. */
+function newlyDelivered(tcp: Tcp, t: number, acked: number, duplicates: number): number {
+  const m = tcp.m;
+  if ((m[t + FLAGS] & SACK) !== 0) return tcp.news.acked;
+  const told = duplicates * m[t + TCB.MSS];
+  return told < acked ? acked - told : 0;
 }
 
 /** Takes an RTT where one is unambiguous, of the oldest part that was sent once: it has the peer's delay of ACKs in it. */

@@ -56,6 +56,27 @@ describe('passive open', () => {
     c.peer.expect({ length: mss });
   });
 
+  test('without options on SYNs there is nothing to agree on', () => {
+    const c = new TcpContext({ limits: { synOptions: false } }).listen();
+    c.peer.inject({ flags: 'S', options: MODERN });
+    expect(c.peer.expect({ flags: 'S.' }).options).toEqual({});
+    c.peer.inject();
+    expect(c.info).toMatchObject({ mss: 1460, timestamps: false, sack: false, sndWindowScale: 0 });
+  });
+
+  test('the handshake measures the RTT without timestamps, unless the SYN-ACK went twice', () => {
+    const c = new TcpContext().listen();
+    c.peer.inject({ flags: 'S' });
+    c.pass(70);
+    c.peer.inject();
+    expect(c.info.rtt_ms).toBeCloseTo(70, 0);
+    const again = new TcpContext().listen();
+    again.peer.inject({ flags: 'S' });
+    again.pass(1100);
+    again.peer.inject();
+    expect(again.info.rtt_ms).toBe(0);
+  });
+
   test('a window scale above 14 is taken as 14 (RFC 7323 2.3)', () => {
     const c = new TcpContext().establish({ windowScale: 15 }, { window: 1000 });
     expect(c.info).toMatchObject({ sndWindowScale: 14, sndWnd: 1000 << 14 });

@@ -105,6 +105,13 @@ describe('errors', () => {
     expect(d.events()).toEqual([`close ${reason}`]);
   });
 
+  test('hard ones are as soft as the others when that is asked for (RFC 5927 5.2)', () => {
+    const c = new TcpContext({ limits: { icmpHard: false } }).connect();
+    c.peer.expect({ flags: 'S' });
+    about(c, U4, 3, 0);
+    expect(c.state).toBe('SYN-SENT');
+  });
+
   test('one that the connection has survived is no reason any more when data got through', () => {
     const c = new TcpContext().establish();
     c.write(10);

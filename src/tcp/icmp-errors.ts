@@ -81,7 +81,8 @@ export function tcpIcmpError(tcp: Tcp, e: IcmpError): void {
   if (
     t === 0 ||
     (m[t + FLAGS] & FLAG.MINI) !== 0 ||
-    ((e.seq - m[t + SND_UNA]) | 0) < 0 ||
+    // A SYN-ACK with Fast Open is outstanding too.
+    ((e.seq - (m[t + TCB.STATE] === STATE.SYN_RECEIVED ? m[t + TCB.ISS] : m[t + SND_UNA])) | 0) < 0 ||
     ((e.seq - m[t + SND_NXT]) | 0) >= 0
   ) {
     tcp.counters.icmpIgnored++;
@@ -93,7 +94,9 @@ export function tcpIcmpError(tcp: Tcp, e: IcmpError): void {
   }
   let reason = reasonOf(e);
   if (tcp.limits.habits === 'bsd' && e.version === 6 && e.type === ICMPV6_TIME_EXCEEDED) reason |= HARD;
-  if ((reason & HARD) !== 0 && m[t + TCB.STATE] === STATE.SYN_SENT) tcpDestroy(tcp, t, reason & ~HARD);
+  const linux = tcp.limits.habits === 'linux';
+  const opening = m[t + TCB.STATE] === STATE.SYN_SENT || (linux && m[t + TCB.STATE] === STATE.SYN_RECEIVED);
+  if (opening && tcp.limits.icmpHard && ((reason & HARD) !== 0 || linux)) tcpDestroy(tcp, t, reason & ~HARD);
   else softErrorSet(tcp, t, reason & ~HARD);
 }
 

@@ -12,7 +12,7 @@ import {
 } from '../wire/tcp.ts';
 import { acceptAck } from './acks.ts';
 import { synReceivedAck, synSentInput } from './active-open.ts';
-import { FLAG, PATH_FLAG, STATE, TCB } from './block.ts';
+import { FLAG, FLAG2, PATH_FLAG, STATE, TCB } from './block.ts';
 import { tcpDestroy, tcpFinish, tcpReset } from './close.ts';
 import { ecnSynAckAgain } from './ecn.ts';
 import { EVENT_DATA, EVENT_END, EVENT_REASSEMBLE, eventPush } from './events.ts';
@@ -173,9 +173,8 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
   if ((flags & TS) !== 0 && (special & F_RST) === 0) {
     if (s.hasTimestamp === 0) {
       tcp.counters.missingTimestamp++;
-      return;
-    }
-    if (((s.tsVal - m[t + TS_RECENT]) | 0) < 0) {
+      if (tcp.limits.habits !== 'linux') return;
+    } else if (((s.tsVal - m[t + TS_RECENT]) | 0) < 0) {
       tcp.counters.paws++;
       challengeOrAck(tcp, t);
       return;
@@ -199,8 +198,10 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       tcp.counters.outOfWindow++;
       // The SYN that Fast Open answered, again: the answer was lost.
       if (m[t + ST] === SYN_RECEIVED && s.seq === m[t + IRS]) m[t + FLAGS] |= PROBE;
-      challengeOrAck(tcp, t);
-      ecnSynAckAgain(tcp, t, s);
+      if (mayChallenge(tcp, t)) {
+        ackNow(tcp, t);
+        if (m[t + ST] !== SYN_RECEIVED) ecnSynAckAgain(tcp, t, s);
+      }
       if (m[t + ST] !== SYN_RECEIVED || (special & F_ACK) === 0) return;
       // The SYN-ACK of a simultaneous open: its SYN is old, its ACK is news.
       s.seq = (s.seq + 1) | 0;
@@ -342,7 +343,10 @@ export function receiveData(tcp: Tcp, t: number, s: Segment): void {
   if ((m[t + FLAGS] & (DETACHED | FIN_RECEIVED)) !== 0) {
     // RFC 9293 3.6.1, RFC 2525 2.17: nobody will read it, and the peer must know. Past the peer's FIN: nonsense.
     if ((m[t + FLAGS] & FIN_RECEIVED) !== 0) return;
-    tcpReset(tcp, t, CLOSED_RESET);
+    if (tcp.limits.habits === 'linux') {
+      resetFor(tcp, tcp.ip.packet, s);
+      tcpDestroy(tcp, t, CLOSED_RESET);
+    } else tcpReset(tcp, t, CLOSED_RESET);
     return;
   }
   // SYN-RECEIVED: that of a SYN with a Fast Open cookie.
@@ -418,7 +422,12 @@ export function finReceived(tcp: Tcp, t: number): void {
   eventPush(tcp, t, E_END, 0, 0);
   if (tcp.limits.habits === 'linux') {
     m[t + DSACK_START] = m[t + DSACK_END];
-    if (m[t + ST] === ESTABLISHED && m[t + BYTES_IN] !== 0) {
+    if (
+      m[t + ST] === ESTABLISHED &&
+      m[t + BYTES_IN] !== 0 &&
+      (m[t + TCB.FLAGS2] & FLAG2.FAST_OPEN) === 0 &&
+      m[t + ACK_OWED] <= m[t + MSS]
+    ) {
       // A program that closes at once sends the ACK with its own FIN.
       m[t + ST] = CLOSE_WAIT;
       m[t + FLAGS] = (m[t + FLAGS] & ~ACK_NOW) | ACK_DELAYED;

@@ -32,12 +32,19 @@ import { HOP_NO_ROUTE, nextHop } from './next-hop.ts';
 import { pathResent } from './path.ts';
 import { mtuProbeBytes, mtuProbeSent } from './plpmtud.ts';
 import { prrSent } from './prr.ts';
-import { rateAppLimited } from './rate.ts';
+import { rateAppLimited, rateProbing } from './rate.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks, reassemblyUntold } from './reassembly.ts';
 import { windowToTell } from './receive-window.ts';
 import { RECORD } from './record-pool.ts';
-import { inFlight, lastRecordStart, recordResent, recordSent, recordToResend } from './records.ts';
+import {
+  inFlight,
+  lastRecordStart,
+  recordList,
+  recordResent,
+  recordSent,
+  recordToResend,
+} from './records.ts';
 import { recoveryResent } from './recovery.ts';
 import { sendReset } from './reply.ts';
 import { ipOptionBytes } from './source-route.ts';
@@ -191,16 +198,18 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
   const { limits } = tcp;
   const scale = (passive && (flags & SCALED) === 0) || !limits.windowScale ? -1 : (flags >> 4) & 15;
   const ecn = passive ? ecnSynAckFlags(m, t) : ecnSynFlags(m, t);
-  let optionBytes = tcpSynOptionsWrite(
-    tcp.view,
-    at,
-    ownMss(tcp, t),
-    scale,
-    passive ? (flags & SACK) !== 0 : limits.sack,
-    passive ? (flags & TS) !== 0 : limits.timestamps,
-    (tcp.nowMs + m[t + TS_OFFSET]) | 0,
-    passive ? m[t + TS_RECENT] : 0,
-  );
+  let optionBytes = limits.synOptions
+    ? tcpSynOptionsWrite(
+        tcp.view,
+        at,
+        ownMss(tcp, t),
+        scale,
+        passive ? (flags & SACK) !== 0 : limits.sack,
+        passive ? (flags & TS) !== 0 : limits.timestamps,
+        (tcp.nowMs + m[t + TS_OFFSET]) | 0,
+        passive ? m[t + TS_RECENT] : 0,
+      )
+    : 0;
   let length = 0;
   let dataSum = 0;
   const fastOpen = isFastOpen(m, t);
@@ -209,7 +218,12 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
     length = passive ? 0 : fastOpenData(tcp, t, optionBytes);
     if (length > 0) dataSum = queueCopySum(tcp.chunks, t + SNDQ, 0, length, at + optionBytes);
   }
-  if (passive && (m[t + PATH] & OPTION) !== 0 && optionBytes <= OPTIONS_MAX - ACCECN_BYTES) {
+  if (
+    passive &&
+    (m[t + PATH] & OPTION) !== 0 &&
+    tcp.limits.accEcnOption &&
+    optionBytes <= OPTIONS_MAX - ACCECN_BYTES
+  ) {
     optionBytes += accEcnSynAckOption(tcp.view, at + optionBytes);
   }
   const window = passive ? (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0 : m[t + RCV_BUF];
@@ -231,7 +245,10 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
   m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
   const opened = fastOpen && passive && m[t + LISTENER] !== 0;
   if ((state === SYN_SENT || opened) && m[t + BACKOFF] === 0) {
-    m[t + SENT_AT] = tcp.nowUs;
+    // Fast Open's SYN-ACK again, since the peer has repeated its SYN: which of them is acknowledged nobody will know.
+    m[t + SENT_AT] = opened && m[t + RECORDS] !== 0 ? 0 : tcp.nowUs;
+    // What the program sends before the handshake is over shall not be taken for the SYN-ACK, which gives an RTT.
+    if (opened) recordList(tcp, t);
     rtxStart(tcp, t);
   }
   if (!opened) return DONE;
@@ -244,6 +261,7 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
 /** States from ESTABLISHED on. */
 function transmitData(tcp: Tcp, iface: Interface, t: number): number {
   const m = tcp.m;
+  if ((m[t + PATH] & OPTION) !== 0 && !tcp.limits.accEcnOption) m[t + PATH] &= ~OPTION;
   if ((m[t + PATH] & HANDSHAKE) !== 0) {
     // RFC 9768 3.2.2.1: a pure ACK, whatever there is to send.
     const slot = txSlot(iface);
@@ -354,7 +372,9 @@ function sendNew(tcp: Tcp, iface: Interface, t: number): number {
       m[t + SND_NXT] = (seq + n + (fin !== 0 ? 1 : 0)) | 0;
       if (fin !== 0) m[t + FLAGS] |= FIN_SENT;
     }
-    if (unsent === 0 && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
+    // It takes no room, but behind the byte that probes a shut window it would be out of it, and dropped.
+    const inWindow = unsent === 0 && outstanding <= m[t + SND_WND];
+    if (inWindow && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
       const slot = txSlot(iface);
       if (slot === 0) return NO_SLOT;
       sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, F_FIN, 0);
@@ -494,7 +514,8 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
   const slot = txSlot(iface);
   if (slot === 0) return false;
   m[t + FLAGS] &= ~PROBE;
-  if ((m[t + FLAGS] & PERSIST) !== 0 && m[t + SNDQ_LENGTH] > 0) {
+  const bare = m[t + SND_WND] === 0 && tcp.limits.habits === 'linux';
+  if ((m[t + FLAGS] & PERSIST) !== 0 && m[t + SNDQ_LENGTH] > 0 && !bare) {
     const una = m[t + SND_UNA];
     const queued = m[t + SNDQ_LENGTH];
     let n = queued < m[t + MSS] ? queued : m[t + MSS];
@@ -503,6 +524,7 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
     sendData(tcp, iface, t, slot, una, 0, n, F_PSH, 0);
     const next = m[t + SND_NXT];
     const fresh = (una + n - next) | 0;
+    if ((m[t + FLAGS2] & SAMPLED) !== 0) rateProbing(tcp, t, fresh > 0 ? fresh : 0);
     if (next !== una) recordResent(tcp, t, una, fresh > 0 ? next : (una + n) | 0);
     if (fresh > 0) {
       m[t + SND_NXT] = (una + n) | 0;
@@ -510,7 +532,7 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
       tcp.counters.bytesOut += fresh;
       recordSent(tcp, t, next);
     }
-  } else if ((m[t + FLAGS] & PERSIST) === 0) {
+  } else if ((m[t + FLAGS] & PERSIST) === 0 || bare) {
     // RFC 9293 3.8.4: one below what the peer expects, so that it must answer.
     sendData(tcp, iface, t, slot, (m[t + SND_UNA] - 1) | 0, 0, 0, 0, 0);
   }
@@ -558,13 +580,14 @@ function sendData(
   if ((path & ECN) !== 0) {
     // RFC 3168 6.1.4 to 6.1.6: no ECT on pure ACKs, retransmissions and window probes.
     const fresh = length > 0 && seq === m[t + SND_NXT] && (flags & PERSIST) === 0;
-    if (fresh) tos = (path & ECT) >>> ECT_SHIFT;
+    const linux = (path & ECN) === ECN_ACCURATE && tcp.limits.habits === 'linux';
+    if (fresh || linux) tos = (path & ECT) >>> ECT_SHIFT;
     segmentFlags |= handshake !== 0 ? ecnHandshakeFlags(m, t) : ecnFlags(m, t, fresh);
-    if ((path & OPTION) !== 0 && split === 0 && (fresh || length === 0)) {
+    if ((path & OPTION) !== 0 && split === 0 && (fresh || length === 0 || linux)) {
       const room = length > 0 ? m[t + MSS] - length : OPTIONS_MAX - optionBytes;
-      const bytes = accEcnOptionBytes(tcp, t);
+      const bytes = linux ? ACCECN_BYTES : accEcnOptionBytes(tcp, t);
       if (bytes <= room) {
-        accEcnOptionWrite(tcp, t, at + optionBytes, bytes, handshake !== 0);
+        accEcnOptionWrite(tcp, t, at + optionBytes, bytes, handshake !== 0 || linux);
         sum += tcp.arena.kernels.sum(at + optionBytes, bytes);
         optionBytes += bytes;
       }
@@ -611,6 +634,12 @@ export function sackIfFull(tcp: Tcp, t: number): boolean {
   if ((m[t + FLAGS] & SACK) === 0 || m[t + ST] < ESTABLISHED || (m[t + PATH] & HANDSHAKE) !== 0) return false;
   const duplicate = m[t + DSACK_START] !== m[t + DSACK_END] ? 1 : 0;
   if (reassemblyUntold(tcp, t) + duplicate < sackRoom(m, t)) return false;
+  return ackAtOnce(tcp, t);
+}
+
+/** An ACK of what there is so far, before the rest of the batch is looked at. @returns whether there was a slot */
+export function ackAtOnce(tcp: Tcp, t: number): boolean {
+  const m = tcp.m;
   const iface = tcp.ip.interfaces[m[t + IFACE]];
   if (iface.port.tx.available <= SLOTS_RESERVED || nextHop(tcp, t) <= 0) return false;
   const slot = txSlot(iface);

@@ -405,6 +405,7 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
   const handle = m[full + HANDLE];
   for (let i = -16; i < 16; i++) m[full + i] = m[t + i];
   const lost = m[t + RETRIES] > 0;
+  const synAckAt = (m[t + TCB.T_AT] - SYN_RTO) | 0;
   m[full + HANDLE] = handle;
   m[full + NEXT_OUT] = 0;
   m[full + LAST_ACK] = m[full + RCV_NXT];
@@ -424,6 +425,9 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
   if (s.hasTimestamp === 1 && s.length === 0) {
     const ms = (tcp.nowMs + m[full + TS_OFFSET] - s.tsEcr) | 0;
     if (ms > 0 && ms < 120_000) rttSample(m, full, ms * 1000);
+  } else if (!lost && s.length === 0 && (m[full + FLAGS] & TS) === 0) {
+    const ms = (tcp.nowMs - synAckAt) | 0;
+    if (ms > 0) rttSample(m, full, ms * 1000);
   }
   if (lost) synLost(tcp, full);
   return full;

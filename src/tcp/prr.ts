@@ -4,6 +4,7 @@
  */
 import { COLD, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
+import { restartWindow } from './congestion/window.ts';
 import { inFlight } from './records.ts';
 import type { Tcp } from './tcp.ts';
 
@@ -13,13 +14,16 @@ const { RECOVER_FS, PRR_DELIVERED, PRR_OUT } = COLD;
 /**
  * 6.1, when recovery begins with an ACK that reported `delivered` bytes, of which `acked` by SND.UNA: what was SACKed
  * before is no part of the flight.
+ * @param tail It is the tail's probe that found the loss. If nothing else is in flight, then nothing has been for as long
+ * as the probe took, and there is no ACK clock to keep: RFC 6675 would send up to SSTHRESH at once, and here it is no more
+ * than after an idle period (RFC 5681 4.1), so that as much of a lost tail as SSTHRESH allows takes one round trip.
  */
-export function prrStart(tcp: Tcp, t: number, delivered: number): void {
+export function prrStart(tcp: Tcp, t: number, delivered: number, tail: boolean): void {
   const m = tcp.m;
   const cold = coldOf(tcp, t);
   const flight = ((m[t + SND_NXT] - m[t + SND_UNA]) | 0) - m[t + SACKED_BYTES] + delivered;
   m[cold + RECOVER_FS] = flight > m[t + MSS] ? flight : m[t + MSS];
-  m[cold + PRR_DELIVERED] = 0;
+  m[cold + PRR_DELIVERED] = tail && inFlight(tcp, t) <= 0 ? restartWindow(tcp, t) : 0;
   m[cold + PRR_OUT] = 0;
 }
 

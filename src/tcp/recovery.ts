@@ -99,7 +99,7 @@ export function recoveryAck(tcp: Tcp, t: number, acked: number, duplicate: boole
 
   if (m[t + SND_UNA] !== m[t + SND_NXT]) {
     if (patience > 0) reorderingStart(tcp, t, patience);
-    else if (acked > 0) rtxStart(tcp, t);
+    else if (acked > 0) rtxStart(tcp, t, acked);
     else if ((m[t + FLAGS] & PTO) !== 0 || (m[t + FLAGS2] & REO) !== 0) rtxResume(tcp, t);
     // What is lost goes first; and what was SACKed left room, for limited transmit (RFC 3042) too.
     if (m[t + LOST_BYTES] > 0 || duplicate) listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
@@ -248,8 +248,8 @@ function enterRecovery(tcp: Tcp, t: number, delivered: number): void {
   m[t + RECOVER] = m[t + SND_NXT];
   m[t + FLAGS] |= RECOVERY;
   m[coldOf(tcp, t) + LOSS_FLAGS] |= ANYWAY;
+  prrStart(tcp, t, delivered, (m[t + FLAGS2] & TLP) !== 0);
   probeForget(m, t);
-  prrStart(tcp, t, delivered);
 }
 
 /** The reduction that comes now may turn out to be without cause. */

@@ -82,13 +82,22 @@ export interface TcpLimits {
    * Where the RFCs leave a choice, for tests of other systems' peers. `bsd`: answers a FIN that crosses ours by our FIN
    * again, a SYN-ACK for a listener not at all, and lets ICMPv6's Time Exceeded refuse a connection. `linux`: delays the
    * ACK of the peer's FIN when it comes first and after data, forgets to report duplicates with it, leaves room for all
-   * options on a SYN with data, and lets an ACK add to the window all that it acknowledges.
+   * options on a SYN with data, lets an ACK add to the window all that it newly reports, sends a SYN again four times at
+   * even intervals, makes every packet ECT with AccECN and repeats all of a due option in each, has RFC 8985 7.2's probe
+   * timeout and the least RTO as margin of all, takes segments without the timestamps that were agreed on, lets any ICMP
+   * error end an opening, probes a window of zero without data, and resets for data after `close` as a closed port would.
    */
   readonly habits: 'plain' | 'bsd' | 'linux';
+  /** A SYN carries options. Without any the peer sends segments of the default MSS (RFC 9293 3.7.1). */
+  readonly synOptions: boolean;
+  /** ICMP's hard errors end an opening (RFC 1122 4.2.3.9); without, they are as soft as the others (RFC 5927 5.2). */
+  readonly icmpHard: boolean;
   /** SYN with FIN is dropped, as some firewalls do. RFC 9293 opens a connection by it. */
   readonly dropSynFin: boolean;
   /** Explicit Congestion Notification, where a listener or an open doesn't say; see ecn.ts. */
   readonly ecn: EcnMode;
+  /** AccECN's option is sent. Without it there are the three bits of the header, which RFC 9768 3.2.3 allows. */
+  readonly accEcnOption: boolean;
   /**
    * Probing for the path's MTU (RFC 4821): `auto` when full segments seem to vanish, `always` from a small start,
    * `off`: by ICMP alone.
@@ -133,8 +142,11 @@ export const TCP_LIMITS_DEFAULT: TcpLimits = {
   blindReset: false,
   blindSyn: false,
   habits: 'plain',
+  synOptions: true,
+  icmpHard: true,
   dropSynFin: false,
   ecn: 'passive',
+  accEcnOption: true,
   mtuProbing: 'auto',
 };
 

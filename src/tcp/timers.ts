@@ -45,6 +45,8 @@ const R1 = 3;
 const SAMPLES_MAX = 64;
 /** Exponent limit, so that shifts stay in range. */
 const BACKOFF_SHIFT_MAX = 10;
+/** Linux sends a SYN again so often before its timer backs off. */
+const SYN_LINEAR = 4;
 const { KEEP_INTERVAL, KEEP_COUNT } = COLD;
 
 /**
@@ -55,9 +57,9 @@ export function rto(tcp: Tcp, t: number): number {
   const m = tcp.m;
   const srtt = m[t + SRTT];
   if (srtt === 0 && m[t + RTTVAR] === 0) return RTO_INITIAL;
-  const { rtoMin_ms, rtoMax_ms } = tcp.limits;
+  const { habits, rtoMin_ms, rtoMax_ms } = tcp.limits;
   const rtt = srtt >>> 3;
-  const least = rtt < rtoMin_ms * 1000 ? rtt : rtoMin_ms * 1000;
+  const least = rtt < rtoMin_ms * 1000 && habits !== 'linux' ? rtt : rtoMin_ms * 1000;
   const us = (rtt + (m[t + RTTVAR] > least ? m[t + RTTVAR] : least)) | 0;
   const ms = ((us / 1000) | 0) + 1;
   return ms < rtoMin_ms ? rtoMin_ms : ms > rtoMax_ms ? rtoMax_ms : ms;
@@ -65,8 +67,10 @@ export function rto(tcp: Tcp, t: number): number {
 
 /** The RTO with its exponential back-off (RFC 6298 5.5), ms. */
 export function rtoBackedOff(tcp: Tcp, t: number): number {
-  const shift = tcp.m[t + BACKOFF];
+  let shift = tcp.m[t + BACKOFF];
   if (shift === 0) return rto(tcp, t);
+  if (tcp.limits.habits === 'linux' && tcp.m[t + ST] === STATE.SYN_SENT)
+    shift = Math.max(0, shift - SYN_LINEAR);
   const ms = rto(tcp, t) * 2 ** (shift < BACKOFF_SHIFT_MAX ? shift : BACKOFF_SHIFT_MAX);
   return ms < tcp.limits.rtoMax_ms ? ms : tcp.limits.rtoMax_ms;
 }
@@ -117,14 +121,17 @@ export function timerBy(tcp: Tcp, t: number, deadline: number): void {
   tcp.wheel.arm(t, deadline);
 }
 
-/** (Re)starts the retransmission timer; or the probe timer, which is never later (RFC 8985 7.2). */
-export function rtxStart(tcp: Tcp, t: number): void {
+/**
+ * (Re)starts the retransmission timer; or the probe timer, which is never later (RFC 8985 7.2).
+ * @param acked What SND.UNA has just moved by.
+ */
+export function rtxStart(tcp: Tcp, t: number, acked = 0): void {
   const m = tcp.m;
   let after = rtoBackedOff(tcp, t);
   let kind = RTX;
   if (probeAllowed(m, t)) {
     kind = RTX | PTO;
-    const pto = probeTimeout(tcp, t);
+    const pto = probeTimeout(tcp, t, acked);
     if (pto < after) after = pto;
   }
   if (m[t + RECORDS] !== 0) m[t + FLAGS2] &= ~REO;

@@ -11,22 +11,22 @@ function sentIn(f: Flow, ms: number): [number, number][] {
 }
 
 describe('when', () => {
-  test('two SRTT after what was sent last', () => {
+  test('7/4 SRTT after what was sent last', () => {
     const f = new Flow({ rtt_ms: 100 });
     f.write(3);
-    expect(sentIn(f, 250)).toEqual([[201, 2]]);
+    expect(sentIn(f, 250)).toEqual([[176, 2]]);
     expect(f.counters).toMatchObject({ tlpProbes: 1, retransmissionTimeouts: 0 });
     expect(f.info).toMatchObject({ tailProbes: 1, cwnd: 10 * MSS });
   });
 
-  test('and one after the ACK of the rest', () => {
+  test('and 3/4 after the ACK of the rest', () => {
     const f = new Flow({ rtt_ms: 100 });
     f.write(6);
     f.pass(150);
     f.ack(3);
     const [[at, segment]] = sentIn(f, 400);
     expect(segment).toBe(5);
-    expect(at).toBeLessThanOrEqual(f.info.rtt_ms + 2);
+    expect(at).toBe(Math.floor(f.info.rtt_ms * 0.75));
   });
 
   test('with one segment in flight, not before the peer’s delayed ACK', () => {
@@ -34,6 +34,65 @@ describe('when', () => {
     f.write(1);
     expect(sentIn(f, 290)).toEqual([]);
     expect(sentIn(f, 20)).toEqual([[11, 0]]);
+  });
+
+  describe('with the last of several in flight', () => {
+    const wait = { limits: { rtoMin_ms: 1000 } };
+
+    test('whose ACKs come in pairs: the usual delay after the last, since it may be without a partner', () => {
+      const f = new Flow({ rtt_ms: 20, ...wait });
+      f.write(5);
+      f.pass(20);
+      f.ack(2);
+      f.ack(4);
+      expect(sentIn(f, 44)).toEqual([]);
+      expect(sentIn(f, 2)).toEqual([[1, 4]]);
+    });
+
+    test('after the late ACK of the one before: as if there were more', () => {
+      const f = new Flow({ rtt_ms: 100, ...wait });
+      f.write(4);
+      f.pass(100);
+      f.ack(2);
+      f.pass(40);
+      f.ack(3);
+      const left = Math.floor((f.info.rtt_ms * 7) / 4) + 1 - 140;
+      expect(sentIn(f, 100)).toEqual([[left, 3]]);
+    });
+
+    test('sent later than what was acknowledged, so that the peer may delay it: as if it were alone', () => {
+      const f = new Flow({ rtt_ms: 100, ...wait });
+      f.write(1);
+      f.pass(50);
+      f.write(1);
+      f.pass(90);
+      f.ack(1);
+      expect(sentIn(f, 300)).toEqual([]);
+      expect(sentIn(f, 200)).toHaveLength(1);
+    });
+  });
+
+  test.each([1, 10, 40])('requests of one segment, each acknowledged late, over %d ms: none', (rtt_ms) => {
+    const f = new Flow({ rtt_ms });
+    for (let i = 0; i < 20; i++) {
+      f.write(1);
+      f.pass(rtt_ms + (i % 2 === 0 ? 40 : 150));
+      f.ack(i + 1);
+      f.pass(i % 3);
+    }
+    expect(f.counters).toMatchObject({ tlpProbes: 0, retransmissionTimeouts: 0 });
+  });
+
+  test('three segments a time, the third acknowledged late: none', () => {
+    const f = new Flow({ rtt_ms: 10 });
+    for (let i = 0; i < 20; i++) {
+      f.write(3);
+      f.pass(10);
+      f.ack(3 * i + 2);
+      f.pass(40);
+      f.ack(3 * i + 3);
+    }
+    expect(f.counters.tlpProbes).toBe(0);
   });
 
   test('never later than the retransmission timeout, which then begins', () => {
@@ -77,7 +136,7 @@ describe('what', () => {
   test('new data if the peer’s window allows, whatever cwnd says', () => {
     const f = new Flow({ rtt_ms: 100 });
     expect(f.write(15)).toHaveLength(10);
-    expect(sentIn(f, 205)).toEqual([[201, 10]]);
+    expect(sentIn(f, 205)).toEqual([[176, 10]]);
     expect(f.info.retransmits).toBe(0);
     // It is acknowledged with the rest: no loss, no reduction.
     f.ack(11);
@@ -169,7 +228,7 @@ describe('a lost tail', () => {
     f.pass(100);
     f.ack(9);
     const cwnd = f.info.cwnd;
-    f.pass(f.info.rto_ms);
+    f.pass(80);
     expect(f.starts()).toEqual([9]);
     f.pass(100);
     f.write(1);
@@ -192,15 +251,33 @@ describe('a lost tail', () => {
     f.pass(100);
     f.ack(6, [[9, 10]]);
     f.pass(30);
-    // Packet conservation (RFC 9937): one for the one that has arrived.
-    expect(f.starts()).toEqual([6]);
+    // Nothing was in flight: all that SSTHRESH allows, half of the four, at once.
+    expect(f.starts()).toEqual([6, 7]);
     f.pass(100);
-    f.ack(7, [[9, 10]]);
-    expect(f.starts()).toEqual([7, 8]);
+    f.ack(8, [[9, 10]]);
+    expect(f.starts()).toEqual([8]);
     f.pass(100);
     f.ack(10);
     expect(f.c.now - began).toBeLessThan(5 * 100);
     expect(f.counters).toMatchObject({ fastRecoveries: 1, retransmissionTimeouts: 0 });
+  });
+
+  test('of many: no more at once than a connection starts with, nor than SSTHRESH', () => {
+    for (const [window, most] of [
+      // And one for the one that has arrived.
+      [60, 11],
+      [12, 6],
+    ]) {
+      const f = new Flow({ rtt_ms: 100, limits: { chunks: 2048 } });
+      f.c.engine.tcp.m[f.block + TCB.CWND] = window * MSS;
+      expect(f.write(window)).toHaveLength(window);
+      f.pass(176);
+      expect(f.starts()).toEqual([window - 1]);
+      f.pass(100);
+      f.ack(0, [[window - 1, window]]);
+      f.pass(30);
+      expect(f.starts()).toHaveLength(most);
+    }
   });
 
   test('that was not lost: a D-SACK of the probe, or a second ACK, says so, and nothing shrinks', () => {

@@ -17,8 +17,10 @@ const { PROBES } = COLD;
 
 /** Worst-case delayed ACK of a peer whose own is not known (7.2's TLP.max_ack_delay), ms: Linux's and others' upper bound. */
 const ACK_DELAY_MAX = 200;
-/** No sooner than that, ms: what a busy peer of today may take to answer. */
-const PTO_MIN = 10;
+/** What most peers' is, ms: 40, and a tick. */
+const ACK_DELAY = 45;
+/** ms from the last ACK, at least: two ticks of a kernel with 250 Hz, and what a busy peer of today may take to answer. */
+const PTO_MIN = 8;
 
 /** 7.2: no probe in recovery, while something is SACKed, or while another is out; nor before an RTT is known. */
 export function probeAllowed(m: Int32Array, t: number): boolean {
@@ -29,18 +31,37 @@ export function probeAllowed(m: Int32Array, t: number): boolean {
 }
 
 /**
- * ms from now to the probe timeout. 7.2 waits for two SRTT after each ACK; here it is two after the last sending and one
- * after the ACK, as in QUIC (RFC 9002 6.2.1), so that a lost tail is found a round trip sooner.
+ * ms from now, when SND.UNA moved by `acked` or something was sent (0), to the probe timeout.
+ *
+ * 7.2 waits for two SRTT after each of either, since after one an ACK may be late. Here it is 7/4 after the last sending,
+ * as QUIC counts (RFC 9002 6.2.1), and 3/4 after the ACK, so that a lost tail takes less than two round trips longer.
+ *
+ * With one segment in flight 7.2 lets the sender (MAY) allow for a peer that waits for a second before it acknowledges:
+ *
+ *   sent alone                        the longest such wait: most requests are like that
+ *   sent with others, of which the    the usual wait, from the ACK on: the peer acknowledges pairs, and this one may be
+ *   ACK covers more than one          without a partner
+ *   sent with others, of which the    none: the peer acknowledges each, or its wait for this one is over in vain
+ *   ACK covers one
  */
-export function probeTimeout(tcp: Tcp, t: number): number {
+export function probeTimeout(tcp: Tcp, t: number, acked: number): number {
   const m = tcp.m;
   const srtt = m[t + SRTT];
-  if (((m[t + SND_NXT] - m[t + SND_UNA]) | 0) <= m[t + MSS])
-    return (((srtt >>> 2) / 1000) | 0) + 1 + ACK_DELAY_MAX;
-  const one = (((srtt >>> 3) / 1000) | 0) + 1;
-  const two = (((srtt >>> 2) / 1000) | 0) + 1 - ((tcp.nowMs - m[t + SND_AT]) | 0);
-  const after = two > one ? two : one;
-  return after > PTO_MIN ? after : PTO_MIN;
+  const one = ((m[t + SND_NXT] - m[t + SND_UNA]) | 0) <= m[t + MSS];
+  if (tcp.limits.habits === 'linux') return (((srtt >>> 2) / 1000) | 0) + (one ? ACK_DELAY_MAX : 2);
+  const age = (tcp.nowMs - m[t + SND_AT]) | 0;
+  let least = (((srtt >>> 3) - (srtt >>> 5)) / 1000) | 0;
+  let floor = PTO_MIN;
+  if (one) {
+    // Sent later than what was acknowledged: alone at the peer. An eighth is for RTTs that vary.
+    const alone = acked === 0 || age < ((((srtt >>> 3) - (srtt >>> 6)) / 1000) | 0);
+    if (alone) return (((srtt >>> 2) / 1000) | 0) + 1 + ACK_DELAY_MAX;
+    if (acked > m[t + MSS]) floor = ACK_DELAY;
+    else least = ((srtt >>> 6) / 1000) | 0;
+  }
+  if (least < floor) least = floor;
+  const after = ((((srtt >>> 2) - (srtt >>> 5)) / 1000) | 0) + 1 - age;
+  return after > least ? after : least;
 }
 
 /** 7.3: the probe timeout is over. @returns whether a probe may go, which then waits for a tx slot. */

@@ -1,0 +1,208 @@
+/** What Linux's scripts expect of Linux: its sockets' calls, and its TCP where the RFCs leave a choice. */
+import { describe, expect, test } from 'vitest';
+import { Arena } from '../memory/arena.ts';
+import { ARENA_BYTES } from './host.ts';
+import { runScript } from './runner.ts';
+
+const arena = new Arena(ARENA_BYTES);
+
+const SERVER = `
+ 0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = 3
++0 bind(3, ..., ...) = 0
++0 listen(3, 1) = 0
+`;
+const OPEN = `${SERVER}
++0 < S 0:0(0) win 32792 <mss 1000,sackOK,nop,nop,nop,wscale 7>
++0 > S. 0:0(0) ack 1 <mss 1460,nop,nop,sackOK,nop,wscale 8>
++.1 < . 1:1(0) ack 1 win 257
++0 accept(3, ..., ...) = 4
+`;
+
+function run(script: string, settings = ''): string {
+  const text = `\`./defaults.sh\n${settings}\`\n${script}`;
+  const { verdict, reason } = runScript(text, { arena });
+  return `${verdict} ${reason}`.trim();
+}
+
+function note(fields: string): string {
+  return `recvmsg(4, {msg_name(...)=..., msg_iov(1)=[{..., 0}], msg_flags=MSG_ERRQUEUE, msg_control=[{
+    cmsg_level=CMSG_LEVEL_IP, cmsg_type=CMSG_TYPE_RECVERR, cmsg_data={ee_errno=0,
+    ee_origin=SO_EE_ORIGIN_ZEROCOPY, ee_type=0, ee_code=SO_EE_CODE_ZEROCOPY_COPIED, ${fields}}}]}, MSG_ERRQUEUE)`;
+}
+
+describe('sockets', () => {
+  test('sends without copying are told of once acknowledged, those in a row together', () => {
+    const sends = `${OPEN}
++0 setsockopt(4, SOL_SOCKET, SO_ZEROCOPY, [1], 4) = 0
++0 send(4, ..., 1000, MSG_ZEROCOPY) = 1000
++0 send(4, ..., 1000, MSG_ZEROCOPY) = 1000
++0 > . 1:1001(1000) ack 1
++0 > P. 1001:2001(1000) ack 1
++0 ${note('ee_info=0, ee_data=0')} = -1 EAGAIN
++0 < . 1:1(0) ack 2001 win 257
+`;
+    expect(run(`${sends}+0 ${note('ee_info=0, ee_data=1')} = 0\n+0 ${note('')} = -1 EAGAIN`)).toBe('pass');
+    expect(run(`${sends}+0 ${note('ee_info=0, ee_data=2')} = 0`)).toMatch(
+      /fail .*ee_data: expected 2, got 1/,
+    );
+  });
+
+  test('the time of a write’s last byte: when it left, and when it was acknowledged', () => {
+    const times = (us: string, info: string) => `
++0 recvmsg(4, {msg_name(...)=..., msg_iov(1)=[{..., 0}], msg_flags=MSG_ERRQUEUE|MSG_TRUNC, msg_control=[
+  {cmsg_level=SOL_SOCKET, cmsg_type=SCM_TIMESTAMPING, cmsg_data={scm_sec=0,scm_nsec=${us}000}},
+  {cmsg_level=CMSG_LEVEL_IP, cmsg_type=CMSG_TYPE_RECVERR, cmsg_data={ee_errno=ENOMSG,
+  ee_origin=SO_EE_ORIGIN_TIMESTAMPING, ee_type=0, ee_code=0, ee_info=${info}, ee_data=1999}}]}, MSG_ERRQUEUE) = 0`;
+    const write = `${OPEN}
++0 setsockopt(4, SOL_SOCKET, SO_TIMESTAMPING, [SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_TX_ACK
+  | SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_OPT_ID], 4) = 0
++0 write(4, ..., 2000) = 2000
++0 > P. 1:2001(2000) ack 1
++.05 < . 1:1(0) ack 2001 win 257
+`;
+    const good = times('100000', 'SCM_TSTAMP_SND') + times('150000', 'SCM_TSTAMP_ACK');
+    expect(run(write + good)).toBe('pass');
+    expect(run(write + times('130000', 'SCM_TSTAMP_SND'))).toMatch(/fail .*time: expected/);
+  });
+
+  test('a record (MSG_EOR) ends with its segment', () => {
+    const script = `${OPEN}
++0 write(4, ..., 10400) = 10400
++0 send(4, ..., 400, MSG_EOR) = 400
++0 write(4, ..., 5000) = 5000
++0 > P. 1:10001(10000) ack 1
++.01 < . 1:1(0) ack 10001 win 257
++0 > P. 10001:10801(800) ack 1
++0 > P. 10801:15801(5000) ack 1`;
+    expect(run(script)).toBe('pass');
+    expect(run(script.replace(', MSG_EOR', ', 0'))).toMatch(/^fail/);
+  });
+
+  test('what came before a reset is still there to be read', () => {
+    const script = `${OPEN}
++0 < P. 1:501(500) ack 1 win 257
++0 < R. 501:501(0) ack 1 win 257
++0 read(4, ..., 300) = 300
++0 read(4, ..., 1000) = 200
++0 read(4, ..., 1000) = -1 ECONNRESET`;
+    expect(run(script)).toBe('pass');
+  });
+
+  test('connect() to AF_UNSPEC ends a connection, and the socket begins another', () => {
+    const script = `
+ 0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = 3
++0 connect(3, ..., ...) = -1 EINPROGRESS
++0 > S 0:0(0) <...>
++0 < S. 0:0(0) ack 1 win 5000 <mss 1000>
++0 > . 1:1(0) ack 1
++0 connect(3, AF_UNSPEC, ...) = 0
++0 > R. 1:1(0) ack 1
++0 connect(3, ..., ...) = -1 EINPROGRESS
++0 > S 0:0(0) <...>`;
+    expect(run(script)).toBe('pass');
+  });
+
+  test('with a cookie, connect() by TCP_FASTOPEN_CONNECT waits for data', () => {
+    const first = (fd: number) => `
++0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = ${fd}
++0 setsockopt(${fd}, SOL_TCP, TCP_FASTOPEN_CONNECT, [1], 4) = 0`;
+    const script = `${first(3)}
++0 connect(3, ..., ...) = -1 EINPROGRESS
++0 > S 0:0(0) <mss 1460,sackOK,TS val 100 ecr 0,nop,wscale 8,FO,nop,nop>
++0 < S. 0:0(0) ack 1 win 5000 <mss 1460,nop,nop,FO abcd1234>
++0 > . 1:1(0) ack 1
++0 close(3) = 0
++0 > F. 1:1(0) ack 1
++0 < F. 1:1(0) ack 2 win 5000
++0 > . 2:2(0) ack 2${first(4)}
++0 connect(4, ..., ...) = 0
++.1 write(4, ..., 100) = 100
++0 > S 0:100(100) <mss 1460,sackOK,TS val 100 ecr 0,nop,wscale 8,FO abcd1234,nop,nop>`;
+    expect(run(script)).toBe('pass');
+  });
+
+  test('no buffer is EFAULT', () => {
+    expect(run(`${OPEN}+0 write(4, NULL, 10) = -1 EFAULT\n+0 read(4, NULL, 10) = -1 EFAULT`)).toBe('pass');
+  });
+});
+
+describe('TCP', () => {
+  test('AccECN: every packet is ECT, and has all of the option once the peer has sent its own', () => {
+    const accept = (option: string) => `${SERVER}
++0 < SEWA 0:0(0) win 32767 <mss 1050,nop,nop,sackOK,nop,wscale 8>
++0 > SW. 0:0(0) ack 1 <mss 1460,ECN e1b 1 ceb 0 e0b 1,nop,nop,nop,sackOK,nop,wscale 8>
++.05 < [ect0] W. 1:1(0) ack 1 win 264 ${option}
++0 accept(3, ..., ...) = 4
++0 < [ect0] EAP. 1:1001(1000) ack 1 win 264
++0 > [ect0] EA. 1:1(0) ack 1001 `;
+    const theirs = '<ECN e0b 1 ceb 0 e1b 1,nop>';
+    expect(run(`${accept(theirs)}<ECN e1b 1 ceb 0 e0b 1001,nop>`, 'sysctl -q net.ipv4.tcp_ecn=3')).toBe(
+      'pass',
+    );
+    expect(run(`${accept('')}<>`, 'sysctl -q net.ipv4.tcp_ecn=3')).toBe('pass');
+    const off = accept('').replace('ECN e1b 1 ceb 0 e0b 1,nop,nop,nop', 'nop,nop');
+    expect(run(`${off}<>`, 'sysctl -q net.ipv4.tcp_ecn=3 net.ipv4.tcp_ecn_option=0')).toBe('pass');
+  });
+
+  test('a SYN goes at even intervals before they double', () => {
+    const syn = '> S 0:0(0) <...>';
+    expect(
+      run(`
+ 0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = 3
++0 connect(3, ..., ...) = -1 EINPROGRESS
++0 ${syn}
++1 ${syn}
++1 ${syn}
++1 ${syn}
++1 ${syn}
++1 ${syn}
++2 ${syn}`),
+    ).toBe('pass');
+  });
+
+  test('a window of zero is probed without data', () => {
+    const script = `${OPEN}
++0 write(4, ..., 1000) = 1000
++0 > P. 1:1001(1000) ack 1
++.1 < . 1:1(0) ack 1001 win 0
++0 write(4, ..., 1000) = 1000
++.3~+.31 > . 1000:1000(0) ack 1`;
+    expect(run(script)).toBe('pass');
+  });
+
+  test('in slow start a window half used grows, by what nothing had told of before', () => {
+    const script = `${OPEN}
++0 write(4, ..., 6000) = 6000
++0 > P. 1:6001(6000) ack 1
++.1 < . 1:1(0) ack 2001 win 257
++0 %{ assert tcpi_snd_cwnd == 12, tcpi_snd_cwnd }%
++0 < . 1:1(0) ack 4001 win 257
++0 %{ assert tcpi_snd_cwnd == 12, tcpi_snd_cwnd }%`;
+    expect(run(script)).toBe('pass');
+  });
+
+  test('any ICMP error ends an opening; data after close is answered as by a closed port', () => {
+    expect(
+      run(`
+ 0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
++0...0.1 connect(3, ..., ...) = -1 EHOSTUNREACH
++0 > S 0:0(0) <...>
++.1 < icmp unreachable host_unreachable [0:0(0)]`),
+    ).toBe('pass');
+    expect(
+      run(`${OPEN}+0 close(4) = 0\n+0 > F. 1:1(0) ack 1\n+0 < . 1:2(1) ack 1 win 257\n+0 > R 1:1(0)`),
+    ).toBe('pass');
+  });
+
+  test('an ACK that tells only a window may come at any time', () => {
+    const script = `${OPEN}
++0 < P. 1:2001(2000) ack 1 win 257
++0 > . 1:1(0) ack 2001
++0 < P. 2001:4001(2000) ack 1 win 257
++0 > . 1:1(0) ack 4001
++0 read(4, ..., 4000) = 4000
++.1 < P. 4001:6001(2000) ack 1 win 257
++0 > . 1:1(0) ack 6001`;
+    expect(run(script)).toBe('pass');
+  });
+});
