@@ -1,11 +1,13 @@
 /**
  * Makes docs/packet-io.md and its chart of what `npm run bench -- io --only AF_XDP --json` printed:
  *
- *     node bench/io-xdp-page.ts RESULT.json…
+ *     node bench/io-xdp-page.ts [--note TEXT] RESULT.json…
  *
- * Several files are parts of one measurement, such as with `--only 'AF_XDP tx'` and so on.
+ * Several files are parts of one measurement, such as with `--only 'AF_XDP tx'` and so on. The note is for what a
+ * reader of the figures must know.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
 import { type Axis, COLORS, type Panel, plotSvg } from '../src/sim/plot.ts';
 import { BATCHES, besideTwin, GROWTH, grown, type XdpKind } from './io-xdp.ts';
 import type { Row } from './report.ts';
@@ -28,7 +30,7 @@ const BATCH_AXIS: Axis = {
   ticks: () => BATCHES.map((batch) => ({ at: Math.log2(batch), text: String(batch) })),
 };
 
-function packetIoPage(results: readonly Result[]): { markdown: string; svg: string } {
+function packetIoPage(results: readonly Result[], note: string): { markdown: string; svg: string } {
   const rows = results.flatMap((result) => result.rows);
   const { machine, runs, warmup, seconds } = results[0];
   const of = (workload: string, contender: string, label: string): number | undefined =>
@@ -59,7 +61,7 @@ function packetIoPage(results: readonly Result[]): { markdown: string; svg: stri
 ## AF_XDP, beside C
 
 Measured by \`npm run bench -- io --only AF_XDP --json\`, medians of ${runs} runs of ${seconds} s after ${warmup} s, interleaved; this page is made of
-that by \`node bench/io-xdp-page.ts\`. ${machine}.
+that by \`node bench/io-xdp-page.ts\`. ${machine}.${note === '' ? '' : `\n\n${note}`}
 
 Frames of 64 B over veth cables in copy mode, everything on one core: the port, and the kernel's part on both sides of the
 cable, which is nearly all of it. Rates are by CPU time. The C twin (\`bench/xdp-twin.c\`) makes the same system calls on the
@@ -96,9 +98,15 @@ ${growth.join('\n')}
   return { markdown, svg: plotSvg('64 B frames by AF_XDP over veth, one core', panels, BATCH_AXIS) };
 }
 
-const files = process.argv.slice(2);
+const { values, positionals: files } = parseArgs({
+  allowPositionals: true,
+  options: { note: { type: 'string', default: '' } },
+});
 if (files.length === 0)
   throw new Error('give the files that `npm run bench -- io --only AF_XDP --json` wrote');
-const page = packetIoPage(files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as Result));
+const page = packetIoPage(
+  files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as Result),
+  values.note,
+);
 writeFileSync(PAGE, page.markdown);
 writeFileSync(CHART, page.svg);
