@@ -1,11 +1,12 @@
 /**
- * A bad network in front of any port: frames are lost, spoiled, doubled, held back and delayed, each by its own
- * probability, from a seed. Between the inner port and its user stands a channel per direction:
+ * A bad network in front of any port: frames wait for a slow line, are lost, spoiled, doubled, held back and delayed, each
+ * by its own probability, from a seed. Between the inner port and its user stands a channel per direction:
  *
- *     inner.rx ──► lost? spoiled? doubled? ──► line (in order, delayed) ──────────► rx
- *                                          └─► aside (until others passed it) ──┘
+ *     inner.rx ──► queue ─► transmitter ─► lost? spoiled? doubled? ──► line (in order, delayed) ──────────► rx
+ *                  (with a rate or trace)                          └─► aside (until others passed it) ──┘
  *
- * Frames are copied between the inner port's buffers and the channel's, so any port will do.
+ * Frames are copied between the inner port's buffers and the channel's, so any port will do. What happens has its time
+ * whenever the syncs come: they do what was due by now.
  */
 import type { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
@@ -19,19 +20,23 @@ import {
   FRAME_SEGMENT,
   Ring,
 } from '../memory/ring.ts';
-import { checksumFinish, sumWords } from '../wire/checksum.ts';
 import { ETHER_HEADER_BYTES } from '../wire/ethernet.ts';
-import { IPV4_CHECKSUM, IPV4_TOS, ipv4Check } from '../wire/ipv4.ts';
-import { IPV6_HEADER_BYTES, ipv6Check } from '../wire/ipv6.ts';
+import { IPV4_HEADER_BYTES } from '../wire/ipv4.ts';
+import { IPV6_HEADER_BYTES } from '../wire/ipv6.ts';
 import { repairChecksums } from '../wire/mutate.ts';
 import { TCP_OFFSET_FLAGS } from '../wire/tcp.ts';
+import { Frames } from './held-frames.ts';
+import { Loss, type LossOptions } from './loss.ts';
 import type { Capabilities, Link, Port, PortCounters } from './port.ts';
+import { markCe, QUEUE_DEFAULT, Queue, type QueueCounters, type QueueOptions } from './queue.ts';
+import { OPPORTUNITY_BYTES, type Trace } from './trace.ts';
 
 const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
 
 /** What befalls the frames of one direction. Probabilities from 0 to 1; what is left out doesn't happen. */
 export interface Faults {
-  readonly loss?: number;
+  /** Each frame by itself with a probability, or as `Loss` has it. */
+  readonly loss?: number | LossOptions;
   /** One byte is changed: what every internet checksum that covers it must catch. */
   readonly corrupt?: number;
   /** An ECN-capable packet is marked: Congestion Experienced (RFC 3168 5). */
@@ -44,9 +49,15 @@ export interface Faults {
   readonly reorderFrames?: number;
   /** … or until that long after its time, for when none come; 20 unless told. */
   readonly reorder_ms?: number;
-  /** Every frame takes this long, plus up to `jitter_ms`, in whole ms; jitter alone changes no order. */
+  /** Every frame takes this long, plus up to `jitter_ms`; jitter alone changes no order. */
   readonly delay_ms?: number;
   readonly jitter_ms?: number;
+  /** Bits a second of whole frames; as fast as one likes unless told. */
+  readonly rate_bps?: number;
+  /** Instead of a rate; it starts with the port. */
+  readonly trace?: Trace;
+  /** Where frames wait for a rate or a trace; drop-tail of 256 KiB unless told. */
+  readonly queue?: QueueOptions;
 }
 
 export interface FaultOptions {
@@ -54,7 +65,7 @@ export interface FaultOptions {
   readonly rx?: Faults;
   readonly tx?: Faults;
   readonly seed: number;
-  /** The engine's clock, ms. */
+  /** The engine's clock, ms; fractions count. */
   readonly now: () => number;
   /** Frames that each direction holds at most; 256 unless told. */
   readonly held?: number;
@@ -63,17 +74,14 @@ export interface FaultOptions {
 export interface FaultCounters {
   lost: number;
   marked: number;
-  /** Lost because of `mtu`, or since no buffer holds it. */
+  /** Lost because of `mtu`. */
   tooLarge: number;
   corrupted: number;
   duplicated: number;
   reordered: number;
-  /** Lost because as many as allowed were held. (A double just isn't made then.) */
+  /** Lost because as many as allowed were held, in a queue or on the way. (A double just isn't made then.) */
   overflowed: number;
 }
-
-/** Room in front of each frame, as devices with headers of their own want it, bytes. */
-const HEADROOM = 64;
 
 export function fault(port: Port, options: FaultOptions): FaultPort {
   return new FaultPort(port, options);
@@ -97,6 +105,7 @@ export class FaultPort implements Port {
   readonly #now: () => number;
   /** Free-running indices of the tx ring: slots whose frames are in the channel. */
   #taken = 0;
+  #closed = false;
 
   constructor(inner: Port, options: FaultOptions) {
     const { seed, now, held = 256 } = options;
@@ -112,7 +121,7 @@ export class FaultPort implements Port {
     const channel = (faults: Faults | undefined, direction: string, edge: Edge, salt: number) =>
       faults === undefined
         ? null
-        : new Channel(this, `${this.name} ${direction}`, held, faults, edge, new Prng(seed ^ salt));
+        : new Channel(this, `${this.name} ${direction}`, held, faults, edge, new Prng(seed ^ salt), now());
     this.#rx = channel(options.rx, 'rx', 'in', 0);
     this.#tx = channel(options.tx, 'tx', 'out', 0x5bd1e995);
     this.rx = this.#rx === null ? inner.rx : this.#rx.ring(inner.rx.slots);
@@ -129,13 +138,23 @@ export class FaultPort implements Port {
     return this.#tx?.counters ?? null;
   }
 
+  /** Of frames that wait for a rate or trace; null for a direction without faults. */
+  get rxQueue(): QueueCounters | null {
+    return this.#rx?.queue.counters ?? null;
+  }
+
+  get txQueue(): QueueCounters | null {
+    return this.#tx?.queue.counters ?? null;
+  }
+
   /** Changes what happens from now on. No-op for a direction that was left out. */
   set(direction: 'rx' | 'tx', faults: Faults): void {
     const channel = direction === 'rx' ? this.#rx : this.#tx;
-    if (channel !== null) channel.faults = faults;
+    channel?.set(faults);
   }
 
   rxSync(): number {
+    if (this.#closed) return 0;
     const { inner, rx } = this;
     const channel = this.#rx;
     const available = inner.rxSync();
@@ -150,6 +169,7 @@ export class FaultPort implements Port {
   }
 
   txSync(): number {
+    if (this.#closed) return 0;
     const { inner, tx } = this;
     const channel = this.#tx;
     if (channel === null) return inner.txSync();
@@ -190,21 +210,22 @@ export class FaultPort implements Port {
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.flush();
+    this.rx.head = this.rx.tail;
+    this.tx.head = this.tx.tail;
     this.inner.close();
   }
 }
 
-/** Words of a held frame: a descriptor, when it is due (ms), and how many frames have yet to pass it. */
-const [DUE, PASSES] = [4, 5];
-const WORDS = 6;
+const MS = 1e6;
 
 /** On which side of a channel the inner port is, from and to which frames are copied. */
 type Edge = 'in' | 'out';
 
-/** One direction: frames taken from slots, and put into slots when their time has come. */
+/** One direction: frames taken from slots, and put into slots when their time has come. Times are in ns. */
 class Channel {
-  faults: Faults;
   readonly counters: FaultCounters = {
     lost: 0,
     marked: 0,
@@ -214,94 +235,194 @@ class Channel {
     reordered: 0,
     overflowed: 0,
   };
+  readonly queue: Queue;
+  readonly #port: PortCounters;
   readonly #arena: Arena;
   readonly #name: string;
   readonly #frameBytes: number;
   readonly #link: Link;
   readonly #linkBytes: number;
   readonly #prng: Prng;
-  /** The held frames; free entries hold a spare buffer each. */
-  readonly #e: Int32Array;
-  readonly #free: number[] = [];
-  /** Entries in order of delivery, and those put aside. */
+  readonly #edge: Edge;
+  /** What is held, and the spare buffers for what will be. */
+  readonly #frames: Frames;
+  /** By frame: the rest of its descriptor, when it is due, and how many frames have yet to pass it. */
+  readonly #flags: Int32Array;
+  readonly #aux: Int32Array;
+  readonly #due: Float64Array;
+  readonly #passes: Int32Array;
+  /** Frames in order of delivery, and those put aside. */
   #line: number[] = [];
   #lineHead = 0;
   readonly #aside: number[] = [];
-  readonly #edge: Edge;
   #lastDue = Number.NEGATIVE_INFINITY;
+  #faults: Faults = {};
+  #loss: Loss | null = null;
+  /** ns a byte; 0: no rate. */
+  #byteTime = 0;
+  /** When the transmitter has sent what it is sending. */
+  #freeAt = Number.NEGATIVE_INFINITY;
+  /** When the trace began, the next opportunity's number, and bytes of the queue's first frame that are sent already. */
+  readonly #start: number;
+  #opportunity = 0;
+  #headSent = 0;
 
-  constructor(port: Port, name: string, held: number, faults: Faults, edge: Edge, prng: Prng) {
-    this.faults = faults;
+  constructor(
+    port: Port,
+    name: string,
+    held: number,
+    faults: Faults,
+    edge: Edge,
+    prng: Prng,
+    now_ms: number,
+  ) {
     this.#edge = edge;
+    this.#port = port.counters;
     this.#arena = port.arena;
     this.#name = name;
     this.#frameBytes = port.frameBytes;
     this.#link = port.capabilities.link;
     this.#linkBytes = this.#link === 'ether' ? ETHER_HEADER_BYTES : 0;
     this.#prng = prng;
-    this.#e = new Int32Array(held * WORDS);
-    const buffers = this.#carve('held', held);
-    for (let i = 0; i < held; i++) {
-      this.#e[i * WORDS + AT] = buffers[i];
-      this.#free.push(i * WORDS);
+    this.#start = now_ms * MS;
+    this.#frames = new Frames(port.arena, held, port.frameBytes);
+    this.#flags = new Int32Array(held);
+    this.#aux = new Int32Array(held);
+    this.#due = new Float64Array(held);
+    this.#passes = new Int32Array(held);
+    this.queue = new Queue(this.#frames, faults.queue ?? QUEUE_DEFAULT, prng, this.#linkBytes);
+    this.set(faults);
+  }
+
+  set(faults: Faults): void {
+    const { loss, rate_bps = 0, queue = QUEUE_DEFAULT } = faults;
+    if (loss !== this.#faults.loss) {
+      const options = typeof loss === 'number' ? ({ kind: 'random', p: loss } as const) : loss;
+      this.#loss = options === undefined ? null : new Loss(options, this.#prng);
     }
+    this.#byteTime = rate_bps > 0 ? 8e9 / rate_bps : 0;
+    this.queue.options = queue;
+    this.#faults = faults;
   }
 
   /** A ring with a buffer in each slot. */
   ring(slots: number): Ring {
     const ring = new Ring(this.#arena, `${this.#name} ring`, slots);
-    const buffers = this.#carve('frames', slots);
-    for (let i = 0; i < slots; i++) ring.m[ring.slot(i) + AT] = buffers[i];
+    const stride = (((this.#frameBytes + 63) >> 6) | 1) << 6;
+    const base = this.#arena.carve(`${this.#name} frames`, slots * stride);
+    for (let i = 0; i < slots; i++) ring.m[ring.slot(i) + AT] = base + i * stride;
     return ring;
   }
 
-  #carve(what: string, count: number): number[] {
-    const stride = HEADROOM + ((this.#frameBytes + 63) & -64);
-    const base = this.#arena.carve(`${this.#name} ${what}`, count * stride);
-    return Array.from({ length: count }, (_, i) => base + i * stride + HEADROOM);
-  }
-
   get held(): number {
-    return this.#line.length - this.#lineHead + this.#aside.length;
+    return this.#frames.inUse;
   }
 
   /** Takes a slot's frame, or loses it. The slot keeps a buffer in any case. */
-  take(slot: number, now: number): void {
+  take(slot: number, now_ms: number): void {
     const m = this.#arena.i32;
-    const { counters, faults } = this;
-    if (m[slot + LENGTH] > this.#frameBytes) {
+    const frames = this.#frames;
+    const { counters } = this;
+    const { mtu, trace } = this.#faults;
+    const length = m[slot + LENGTH];
+    if (length <= 0 || length > this.#frameBytes) {
+      if (this.#edge === 'in') this.#port.rxDropped++;
+      else this.#port.txDropped++;
+      return;
+    }
+    if (mtu !== undefined && this.#packetBytes(slot) > mtu) {
       counters.tooLarge++;
       return;
     }
-    if (this.#chance(faults.loss)) {
-      counters.lost++;
-      return;
-    }
-    if (faults.mtu !== undefined && this.#packetBytes(slot) > faults.mtu) {
-      counters.tooLarge++;
-      return;
-    }
-    if (this.#chance(faults.mark)) this.#mark(m[slot + AT], m[slot + LENGTH]);
-    const e = this.#free.pop();
-    if (e === undefined) {
+    const f = frames.inUse < frames.count ? frames.take(length) : -1;
+    if (f < 0) {
       counters.overflowed++;
       return;
     }
-    const f = this.#e;
     if (this.#edge === 'in') {
-      this.#arena.kernels.copy(f[e + AT], m[slot + AT], m[slot + LENGTH]);
+      this.#arena.kernels.copy(frames.at[f], m[slot + AT], length);
     } else {
-      const spare = f[e + AT];
-      f[e + AT] = m[slot + AT];
+      const spare = frames.at[f];
+      frames.at[f] = m[slot + AT];
       m[slot + AT] = spare;
     }
-    f[e + LENGTH] = m[slot + LENGTH];
-    f[e + FLAGS] = m[slot + FLAGS];
-    f[e + AUX] = m[slot + AUX];
-    const double = this.#chance(faults.duplicate) ? this.#copy(e) : -1;
-    if (this.#chance(faults.corrupt)) this.#corrupt(e);
-    this.#file(e, now);
-    if (double >= 0) this.#file(double, now);
+    this.#flags[f] = m[slot + FLAGS];
+    this.#aux[f] = m[slot + AUX];
+    const now = now_ms * MS;
+    if (this.#byteTime === 0 && trace === undefined && this.queue.length === 0) {
+      this.#depart(f, now);
+      return;
+    }
+    // The queue is as it is now, not as it was at the last sync.
+    this.#transmit(now);
+    if (trace !== undefined && this.queue.length === 0) this.#awaitOpportunity(trace, now);
+    this.queue.push(f, now);
+    this.#transmit(now);
+  }
+
+  /** Sends what the line had room for by now. */
+  #transmit(now: number): void {
+    const { queue } = this;
+    const { trace } = this.#faults;
+    while (queue.length > 0) {
+      const at = this.#nextStart(trace);
+      if (at > now) return;
+      if (trace !== undefined) {
+        this.#takeOpportunity(at);
+        continue;
+      }
+      const f = queue.pop(at);
+      if (f < 0) continue;
+      this.#freeAt = at + this.#frames.length[f] * this.#byteTime;
+      this.#depart(f, this.#freeAt);
+    }
+  }
+
+  /** When the queue's first frame can go, or its next part. */
+  #nextStart(trace: Trace | undefined): number {
+    return trace === undefined
+      ? Math.max(this.#freeAt, this.queue.headQueuedAt)
+      : this.#start + trace.timeOf(this.#opportunity) * MS;
+  }
+
+  /** What an empty queue leaves of one is wasted. */
+  #awaitOpportunity(trace: Trace, now: number): void {
+    this.#opportunity = Math.max(this.#opportunity, trace.numberAt((now - this.#start) / MS));
+    this.#headSent = 0;
+  }
+
+  /** Frames may span opportunities. */
+  #takeOpportunity(at: number): void {
+    const { queue } = this;
+    this.#opportunity++;
+    let credit = OPPORTUNITY_BYTES;
+    while (queue.length > 0) {
+      const left = queue.headBytes - this.#headSent;
+      if (left > credit) {
+        this.#headSent += credit;
+        return;
+      }
+      credit -= left;
+      this.#headSent = 0;
+      const f = queue.pop(at);
+      if (f >= 0) this.#depart(f, at);
+    }
+  }
+
+  /** The frame's last bit leaves at `at`. */
+  #depart(f: number, at: number): void {
+    const { counters } = this;
+    const { mark, duplicate, corrupt } = this.#faults;
+    if (this.#loss?.next(at)) {
+      counters.lost++;
+      this.#frames.give(f);
+      return;
+    }
+    if (this.#chance(mark)) this.#mark(f);
+    const double = this.#chance(duplicate) ? this.#copy(f) : -1;
+    if (this.#chance(corrupt)) this.#corrupt(f);
+    this.#file(f, at);
+    if (double >= 0) this.#file(double, at);
   }
 
   /** Bytes of the IP packet, or of the largest that a super-segment becomes. */
@@ -317,82 +438,69 @@ class Channel {
   }
 
   /** Sets the CE codepoint of an ECT packet. */
-  #mark(at: number, length: number): void {
-    const { view } = this.#arena;
-    const ip = at + this.#linkBytes;
-    const bytes = length - this.#linkBytes;
-    const header = ipv4Check(view, ip, bytes);
-    if (header > 0) {
-      const tos = view.getUint8(ip + IPV4_TOS);
-      if ((tos & 3) === 0) return;
-      view.setUint8(ip + IPV4_TOS, tos | 3);
-      view.setUint16(ip + IPV4_CHECKSUM, 0, false);
-      view.setUint16(ip + IPV4_CHECKSUM, checksumFinish(sumWords(view, ip, header >> 2)), false);
-    } else {
-      if (ipv6Check(view, ip, bytes) <= 0 || (view.getUint8(ip + 1) & 0x30) === 0) return;
-      // The traffic class begins 4 bits into the header.
-      view.setUint8(ip + 1, view.getUint8(ip + 1) | 0x30);
-    }
-    this.counters.marked++;
+  #mark(f: number): void {
+    const { at, length } = this.#frames;
+    if (length[f] < this.#linkBytes + IPV4_HEADER_BYTES) return;
+    if (markCe(this.#arena.view, at[f] + this.#linkBytes)) this.counters.marked++;
   }
 
   #chance(p: number | undefined): boolean {
     return p !== undefined && p > 0 && this.#prng.bool(p);
   }
 
-  #copy(e: number): number {
-    const double = this.#free.pop();
-    if (double === undefined) return -1;
-    const f = this.#e;
-    for (const word of [LENGTH, FLAGS, AUX]) f[double + word] = f[e + word];
-    this.#arena.kernels.copy(f[double + AT], f[e + AT], f[e + LENGTH]);
+  #copy(f: number): number {
+    const frames = this.#frames;
+    if (frames.inUse === frames.count) return -1;
+    const double = frames.copy(f);
+    this.#flags[double] = this.#flags[f];
+    this.#aux[double] = this.#aux[f];
     this.counters.duplicated++;
     return double;
   }
 
-  #corrupt(e: number): void {
-    const f = this.#e;
-    if (f[e + LENGTH] === 0) return;
-    const frame = this.#arena.u8.subarray(f[e + AT], f[e + AT] + f[e + LENGTH]);
+  #corrupt(f: number): void {
+    const { at, length } = this.#frames;
+    if (length[f] === 0) return;
+    const frame = this.#arena.u8.subarray(at[f], at[f] + length[f]);
     // A checksum that was left to the device must be there to be found wrong.
-    if ((f[e + FLAGS] & FRAME_CHECKSUM_FILL) !== 0) repairChecksums(frame, this.#link);
+    if ((this.#flags[f] & FRAME_CHECKSUM_FILL) !== 0) repairChecksums(frame, this.#link);
     frame[this.#prng.below(frame.length)] ^= 1 + this.#prng.below(255);
-    f[e + FLAGS] &= ~(FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_FILL);
+    this.#flags[f] &= ~(FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_FILL);
     this.counters.corrupted++;
   }
 
   /** When, and behind whom. */
-  #file(e: number, now: number): void {
-    const f = this.#e;
-    const { delay_ms = 0, jitter_ms = 0, reorder, reorderFrames = 3, reorder_ms = 20 } = this.faults;
-    const due = Math.floor(now + delay_ms + (jitter_ms > 0 ? this.#prng.below(jitter_ms + 1) : 0));
+  #file(f: number, at: number): void {
+    const { delay_ms = 0, jitter_ms = 0, reorder, reorderFrames = 3, reorder_ms = 20 } = this.#faults;
+    const due = at + delay_ms * MS + (jitter_ms > 0 ? this.#prng.below(jitter_ms * MS + 1) : 0);
     if (this.#chance(reorder)) {
       this.counters.reordered++;
-      f[e + DUE] = due + reorder_ms;
-      f[e + PASSES] = 1 + this.#prng.below(reorderFrames);
-      this.#aside.push(e);
+      this.#due[f] = due + reorder_ms * MS;
+      this.#passes[f] = 1 + this.#prng.below(reorderFrames);
+      this.#aside.push(f);
       return;
     }
     this.#lastDue = Math.max(due, this.#lastDue);
-    f[e + DUE] = this.#lastDue;
-    this.#line.push(e);
+    this.#due[f] = this.#lastDue;
+    this.#line.push(f);
   }
 
   /** Moves what is due into the ring's slots from `index` on. @returns how many, at most `room`. */
-  put(ring: Ring, index: number, room: number, now: number): number {
-    const f = this.#e;
+  put(ring: Ring, index: number, room: number, now_ms: number): number {
+    const now = now_ms * MS;
+    this.#transmit(now);
     let n = 0;
     while (n < room) {
-      const late = this.#aside.findIndex((e) => f[e + PASSES] <= 0 || f[e + DUE] <= now);
+      const late = this.#aside.findIndex((f) => this.#passes[f] <= 0 || this.#due[f] <= now);
       if (late >= 0) {
         this.#give(this.#aside.splice(late, 1)[0], ring, index + n++);
         continue;
       }
-      const e = this.#line[this.#lineHead];
-      if (e === undefined || f[e + DUE] > now) break;
+      const f = this.#line[this.#lineHead];
+      if (f === undefined || this.#due[f] > now) break;
       this.#lineHead++;
-      this.#give(e, ring, index + n++);
-      for (const waiting of this.#aside) f[waiting + PASSES]--;
+      this.#give(f, ring, index + n++);
+      for (const waiting of this.#aside) this.#passes[waiting]--;
     }
     if (this.#lineHead > 64 && this.#lineHead * 2 > this.#line.length) {
       this.#line = this.#line.slice(this.#lineHead);
@@ -401,39 +509,44 @@ class Channel {
     return n;
   }
 
-  #give(e: number, ring: Ring, index: number): void {
-    const f = this.#e;
+  #give(f: number, ring: Ring, index: number): void {
+    const frames = this.#frames;
     const slot = ring.slot(index | 0);
     const m = ring.m;
     if (this.#edge === 'out') {
-      this.#arena.kernels.copy(m[slot + AT], f[e + AT], f[e + LENGTH]);
+      this.#arena.kernels.copy(m[slot + AT], frames.at[f], frames.length[f]);
     } else {
       const spare = m[slot + AT];
-      m[slot + AT] = f[e + AT];
-      f[e + AT] = spare;
+      m[slot + AT] = frames.at[f];
+      frames.at[f] = spare;
     }
-    m[slot + LENGTH] = f[e + LENGTH];
-    m[slot + FLAGS] = f[e + FLAGS];
-    m[slot + AUX] = f[e + AUX];
-    this.#free.push(e);
+    m[slot + LENGTH] = frames.length[f];
+    m[slot + FLAGS] = this.#flags[f];
+    m[slot + AUX] = this.#aux[f];
+    frames.give(f);
   }
 
-  nextDeadline(now: number): number {
-    const f = this.#e;
+  /** ms */
+  nextDeadline(now_ms: number): number {
+    const now = now_ms * MS;
     let due = Infinity;
-    if (this.#lineHead < this.#line.length) due = f[this.#line[this.#lineHead] + DUE];
-    for (const e of this.#aside) due = Math.min(due, f[e + PASSES] <= 0 ? now : f[e + DUE]);
-    return Math.max(0, due - now);
+    if (this.#lineHead < this.#line.length) due = this.#due[this.#line[this.#lineHead]];
+    for (const f of this.#aside) due = Math.min(due, this.#passes[f] <= 0 ? now : this.#due[f]);
+    if (this.queue.length > 0) due = Math.min(due, this.#nextStart(this.#faults.trace));
+    return Math.max(0, due - now) / MS;
   }
 
   flush(): void {
-    this.#free.push(...this.#line.slice(this.#lineHead), ...this.#aside);
+    for (const f of this.#line.slice(this.#lineHead)) this.#frames.give(f);
+    for (const f of this.#aside) this.#frames.give(f);
+    this.queue.flush();
     this.#line = [];
     this.#lineHead = 0;
     this.#aside.length = 0;
   }
 
+  /** Of what is held and of what is spare. */
   buffers(): number[] {
-    return [...this.#free, ...this.#line.slice(this.#lineHead), ...this.#aside].map((e) => this.#e[e + AT]);
+    return [...this.#frames.at.subarray(0, this.#frames.count)];
   }
 }

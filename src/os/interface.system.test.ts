@@ -13,9 +13,9 @@ describe.skipIf(reason !== '')(`interfaces${reason}`, () => {
   let tap: TunDevice;
   beforeAll(() => {
     enterNewNetwork();
-    tap = createTun('mr0', 'tap', 10, true);
+    tap = createTun('mr0', 'tap', { vnetBytes: 10, offload: true, queues: 1 });
   });
-  afterAll(() => closeSync(tap.fd));
+  afterAll(() => closeSync(tap.fds[0]));
 
   test('a new device is down, with Ethernet’s MTU and a hardware address', () => {
     const info = interfaceInfo('mr0');

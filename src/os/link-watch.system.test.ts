@@ -14,7 +14,7 @@ describe.skipIf(reason !== '')(`interfaces that change${reason}`, () => {
   test('every change is told once, however many there were', () => {
     const watch = new LinkWatch();
     expect(watch.changed()).toBe(false);
-    const { fd } = createTun('mr0', 'tap', 10, false);
+    const [fd] = createTun('mr0', 'tap', { vnetBytes: 10, offload: false, queues: 1 }).fds;
     expect(watch.changed()).toBe(true);
     expect(watch.changed()).toBe(false);
     for (let mtu = 1000; mtu < 1010; mtu++) setInterface('mr0', { mtu });
@@ -26,7 +26,7 @@ describe.skipIf(reason !== '')(`interfaces that change${reason}`, () => {
   });
 
   test('a driver that doesn’t tell its queues has one', () => {
-    const { fd } = createTun('mr0', 'tap', 10, false);
+    const [fd] = createTun('mr0', 'tap', { vnetBytes: 10, offload: false, queues: 1 }).fds;
     expect(rxQueues('mr0')).toBe(1);
     expect(rxQueues('nope0')).toBe(1);
     closeSync(fd);
