@@ -7,7 +7,7 @@ import { finish, jobArguments, seconds } from './job.ts';
 
 const NAME = 'testpmd net_null';
 const PROGRAM = 'dpdk-testpmd';
-const PROMPT_MS_MAX = 20_000;
+const ANSWER_MS_MAX = 20_000;
 
 const args = jobArguments();
 if (spawnSync(PROGRAM, ['--version']).error !== undefined)
@@ -29,14 +29,15 @@ const own = [
   `--burst=${Math.min(512, args.outstanding)}`,
   '--total-num-mbufs=8192',
 ];
-const child = spawn(PROGRAM, [...eal, ...devices, '--', ...own]);
+// It would keep what it prints until its buffer is full.
+const child = spawn('stdbuf', ['-oL', PROGRAM, ...eal, ...devices, '--', ...own]);
 let said = '';
 child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
 child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
 process.on('exit', () => child.kill('SIGKILL'));
 
-await prompt(child, '');
-await prompt(child, 'start');
+await say(child, '', /testpmd> /);
+await say(child, 'start', /forwarding ports=2/);
 await seconds(args.warmup);
 const before = await forwarded();
 await seconds(args.seconds);
@@ -59,14 +60,18 @@ function cpu(): string {
   );
 }
 
-/** Sends a command and waits for the next prompt. @returns what it said */
-async function prompt({ stdin }: ChildProcessWithoutNullStreams, command: string): Promise<string> {
+/** Sends a command, and waits until it has said something. @returns all it said */
+async function say(
+  { stdin }: ChildProcessWithoutNullStreams,
+  command: string,
+  wanted: RegExp,
+): Promise<string> {
   if (command !== '') {
     said = '';
     stdin.write(`${command}\n`);
   }
-  for (const end = performance.now() + PROMPT_MS_MAX; performance.now() < end; await seconds(0.001)) {
-    if (said.includes('testpmd> ')) return said;
+  for (const end = performance.now() + ANSWER_MS_MAX; performance.now() < end; await seconds(0.001)) {
+    if (wanted.test(said)) return said;
     if (child.exitCode !== null) break;
   }
   child.kill('SIGKILL');
@@ -74,7 +79,7 @@ async function prompt({ stdin }: ChildProcessWithoutNullStreams, command: string
 }
 
 async function forwarded(): Promise<{ frames: number; at_ns: number }> {
-  const text = await prompt(child, 'show port stats all');
+  const text = await say(child, 'show port stats all', /Tx-pps[\s\S]*Tx-pps[^#]*#/);
   const at_ns = Number(process.hrtime.bigint());
   const sent = [...text.matchAll(/TX-packets:\s*(\d+)/g)].map((match) => Number(match[1]));
   return { frames: sent.reduce((a, b) => a + b, 0), at_ns };

@@ -4,23 +4,13 @@
  */
 import type { Arena } from '../memory/arena.ts';
 import { FramePool } from '../memory/frame-pool.ts';
-import {
-  DESC_AT,
-  DESC_AUX,
-  DESC_FLAGS,
-  DESC_LENGTH,
-  FRAME_CHECKSUM_FILL,
-  FRAME_CHECKSUM_GOOD,
-  Ring,
-} from '../memory/ring.ts';
+import { EXCHANGE_FRAME, type Kernels } from '../memory/kernels/kernels.ts';
+import { Ring } from '../memory/ring.ts';
 import { emptyRing, FRAME_HEADROOM, fillRing } from './frames.ts';
 import { type Capabilities, type Link, PLAIN, type Port, portCounters } from './port.ts';
 
-const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
-const CHECKSUM_FILL = FRAME_CHECKSUM_FILL;
-const CHECKSUM_GOOD = FRAME_CHECKSUM_GOOD;
-/** Of DESC_WORDS. */
-const SLOT_SHIFT = 2;
+// V8 folds a module's own constants, not imported ones.
+const FRAME = EXCHANGE_FRAME;
 
 export interface CableOptions {
   /** 'ether' unless told. */
@@ -81,7 +71,7 @@ class CableEnd implements Port {
   readonly fd = -1;
   onArrival: () => void = () => {};
   peer: CableEnd | null = null;
-  readonly #m: Int32Array;
+  readonly #kernels: Kernels;
   /** Free-running indices: rx slots filled, rx slots given back; tx slots offered by a sync, tx slots taken. */
   #filled = 0;
   #released = 0;
@@ -93,7 +83,7 @@ class CableEnd implements Port {
     const { link = 'ether', mtu = MTU_DEFAULT, slots = SLOTS_DEFAULT, offload = false } = options;
     this.name = name;
     this.arena = arena;
-    this.#m = arena.i32;
+    this.#kernels = arena.kernels;
     this.pool = pool;
     this.frameBytes = frameBytesOf(options);
     this.capabilities = {
@@ -139,42 +129,43 @@ class CableEnd implements Port {
 
   /** Moves as many of the offered frames as the peer has room for. @returns whether there were any */
   #move(peer: CableEnd): boolean {
-    const m = this.#m;
-    const { base: fromBase, mask: fromMask } = this.tx;
-    const { base: toBase, mask: toMask } = peer.rx;
-    const lengthMax = this.frameBytes;
-    const room = peer.rx.slots - ((peer.#filled - peer.#released) | 0);
-    const taken = this.#taken;
-    let n = (this.#offered - taken) | 0;
+    const { tx, counters } = this;
+    const { rx } = peer;
+    const room = rx.slots - ((peer.#filled - peer.#released) | 0);
+    let n = (this.#offered - this.#taken) | 0;
     if (n > room) n = room;
+    if (n === 0) return false;
+    const { exchange } = this.#kernels;
+    const lengthMax = this.frameBytes;
+    let frames = 0;
     let bytes = 0;
-    let filled = peer.#filled;
-    for (let i = 0; i < n; i++) {
-      const from = fromBase + (((taken + i) & fromMask) << SLOT_SHIFT);
-      const length = m[from + LENGTH];
-      if (length <= 0 || length > lengthMax) continue;
-      const to = toBase + ((filled & toMask) << SLOT_SHIFT);
-      // All loads before the stores: two rings may be a multiple of 4 KiB apart.
-      const at = m[from + AT];
-      const flags = m[from + FLAGS];
-      const aux = m[from + AUX];
-      m[from + AT] = m[to + AT];
-      m[to + AT] = at;
-      m[to + LENGTH] = length;
-      m[to + FLAGS] = (flags & CHECKSUM_FILL) !== 0 ? flags | CHECKSUM_GOOD : flags;
-      m[to + AUX] = aux;
-      bytes += length;
-      filled = (filled + 1) | 0;
+    while (n > 0) {
+      const moved = exchange(
+        tx.base << 2,
+        tx.mask,
+        this.#taken,
+        rx.base << 2,
+        rx.mask,
+        peer.#filled,
+        n,
+        0,
+        lengthMax,
+      );
+      const count = Math.floor(moved / FRAME);
+      frames += count;
+      bytes += moved - count * FRAME;
+      peer.#filled = (peer.#filled + count) | 0;
+      // What it stopped at can't be a frame.
+      const passed = count < n ? count + 1 : count;
+      counters.txDropped += passed - count;
+      this.#taken = (this.#taken + passed) | 0;
+      n -= passed;
     }
-    const moved = (filled - peer.#filled) | 0;
-    peer.#filled = filled;
-    this.#taken = (taken + n) | 0;
-    this.counters.txFrames += moved;
-    this.counters.txBytes += bytes;
-    this.counters.txDropped += n - moved;
-    peer.counters.rxFrames += moved;
+    counters.txFrames += frames;
+    counters.txBytes += bytes;
+    peer.counters.rxFrames += frames;
     peer.counters.rxBytes += bytes;
-    return n > 0;
+    return true;
   }
 
   /** The other end stays usable: what it sends from now on is lost, as with a cable pulled out. */

@@ -4,6 +4,7 @@
  * destination can't take as it is gets what it lacks in software: checksums, cutting, one buffer instead of several.
  */
 import type { Arena } from '../memory/arena.ts';
+import { EXCHANGE_FRAME } from '../memory/kernels/kernels.ts';
 import {
   DESC_AT,
   DESC_AUX,
@@ -19,8 +20,7 @@ import { type Port, PortError } from './port.ts';
 import { completeChecksum, Segmenter, vlanBytes } from './segmentation.ts';
 
 const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
-/** Of DESC_WORDS. */
-const SLOT_SHIFT = 2;
+const FRAME = EXCHANGE_FRAME;
 const [FILL, SEGMENT, MORE] = [FRAME_CHECKSUM_FILL, FRAME_SEGMENT, FRAME_MORE];
 
 /** Whether buffers may be exchanged between two ports of one arena. */
@@ -156,6 +156,7 @@ export class Outlet {
   #putOne(slot: number, at: number, length: number, flags: number, exchange: boolean): number {
     const { port, counters } = this;
     const m = this.#arena.i32;
+    if (length <= 0) return this.#malformed();
     if ((flags & SEGMENT) !== 0) {
       if (this.#piece === 0 && !this.#segmenter.begin(at, length, m[slot + AUX], this.#ether))
         return this.#malformed();
@@ -267,42 +268,62 @@ export class Forwarder {
   /** Hands over as many received frames as there is room for; who calls does the syncs. @returns rx slots given back */
   forward(): number {
     const { rx } = this.#from;
+    const { tail } = rx;
+    const start = rx.head;
+    while (rx.head !== tail) {
+      if (this.#exchange) this.#exchangeRun();
+      else this.#copyRun();
+      if (rx.head === tail) break;
+      const count = this.#put(rx.head);
+      if (count === 0) break;
+      rx.head = (rx.head + count) | 0;
+    }
+    return (rx.head - start) | 0;
+  }
+
+  /** Hands over frames that the destination takes as they are, up to the first that it doesn't. */
+  #exchangeRun(): void {
+    const { rx } = this.#from;
     const { port, work, lengthMax } = this.#out;
     const { tx } = port;
-    const { m, tail, base: rxBase, mask: rxMask } = rx;
-    const { base: txBase, mask: txMask } = tx;
-    const exchange = this.#exchange;
-    const start = rx.head;
-    let head = start;
-    let txHead = tx.head;
-    const txTail = tx.tail;
-    let bytes = 0;
+    const room = tx.available;
+    const n = rx.available;
+    const moved = port.arena.kernels.exchange(
+      rx.base << 2,
+      rx.mask,
+      rx.head,
+      tx.base << 2,
+      tx.mask,
+      tx.head,
+      n < room ? n : room,
+      work,
+      lengthMax,
+    );
+    const frames = Math.floor(moved / FRAME);
+    tx.head = (tx.head + frames) | 0;
+    rx.head = (rx.head + frames) | 0;
+    this.counters.frames += frames;
+    this.counters.bytes += moved - frames * FRAME;
+  }
+
+  #copyRun(): void {
+    const { rx } = this.#from;
+    const { port, work, lengthMax } = this.#out;
+    const { tx } = port;
+    const { m, tail } = rx;
     let frames = 0;
-    while (head !== tail) {
-      const from = rxBase + ((head & rxMask) << SLOT_SHIFT);
+    let bytes = 0;
+    for (; rx.head !== tail && tx.available > 0; rx.head = (rx.head + 1) | 0) {
+      const from = rx.slot(rx.head);
       const length = m[from + LENGTH];
-      if ((m[from + FLAGS] & work) === 0 && length <= lengthMax) {
-        if (txHead === txTail) break;
-        const to = txBase + ((txHead & txMask) << SLOT_SHIFT);
-        if (exchange) exchangeFrame(m, from, to);
-        else copyFrame(port, from, to);
-        txHead = (txHead + 1) | 0;
-        head = (head + 1) | 0;
-        bytes += length;
-        frames++;
-        continue;
-      }
-      tx.head = txHead;
-      const count = this.#put(head);
-      txHead = tx.head;
-      if (count === 0) break;
-      head = (head + count) | 0;
+      if ((m[from + FLAGS] & work) !== 0 || length <= 0 || length > lengthMax) break;
+      copyFrame(port, from, tx.slot(tx.head));
+      tx.head = (tx.head + 1) | 0;
+      frames++;
+      bytes += length;
     }
-    tx.head = txHead;
-    rx.head = head;
     this.counters.frames += frames;
     this.counters.bytes += bytes;
-    return (head - start) | 0;
   }
 
   /** @returns rx slots to give back; 0: the frame waits */

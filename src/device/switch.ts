@@ -26,6 +26,7 @@ import {
   Outlet,
   slotsOfFrame,
 } from './forward.ts';
+import { MacTable, NOWHERE } from './mac-table.ts';
 import { type Port, PortError } from './port.ts';
 
 const [AT, LENGTH, FLAGS] = [DESC_AT, DESC_LENGTH, DESC_FLAGS];
@@ -58,9 +59,9 @@ export interface SwitchOptions {
 
 export interface SwitchCounters {
   /** Addresses that were seen at another port than before. */
-  moves: number;
+  readonly moves: number;
   /** Addresses forgotten since their place was needed. */
-  evicted: number;
+  readonly evicted: number;
 }
 
 export interface SwitchPortCounters {
@@ -86,21 +87,8 @@ export function createSwitch(arena: Arena, name: string, options: SwitchOptions)
   return new Switch(arena, name, options);
 }
 
-/**
- * The table: buckets of four entries, one cache line each. An entry is four words: the address's first four bytes; its
- * last two and the port's number + 1, 0 if it is empty; and when it was seen last, s.
- */
-const [FIRST, REST, SEEN] = [0, 1, 2];
-const ENTRY_WORDS = 4;
-const BUCKET = 4;
-const BUCKET_SHIFT = 4;
-const LINE = 64;
-const NOWHERE = -1;
-/** s */
-const NEVER_SEEN = 0x7fff_ffff;
 /** Times that ports are looked at again because programs answered what they were just handed. */
 const ANSWERS_MAX = 4;
-const GROUP_BIT = 0x0100_0000;
 /** 01-80-C2-00-00-00 to -0F: for the next switch only (802.1D 7.12.6). */
 const RESERVED_FIRST = 0x0180_c200 | 0;
 const RESERVED_REST_MAX = 0x0f;
@@ -137,18 +125,11 @@ class Member implements SwitchPort {
 export class Switch {
   readonly name: string;
   readonly arena: Arena;
-  readonly counters: SwitchCounters = { moves: 0, evicted: 0 };
   readonly #options: SwitchOptions;
   readonly #m: Int32Array;
   readonly #scratch: number;
   readonly #members: Member[] = [];
-  /** Word index of the table, and buckets less one. */
-  readonly #table: number;
-  readonly #mask: number;
-  readonly #key: number;
-  readonly #ageing: number;
-  /** Now, s. */
-  #tick = 0;
+  readonly #macs: MacTable;
   readonly #dirty = new Int32Array(SWITCH_PORTS_MAX);
   #dirtyCount = 0;
   #busy = false;
@@ -156,18 +137,17 @@ export class Switch {
 
   constructor(arena: Arena, name: string, options: SwitchOptions) {
     const { addresses = 4096, ageing_s = 300, key } = options;
-    if (!(addresses >= BUCKET && addresses <= 2 ** 20 && Number.isInteger(Math.log2(addresses))))
-      throw new RangeError(`a switch knows a power of two of addresses from 4 to 2^20, not ${addresses}`);
-    if (!(ageing_s > 0)) throw new RangeError(`ageing_s is more than 0, not ${ageing_s}`);
     this.name = name;
     this.arena = arena;
     this.#options = options;
     this.#m = arena.i32;
-    this.#table = arena.carve(`${name} addresses`, addresses * ENTRY_WORDS * 4, LINE) >> 2;
-    this.#mask = addresses / BUCKET - 1;
+    this.#macs = new MacTable(arena, name, addresses, ageing_s, key);
     this.#scratch = carveScratch(arena);
-    this.#key = key | 0;
-    this.#ageing = ageing_s;
+  }
+
+  get counters(): SwitchCounters {
+    const { moves, evicted } = this.#macs;
+    return { moves, evicted };
   }
 
   get ports(): readonly SwitchPort[] {
@@ -180,8 +160,8 @@ export class Switch {
    */
   port(): Port {
     const index = this.#members.length;
-    const { mtu, slots, offload, pool } = this.#options;
-    const mac = Uint8Array.of(0x02, 0x6d, 0x73, this.#key >> 8, this.#key, index);
+    const { mtu, slots, offload, pool, key } = this.#options;
+    const mac = Uint8Array.of(0x02, 0x6d, 0x73, key >> 8, key, index);
     const [near, far] = createCable(this.arena, `${this.name}.${index}`, {
       mac,
       ...(mtu !== undefined && { mtu }),
@@ -247,7 +227,7 @@ export class Switch {
   /** Where an address is, as far as is known; for tools. */
   portOf(mac: Uint8Array): Port | null {
     this.#readClock();
-    const index = this.#find(
+    const index = this.#macs.find(
       (mac[0] << 24) | (mac[1] << 16) | (mac[2] << 8) | mac[3],
       (mac[4] << 8) | mac[5],
     );
@@ -279,7 +259,7 @@ export class Switch {
   }
 
   #readClock(): void {
-    this.#tick = Math.floor(this.#options.now() / 1000) | 0;
+    this.#macs.now_s = Math.floor(this.#options.now() / 1000) | 0;
   }
 
   /** Switches what one port has received. */
@@ -291,6 +271,7 @@ export class Switch {
     const m = this.#m;
     const { view } = this.arena;
     const members = this.#members;
+    const macs = this.#macs;
     const from = source.index;
     const { rx } = port;
     const { tail, base, mask } = rx;
@@ -317,8 +298,8 @@ export class Switch {
       const b = view.getInt32(at + 4, false);
       const c = view.getInt32(at + 8, false);
       if (!known || a !== w0 || b !== w1 || c !== w2) {
-        this.#learn((b << 16) | (c >>> 16), c & 0xffff, from);
-        to = this.#find(a, b >>> 16);
+        macs.learn((b << 16) | (c >>> 16), c & 0xffff, from);
+        to = macs.find(a, b >>> 16);
         known = true;
         w0 = a;
         w1 = b;
@@ -365,8 +346,8 @@ export class Switch {
     const a = view.getInt32(at, false);
     const b = view.getInt32(at + 4, false);
     const c = view.getInt32(at + 8, false);
-    this.#learn((b << 16) | (c >>> 16), c & 0xffff, source.index);
-    const to = this.#find(a, b >>> 16);
+    this.#macs.learn((b << 16) | (c >>> 16), c & 0xffff, source.index);
+    const to = this.#macs.find(a, b >>> 16);
     if (to < 0 || to === source.index) this.#spread(source, head, count, a, b >>> 16, to);
     else {
       const target = this.#members[to];
@@ -422,53 +403,5 @@ export class Switch {
       target.full = false;
       target.port.txSync();
     }
-  }
-
-  /** @returns the number of the port where an address was seen, or NOWHERE */
-  #find(first: number, rest: number): number {
-    const m = this.#m;
-    const bucket = this.#bucket(first, rest);
-    for (let e = bucket; e < bucket + BUCKET * ENTRY_WORDS; e += ENTRY_WORDS) {
-      if (m[e + FIRST] !== first || m[e + REST] >>> 16 !== rest || m[e + REST] === 0) continue;
-      return this.#tick - m[e + SEEN] > this.#ageing ? NOWHERE : (m[e + REST] & 0xff) - 1;
-    }
-    return NOWHERE;
-  }
-
-  /** Notes that an address is at a port. */
-  #learn(first: number, rest: number, port: number): void {
-    if ((first & GROUP_BIT) !== 0 || (first | rest) === 0) return;
-    const m = this.#m;
-    const bucket = this.#bucket(first, rest);
-    const word = (rest << 16) | (port + 1);
-    const tick = this.#tick;
-    let oldest = bucket;
-    let longest = -1;
-    for (let e = bucket; e < bucket + BUCKET * ENTRY_WORDS; e += ENTRY_WORDS) {
-      if (m[e + FIRST] === first && m[e + REST] !== 0 && m[e + REST] >>> 16 === rest) {
-        if (m[e + REST] !== word) {
-          if (tick - m[e + SEEN] <= this.#ageing) this.counters.moves++;
-          m[e + REST] = word;
-        }
-        // Most lines stay unwritten for a second.
-        if (m[e + SEEN] !== tick) m[e + SEEN] = tick;
-        return;
-      }
-      const silent = m[e + REST] === 0 ? NEVER_SEEN : tick - m[e + SEEN];
-      if (silent <= longest) continue;
-      longest = silent;
-      oldest = e;
-    }
-    if (longest <= this.#ageing) this.counters.evicted++;
-    m[oldest + FIRST] = first;
-    m[oldest + REST] = word;
-    m[oldest + SEEN] = tick;
-  }
-
-  /** Word index of an address's bucket. */
-  #bucket(first: number, rest: number): number {
-    let h = Math.imul(first ^ this.#key, 0x7feb352d);
-    h = Math.imul(h ^ (h >>> 15) ^ rest, 0x846ca68b);
-    return this.#table + (((h ^ (h >>> 16)) & this.#mask) << BUCKET_SHIFT);
   }
 }
