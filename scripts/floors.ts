@@ -40,6 +40,8 @@ const NOT_CORE: readonly string[] = [
   'device/tun-port.ts',
   'device/tun.ts',
   'device/wait.ts',
+  'device/xdp-filter.ts',
+  'device/xdp.ts',
 ];
 
 /** The package's main entry stands on no floor. */

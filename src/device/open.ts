@@ -8,6 +8,7 @@ import { openPacket, PACKET_QUEUES_MAX, type PacketOptions, packetArenaBytes } f
 import { openPcap, type PcapOptions, pcapArenaBytes } from './pcap.ts';
 import { type Port, PortError } from './port.ts';
 import { openTun, tunArenaBytes } from './tun.ts';
+import { openXdp, type XdpOptions, xdpArenaBytes } from './xdp.ts';
 
 /** What devices may be told; each heeds what it knows. */
 export interface DeviceSettings {
@@ -19,6 +20,8 @@ export interface DeviceSettings {
   readonly hostAddresses?: readonly string[];
   /** The stack's own, with prefix lengths: a device that shares its interface with the host takes only their packets. */
   readonly addresses?: readonly string[];
+  /** The user of the port knows frames of several buffers (FRAME_MORE); false unless told. */
+  readonly multiBuffer?: boolean;
   /** Slots of each ring, a power of two. */
   readonly slots?: number;
   /** Of the device, all behind the one port; 1 unless told. */
@@ -50,6 +53,28 @@ function tunKind(kind: 'tun' | 'tap'): DeviceKind {
     arenaBytes: (_, { offload = true, mtu = 1500, slots }) => tunArenaBytes(offload, mtu, slots),
     open: (arena, name, settings) => openTun(arena, { ...settings, name, kind }),
   };
+}
+
+const xdpKind: DeviceKind = {
+  usage: 'xdp:IF[:QUEUE]',
+  check(rest) {
+    const { name, queue } = xdpPlace(rest);
+    if (queue !== undefined && !/^\d{1,4}$/.test(queue))
+      return 'takes the number of a queue behind the second colon';
+    return interfaceName(name);
+  },
+  arenaBytes: (rest, settings) => xdpArenaBytes(xdpOptions(rest, settings)),
+  open: (arena, rest, settings) => openXdp(arena, xdpOptions(rest, settings)),
+};
+
+function xdpOptions(rest: string, settings: DeviceSettings): XdpOptions {
+  const { name, queue } = xdpPlace(rest);
+  return { ...settings, name, ...(queue !== undefined && { queue: Number(queue) }) };
+}
+
+function xdpPlace(rest: string): { name: string; queue?: string } {
+  const [name, ...queue] = rest.split(':');
+  return { name, ...(queue.length > 0 && { queue: queue.join(':') }) };
 }
 
 const memifKind: DeviceKind = {
@@ -147,6 +172,7 @@ const KINDS = {
   host: hostKind,
   pcap: pcapKind,
   null: nullKind,
+  xdp: xdpKind,
 } satisfies Record<string, DeviceKind>;
 
 /** What stands before the colon of a device's name. */

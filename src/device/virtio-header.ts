@@ -97,12 +97,11 @@ export function virtioEncode(
   view.setInt16(header + CSUM_OFFSET, 0, true);
   if ((flags & (CHECKSUM_FILL | SEGMENT)) === 0) return true;
   const ip = ether ? ETHER_BYTES : 0;
-  const upper = transport(view, at, length, ether);
-  if (upper === NONE) return false;
-  const start = ip + upperOffset(upper);
-  const tcp = upperProtocol(upper) === TCP;
-  const field = tcp ? TCP_CHECKSUM_AT : UDP_CHECKSUM_AT;
-  if (start + field + 2 > length) return false;
+  const place = checksumPlace(view, at, length, ether);
+  if (place === NONE) return false;
+  const start = place >> 8;
+  const field = place & 0xff;
+  const tcp = field === TCP_CHECKSUM_AT;
   view.setUint8(header, F_NEEDS_CSUM);
   view.setUint16(header + CSUM_START, start, true);
   view.setUint16(header + CSUM_OFFSET, field, true);
@@ -123,6 +122,20 @@ function tcpGsoType(view: DataView, ip: number, tcp: number): number {
 
 /** No protocol is 0 behind IPv6's extension headers, and no offset. */
 const NONE = 0;
+
+/**
+ * Where the transport checksum of a frame is.
+ * @param ether Whether the frame starts with an Ethernet header.
+ * @returns `(start << 8) | field`: from the frame's start to the TCP or UDP header, and on to the checksum; 0 when the
+ *   frame has none that a device could fill in: it is no unfragmented TCP or UDP in IP
+ */
+export function checksumPlace(view: DataView, at: number, length: number, ether: boolean): number {
+  const upper = transport(view, at, length, ether);
+  if (upper === NONE) return NONE;
+  const start = (ether ? ETHER_BYTES : 0) + upperOffset(upper);
+  const field = upperProtocol(upper) === TCP ? TCP_CHECKSUM_AT : UDP_CHECKSUM_AT;
+  return start + field + 2 > length ? NONE : (start << 8) | field;
+}
 
 /** @returns `(offset << 8) | protocol` as ipv6Upper, with the offset from the IP header, or NONE */
 function transport(view: DataView, at: number, length: number, ether: boolean): number {
