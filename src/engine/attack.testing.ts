@@ -24,6 +24,8 @@ import { A4, A6, B4, B6 } from './testing.ts';
 const MACS = ['02:6d:72:00:00:01', '02:6d:72:00:00:02'];
 const LISTENING = [7, 9];
 const MTU = 1500;
+/** Few, so that strangers' addresses fill the cache. */
+const NEIGHBOURS = 8;
 const EXTENSION_HEADERS = [
   HEADER_DESTINATION,
   HEADER_DESTINATION,
@@ -234,7 +236,7 @@ export class Attack {
       const [near, far] = [ends[i], ends[1 - i]];
       const secret = Int32Array.from({ length: 4 }, () => prng.next());
       const made = new Engine({ arena: this.arena, secret, now: this.now, limits });
-      made.addInterface(near, { addresses: [`${address4}/24`, `${address6}/64`] });
+      made.addInterface(near, { addresses: [`${address4}/24`, `${address6}/64`], neighbours: NEIGHBOURS });
       return [made, far];
     };
     const [a, pa] = engine(A4, A6, 0);
