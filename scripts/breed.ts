@@ -6,7 +6,7 @@ export type Tape = Int32Array<ArrayBuffer>;
 
 const ACTIONS_MAX = 120;
 /** Tapes that follow each other in one world at most. */
-const CHAIN_MAX = 8;
+const CHAIN_MAX = 16;
 
 /** A new tape: mostly one of the corpus with a few things changed. */
 export function breed(prng: Prng, corpus: readonly Tape[]): Tape {
