@@ -22,14 +22,14 @@ const MUTANTS: readonly Mutant[] = [
   {
     name: 'no Karn: what was sent twice is measured',
     file: 'tcp/records.ts',
-    from: '  if ((m[r + STATE] & S_RXT) === 0) {\n    if (news.rttNewest',
-    to: '  if (m[r + STATE] !== -1) {\n    if (news.rttNewest',
+    from: '  if ((m[r + STATE] & S_RXT) === 0) {\n    if (!vague',
+    to: '  if (m[r + STATE] !== -1) {\n    if (!vague',
   },
   {
     name: 'the receiver SACKs a byte too many',
     file: 'tcp/reassembly.ts',
-    from: 'm[w + SEQ] + m[w + LENGTH], false);\n  }\n  return count;',
-    to: 'm[w + SEQ] + m[w + LENGTH] + 1, false);\n  }\n  return count;',
+    from: 'm[w + SEQ] + m[w + LENGTH], false);\n  }',
+    to: 'm[w + SEQ] + m[w + LENGTH] + 1, false);\n  }',
   },
   {
     name: 'the sender takes a SACK for a byte more',
@@ -145,12 +145,13 @@ class Simulator {
     return new Promise((resolve, reject) => {
       const settle = (how: () => void): void => {
         clearTimeout(hanging);
-        this.#worker.removeAllListeners();
+        this.#worker.off('message', told).off('error', failed);
         how();
       };
+      const told = (results: SimResult[]): void => settle(() => resolve(results));
+      const failed = (error: Error): void => settle(() => reject(error));
       const hanging = setTimeout(() => settle(() => reject(new Error(HANGS))), HANG_MS);
-      this.#worker.once('message', (results: SimResult[]) => settle(() => resolve(results)));
-      this.#worker.once('error', (error) => settle(() => reject(error)));
+      this.#worker.on('message', told).on('error', failed);
       this.#worker.postMessage({ from, count });
     });
   }

@@ -23,6 +23,7 @@ const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFF_UP = 1;
+const ARPHRD_ETHER = 1;
 
 /** struct ifaddrmsg: family u8, prefix length u8, flags u8, scope u8, index u32. */
 const IFADDR_BYTES = 8;
@@ -48,6 +49,8 @@ const AF_INET6 = 10;
 
 export interface InterfaceInfo {
   readonly index: number;
+  /** Ethernet, or what looks like it. */
+  readonly ether: boolean;
   readonly up: boolean;
   /** Bytes. */
   readonly mtu: number;
@@ -64,6 +67,7 @@ export function interfaceInfo(name: string): InterfaceInfo {
   const mac = attributes.get(IFLA_ADDRESS);
   return {
     index: view.getInt32(4, true),
+    ether: view.getUint16(2, true) === ARPHRD_ETHER,
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
     mtu: mtu === undefined ? 0 : new DataView(mtu.buffer, mtu.byteOffset).getUint32(0, true),
     mac: mac?.length === 6 ? formatMac(mac) : '',

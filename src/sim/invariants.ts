@@ -12,7 +12,7 @@ import { type Rule, Violation } from './violation.ts';
 const ACK_DELAY_MAX = 500;
 /** Segments that may go out beyond cwnd: limited transmit (RFC 3042), probes. */
 const CWND_SLACK_SEGMENTS = 2;
-/** What a pace may ask to wait at most: two segments at 2 kbit/s, us. */
+/** What a pace may ask to wait at most: two segments at 2 kbit/s, us; or two round trips, of which a window takes one. */
 const PAUSE_MAX_US = 10_000_000;
 /** Clocks tick in ms where timestamps measure; us. */
 const RTT_SLACK_US = 1100;
@@ -55,7 +55,7 @@ export function checkConnection(
   if (outstanding === 0 && unsent > 0 && (flags & FLAG.LISTED) === 0 && !timed && !paced)
     fail('no-timer', `${unsent} B wait, window ${m[t + TCB.SND_WND]}, and no timer runs`);
   const pause = (m[t + TCB.PACE_AT] - tcp.nowUs) | 0;
-  if (paced && pause > PAUSE_MAX_US)
+  if (paced && pause > Math.max(PAUSE_MAX_US, 2 * (m[t + TCB.SRTT] >> 3)))
     fail('no-timer', `${unsent} B wait for ${pause / 1e6} s, so that the pace is kept`);
 
   if (m[t + TCB.RCV_NXT] !== m[t + TCB.LAST_ACK] && (flags & FLAG.LISTED) === 0) {

@@ -22,6 +22,8 @@ const MSS_MIN = 64;
 /** Timestamps count in ms; what an echo measures is as coarse. */
 const TICK_US = 1000;
 const MS = 1e6;
+/** AccECN's count of marked packets in a header goes round after so many. */
+const ACE_CYCLE = 8;
 /** SYNs received that may become connections, a flow's. */
 const SYNS_KEPT = 4;
 
@@ -73,6 +75,10 @@ export class Flow {
   /** Sent a second time or more often; FIN counts as a byte. */
   segmentsSentAgain = 0;
   bytesSentAgain = 0;
+  /** Initial sequence numbers of SYN-ACKs before the last that were cookies, and may be taken up yet; the newest last. */
+  cookies: number[] = [];
+  /** It has sent packets that may be marked. */
+  capable = false;
 
   constructor(name: string, v4: boolean, ports: number, remote: number) {
     this.name = name;
@@ -114,6 +120,11 @@ export interface ObserverOptions {
 
 export class Observer implements Tap {
   readonly flows: Flow[] = [];
+  /**
+   * An ACK came that may hide marks, since the owner last set this to false: the count in its header may have gone round,
+   * and a sender is to assume so (RFC 9768 3.2.2.5.2).
+   */
+  marksHidden = false;
   readonly #arena: Arena;
   readonly #content: Content;
   readonly #options: ObserverOptions;
@@ -130,6 +141,7 @@ export class Observer implements Tap {
   #optionBytes = 0;
   #dataAt = 0;
   #length = 0;
+  #ecn = 0;
 
   constructor(arena: Arena, content: Content, options: ObserverOptions) {
     this.#arena = arena;
@@ -157,8 +169,10 @@ export class Observer implements Tap {
 
   received(at: number, length: number, damaged: boolean): void {
     if (damaged || !this.#read(at, length, false)) return;
-    const flow = this.find(this.#v4, this.#ports, this.#remote);
+    let flow = this.find(this.#v4, this.#ports, this.#remote);
     const syn = (this.#flags & FLAG_SYN) !== 0;
+    if (flow !== null && !syn && flow.cookies.includes((this.#ack - 1) | 0))
+      flow = this.#takeUp(flow, (this.#ack - 1) | 0);
     if (syn) {
       this.#synReceived(flow ?? this.#open());
       if ((this.#flags & FLAG_ACK) === 0) return;
@@ -170,6 +184,8 @@ export class Observer implements Tap {
       const edge = (this.#ack + (this.#window << (syn ? 0 : flow.peerShift))) | 0;
       if (((edge - flow.edgeAllowed) | 0) > 0) flow.edgeAllowed = edge;
       if (((this.#ack - flow.peerAcked) | 0) > 0) flow.peerAcked = this.#ack;
+      if (flow.capable && this.#tcpOptions.accEcnKind === 0)
+        this.marksHidden ||= flow.sendings.countBefore(this.#ack) >= ACE_CYCLE;
       this.#measure(flow);
     }
     const start = syn ? (this.#seq + 1) | 0 : this.#seq;
@@ -224,6 +240,7 @@ export class Observer implements Tap {
     const flow = this.#isRevived(given) ? this.#revive(given) : given;
     if (!flow.synchronized || (this.#flags & FLAG_ACK) === 0)
       this.#fail(flow, 'handshake', `before both SYNs are through: ${this.#text()}`);
+    flow.capable ||= this.#ecn !== 0;
     if (flow.resetSent) this.#fail(flow, 'after-reset', `after its RST: ${this.#text()}`);
     this.#checkAck(flow);
     this.#checkOptions(flow);
@@ -240,7 +257,14 @@ export class Observer implements Tap {
   }
 
   #revive(flow: Flow): Flow {
-    const { peer, syns, iss } = flow;
+    const fresh = this.#again(flow, flow.iss);
+    this.#tell(fresh, this.#ack, (this.#ack + (this.#window << fresh.ownShift)) | 0);
+    return fresh;
+  }
+
+  /** As after the SYN-ACK with `iss`. */
+  #again(flow: Flow, iss: number): Flow {
+    const { peer, syns } = flow;
     const fresh = new Flow(flow.name, flow.v4, flow.ports, flow.remote);
     this.#replace(flow, fresh);
     fresh.syns = syns;
@@ -255,7 +279,14 @@ export class Observer implements Tap {
     if (peer !== null) this.#pair(fresh, peer);
     fresh.received.start(flow.received.contiguous);
     fresh.edgeAllowed = flow.edgeAllowed;
-    this.#tell(fresh, this.#ack, (this.#ack + (this.#window << fresh.ownShift)) | 0);
+    return fresh;
+  }
+
+  /** The peer goes by an earlier SYN-ACK of a host that doesn't know how many it has sent. */
+  #takeUp(flow: Flow, iss: number): Flow {
+    const fresh = this.#again(flow, iss);
+    fresh.cookies = [...flow.cookies.filter((other) => other !== iss), flow.iss];
+    this.#tell(fresh, flow.acked, flow.edgeTold);
     return fresh;
   }
 
@@ -281,6 +312,8 @@ export class Observer implements Tap {
       if (flow.synSent && flow.peer === null && acked >= 0 && ((this.#ack - flow.sndMax) | 0) <= 0) {
         this.#pair(flow, syn);
         this.#tell(flow, (syn.seq + 1) | 0, (syn.seq + 1 + flow.ownWindow) | 0);
+        // The rest of the SYN's data is the server's to drop (RFC 7413 4.1.2), and ours to send like any other.
+        flow.sendings.refuse(this.#ack);
       }
       return;
     }
@@ -313,6 +346,9 @@ export class Observer implements Tap {
       const fresh = new Flow(flow.name, flow.v4, flow.ports, flow.remote);
       this.#replace(flow, fresh);
       fresh.syns = syns;
+      // What has been taken up is none any more.
+      if (this.#options.cookies && answer && flow.synSent && flow.sndMax === ((flow.iss + 1) | 0))
+        fresh.cookies = [...flow.cookies, flow.iss].slice(-SYNS_KEPT);
       fresh.synSent = true;
       fresh.iss = seq;
       fresh.sndMax = seq;
@@ -328,7 +364,7 @@ export class Observer implements Tap {
     if (((end - flow.sndMax) | 0) > 0) {
       flow.sndMax = end;
       flow.sendings.add(end, this.#options.now());
-    } else flow.sendings.repeat(seq, end);
+    } else flow.sendings.repeat(seq, end, this.#options.now());
     this.#noteClock(flow);
     if (!answer) return;
     // It may acknowledge data that came with the SYN (RFC 7413 4.2.2).
@@ -433,7 +469,7 @@ export class Observer implements Tap {
       );
     const again = (flow.sndMax - seq) | 0;
     if (again > 0) {
-      flow.sendings.repeat(seq, end);
+      flow.sendings.repeat(seq, end, this.#options.now());
       flow.segmentsSentAgain++;
       flow.bytesSentAgain += Math.min(again, this.#length + fin);
     }
@@ -462,6 +498,8 @@ export class Observer implements Tap {
     const offsetFlags = view.getUint16(l4 + 12, false);
     const tcpHeader = (offsetFlags >> 12) << 2;
     this.#v4 = v4;
+    // Traffic class and type of service end in it; IPv6 has the version's four bits before.
+    this.#ecn = (v4 ? view.getUint8(at + 1) : view.getUint16(at, false) >> 4) & 3;
     this.#ports = sent ? (ports << 16) | (ports >>> 16) : ports;
     this.#remote = view.getInt32(at + (v4 ? (sent ? 16 : 12) : sent ? 36 : 20), false);
     this.#seq = view.getInt32(l4 + 4, false);

@@ -1,17 +1,17 @@
 /** The parts that worlds are made of, one by one. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Frames } from '../device/held-frames.ts';
+import { Loss, type LossOptions } from '../device/loss.ts';
+import { Queue, type QueueOptions } from '../device/queue.ts';
+import { mobileTrace, OPPORTUNITY_BYTES, Trace, TraceError } from '../device/trace.ts';
 import { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
 import { Content } from './content.ts';
 import { EventQueue } from './event-queue.ts';
-import { Frames } from './frames.ts';
-import { Loss, type LossOptions } from './loss.ts';
 import { plotSvg } from './plot.ts';
-import { Queue, type QueueOptions } from './queue.ts';
 import { Ranges } from './ranges.ts';
 import { Sendings } from './sendings.ts';
-import { mobileTrace, OPPORTUNITY_BYTES, Trace, TraceError } from './trace.ts';
 
 const MS = 1e6;
 
@@ -71,7 +71,7 @@ describe('sendings', () => {
     sendings.begin(1000);
     sendings.add(2000, 0);
     sendings.add(3000, 1 * MS);
-    sendings.repeat(1000, 2000);
+    sendings.repeat(1000, 2000, 40 * MS);
     sendings.acknowledge(2000, 50 * MS);
     expect(sendings.max_us).toBe(Number.NEGATIVE_INFINITY);
     sendings.acknowledge(3000, 61 * MS);
@@ -82,12 +82,30 @@ describe('sendings', () => {
     const sendings = new Sendings();
     sendings.begin(0);
     sendings.add(1000, 0);
-    sendings.repeat(400, 600);
+    sendings.repeat(400, 600, 5 * MS);
     sendings.acknowledge(400, 10 * MS);
     sendings.report(400, 600, 20 * MS);
     expect([sendings.min_us, sendings.max_us]).toEqual([10_000, 10_000]);
     sendings.report(600, 900, 30 * MS);
     expect(sendings.max_us).toBe(30_000);
+  });
+
+  test('of what was refused, the next is the first', () => {
+    const sendings = new Sendings();
+    sendings.begin(0);
+    sendings.add(1000, 0);
+    sendings.acknowledge(1, 5 * MS);
+    sendings.refuse(1);
+    sendings.forget();
+    sendings.acknowledge(1, 6 * MS);
+    expect(sendings.max_us).toBe(Number.NEGATIVE_INFINITY);
+    sendings.repeat(1, 1000, 10 * MS);
+    sendings.report(500, 1000, 30 * MS);
+    expect([sendings.min_us, sendings.max_us]).toEqual([20_000, 20_000]);
+    sendings.repeat(1, 500, 40 * MS);
+    sendings.forget();
+    sendings.acknowledge(500, 50 * MS);
+    expect(sendings.max_us).toBe(Number.NEGATIVE_INFINITY);
   });
 });
 

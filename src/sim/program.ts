@@ -12,6 +12,9 @@ import type { Host } from './host.ts';
 import { type Rule, Violation } from './violation.ts';
 import type { World } from './world.ts';
 
+/** Clocks run faster by less. */
+const CLOCK_SLACK = 5e-4;
+
 export const READS = ['all', 'slow', 'pausing', 'stops'] as const;
 /** When a program ends its direction: when all is sent, after the peer's end, or when all is sent but at a set time. */
 export const ENDS = ['sent', 'peer', 'time'] as const;
@@ -108,6 +111,8 @@ export class Program {
   readonly #stopAt: number;
   #stopped = false;
   #timeIsUp = false;
+  /** When nothing is left of a connection that was closed cleanly, TIME-WAIT neither. */
+  #forgets_ms = 0;
 
   constructor(world: World, content: Content, pair: Pair, host: Host, side: 0 | 1, seed: number) {
     const { plan } = pair;
@@ -164,6 +169,8 @@ export class Program {
       const wanted = Math.min(1 + this.#prng.below(this.plan.piece), may - this.sent);
       const piece = Math.min(wanted, this.#content.run(this.sent));
       const taken = this.#engine.send(this.conn, this.#content.at(this.iss, this.sent), piece);
+      // Reset in the same breath: that is told next.
+      if (taken < 0 && !this.#engine.isOpen(this.conn)) return;
       if (taken < 0) this.#fail('order', 'sending was refused before the end');
       this.sent += taken;
       if (taken < piece || this.#aborts()) return;
@@ -273,6 +280,7 @@ export class Program {
     if (this.over) this.#fail('closed', 'closed twice');
     this.over = true;
     this.reason = reason;
+    this.#forgets_ms = this.#world.now_ms + this.host.engine.tcp.limits.timeWait_ms * (1 - CLOCK_SLACK);
     if (this.drained > this.drainedAsked)
       this.#fail(
         'order',
@@ -282,9 +290,22 @@ export class Program {
     const whole = this.ended && this.sent === this.plan.bytes;
     if (this.pair.mayFail || (reason === CLOSED_CLEAN && whole)) return;
     // The peer has waited long enough for our FIN to come again (RFC 9293 3.6.1) and knows nothing of us any more.
-    if (reason === CLOSED_RESET && whole && this.#peer?.reason === CLOSED_CLEAN) return;
+    const peer = this.#peer;
+    if (reason === CLOSED_RESET && peer?.finished) {
+      if (whole) return;
+      // Then what was still to be read goes, too (RFC 9293 3.10.7.4).
+      if (this.sent === this.plan.bytes && peer.#forgets_ms <= this.#world.now_ms) {
+        this.pair.mayFail = true;
+        return;
+      }
+    }
     const got = `${this.sent} of ${this.plan.bytes} B sent, ${this.received} of ${this.expected} received`;
     this.#fail('closed', `closed ${reason === 0 ? 'cleanly' : `with ${CLOSED_CODES[reason]}`}, ${got}`);
+  }
+
+  /** On the wire its connection has ended cleanly; there may be something to read yet. */
+  get finished(): boolean {
+    return this.reason === CLOSED_CLEAN || this.#engine.info(this.conn)?.state === 'UNREAD';
   }
 
   get #peer(): Program | null {

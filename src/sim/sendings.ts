@@ -3,6 +3,9 @@
  * was sent once says how long its acknowledgement took, and so does the echo of a timestamp (RFC 6298 3, RFC 7323 4).
  * Whatever an engine takes for its RTT must lie within.
  */
+/** Instead of the time of a segment that is as good as never sent. */
+const REFUSED = -1;
+
 export class Sendings {
   /** Bounds of what could be measured since the last `forget`, us; none while max < min. */
   min_us = Number.POSITIVE_INFINITY;
@@ -32,15 +35,25 @@ export class Sendings {
     this.#again.push(false);
   }
 
+  /** What was sent from `from` on didn't count: whatever of it leaves next is sent for the first time. */
+  refuse(from: number): void {
+    for (let i = this.#head; i < this.#ends.length; i++) {
+      if (((this.#ends[i] - from) | 0) <= 0) continue;
+      if (((from - (i === this.#head ? this.#una : this.#ends[i - 1])) | 0) > 0) this.#split(i++, from);
+      this.#times[i] = REFUSED;
+    }
+  }
+
   /** [start, end) left once more; what else its segments held was still sent once. */
-  repeat(start: number, end: number): void {
+  repeat(start: number, end: number, now: number): void {
     for (let i = this.#head; i < this.#ends.length; i++) {
       if (((this.#ends[i] - start) | 0) <= 0) continue;
       const from = i === this.#head ? this.#una : this.#ends[i - 1];
       if (((end - from) | 0) <= 0) return;
       if (((start - from) | 0) > 0) this.#split(i++, start);
       if (((this.#ends[i] - end) | 0) > 0) this.#split(i, end);
-      this.#again[i] = true;
+      this.#again[i] = this.#times[i] !== REFUSED;
+      if (!this.#again[i]) this.#times[i] = now;
     }
   }
 
@@ -48,6 +61,13 @@ export class Sendings {
     this.#ends.splice(i, 0, at);
     this.#times.splice(i, 0, this.#times[i]);
     this.#again.splice(i, 0, this.#again[i]);
+  }
+
+  /** How many segments before `ack` are still to be acknowledged. */
+  countBefore(ack: number): number {
+    let i = this.#head;
+    while (i < this.#ends.length && ((this.#ends[i] - ack) | 0) <= 0) i++;
+    return i - this.#head;
   }
 
   /** The peer says that all before `ack` has arrived, in a segment that this host need not accept. */
@@ -78,7 +98,7 @@ export class Sendings {
   }
 
   #measure(i: number, now: number): void {
-    if (!this.#again[i]) this.sample((now - this.#times[i]) / 1000, 0);
+    if (!this.#again[i] && this.#times[i] !== REFUSED) this.sample((now - this.#times[i]) / 1000, 0);
   }
 
   /** `us` could be measured, give or take. */

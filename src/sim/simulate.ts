@@ -350,16 +350,19 @@ export class Simulation {
   }
 
   /**
-   * No congestion is taken for reported that no queue has marked. What ends a connection doesn't matter: there bare ACKs
-   * may lack the counters of AccECN.
+   * No congestion is taken for reported that no queue has marked, unless an ACK leaves room for it. What ends a connection
+   * doesn't matter: there bare ACKs may lack the counters of AccECN.
    */
   #checkMarks(watch: Watch): void {
     const { ecnReductions } = watch.host.engine.tcp.counters;
     const reduced = ecnReductions !== watch.reductions;
+    const hidden = watch.observer.marksHidden;
+    watch.observer.marksHidden = false;
     const ending = watch.ended || watch.live.some((program) => program.shut || program.ended);
     watch.reductions = ecnReductions;
     watch.ended = false;
-    if (!reduced || ending || this.world.links.some((link) => link.queue.counters.marked > 0)) return;
+    if (!reduced || hidden || ending || this.world.links.some((link) => link.queue.counters.marked > 0))
+      return;
     throw new Violation('ecn', watch.host.name, 'a window was reduced, and nothing was marked');
   }
 

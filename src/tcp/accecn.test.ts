@@ -78,6 +78,19 @@ describe('the handshake’s last ACK', () => {
     expect(aceOf(c.peer.expect({ length: 10 }))).toBe(5);
   });
 
+  test('of a SYN-ACK that comes again before data is an ACK of its own; behind data there is none', () => {
+    const c = asks();
+    c.peer.take();
+    c.peer.send({ flags: 'SW.', seq: 0, options: PLAIN });
+    c.peer.send({ seq: 1, length: 10 });
+    c.run();
+    expect(aceOf(c.peer.expect({ ack: 1 }))).toBe(0b010);
+    expect(aceOf(c.peer.expect({ ack: 11 }))).toBe(5);
+    c.pass(1000);
+    c.peer.inject({ flags: 'SW.', seq: 0, options: PLAIN });
+    expect(aceOf(c.peer.expect({ ack: 11 }))).toBe(5);
+  });
+
   test.each([
     // ACE, ECT afterwards, whether feedback counts afterwards (table 4).
     [0b000, false, false],
@@ -104,6 +117,27 @@ describe('the handshake’s last ACK', () => {
     const before = c.engine.tcp.counters.ecnReductions;
     c.peer.inject({ flags: `${aceFlags(sCep + 1)}.`, ack: 1001 });
     expect(c.engine.tcp.counters.ecnReductions - before).toBe(responds ? 1 : 0);
+  });
+
+  test('is no counter when it comes a second time, or after the SYN-ACK of a simultaneous open (3.2.2)', () => {
+    const options = { ...PLAIN, timestamps: { value: 0, echo: 0 } };
+    const c = asked(options);
+    c.pass(1);
+    c.peer.inject({ flags: 'W.' });
+    const d = new TcpContext({ limits: { ecn: 'accurate', congestion: 'reno' } }).connect();
+    d.peer.inject({ flags: 'SWEe', options });
+    d.pass(1);
+    // Nor is what stands on the SYN-ACK itself.
+    d.peer.inject({ flags: 'SW.', seq: 0, ack: 1, options: { ...options, accEcn: OPTION } });
+    d.pass(1);
+    d.peer.inject({ flags: 'W.' });
+    for (const context of [c, d]) {
+      context.write(2000);
+      context.pass(1);
+      context.peer.inject({ flags: `${aceFlags(5)}.`, ack: 1001 });
+      expect(context.info).toMatchObject({ ecn: 'accurate', ceDelivered: 0 });
+      expect(context.engine.tcp.counters.ecnReductions).toBe(0);
+    }
   });
 
   test('that was lost is no encoding: data’s ACE is the counter', () => {
@@ -244,6 +278,22 @@ describe('the data sender', () => {
     // CWR is never set: the bits are ACE.
     c.write(1000);
     expect(c.peer.take().every((s) => aceOf(s) === 5)).toBe(true);
+  });
+
+  test('the count may have gone round on an ACK of eight packets, but not when none was ECT', () => {
+    for (const [third, reductions] of [
+      ['W.', 1],
+      // The SYN-ACK arrived as ECT(1), and was sent Not-ECT (3.2.2.3).
+      ['WE.', 0],
+    ] as const) {
+      const c = new TcpContext({ limits: { congestion: 'reno' }, noDelay: true }).listen();
+      c.peer.inject({ flags: 'SWEe', options: PLAIN });
+      c.peer.inject({ flags: third });
+      c.write(9000);
+      c.peer.inject({ flags: `${aceFlags(5)}.`, ack: 1001 });
+      c.peer.inject({ flags: `${aceFlags(5)}.`, ack: 9001 });
+      expect(c.engine.tcp.counters.ecnReductions).toBe(reductions);
+    }
   });
 
   test('ACKs that bring nothing new may be old, and aren’t looked at', () => {

@@ -194,16 +194,20 @@ function readFeedback(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   const acked = (s.ack - m[t + SND_UNA]) | 0;
   if (acked < 0 || ((s.ack - m[t + SND_NXT]) | 0) > 0) return;
-  // An ACK that brings neither bytes nor time may have been overtaken, and its counters be old (A.1).
-  const newer = acked > 0 || ((m[t + FLAGS] & TS) !== 0 && ((s.tsVal - m[t + TS_RECENT]) | 0) > 0);
-  if (!newer) return;
+  if (acked === 0) {
+    // What brings neither bytes nor time may have been overtaken, and its counters be old (A.1).
+    if ((m[t + FLAGS] & TS) === 0 || ((s.tsVal - m[t + TS_RECENT]) | 0) <= 0) return;
+    if (isHandshakeAck(tcp, t, s)) return;
+  }
   const cold = coldOf(tcp, t);
   const mss = m[t + MSS];
   const packets = ((acked + mss - 1) / mss) | 0;
   const average = averageAcked(m, cold, packets);
   const markedBytes = s.hasOptions === 1 ? readOptions(tcp, t) : -1;
   const cycled = (aceOf(s.flags) - m[cold + S_CEP]) & 7;
-  const marks = safeMarks(cycled, packets, markedBytes, mss, average);
+  // What isn't ECT is marked by nobody who keeps to the rules: then no turn of the counter has gone by unseen.
+  const capable = (m[t + PATH] & ECT) !== 0;
+  const marks = capable ? safeMarks(cycled, packets, markedBytes, mss, average) : cycled;
   m[cold + S_CEP] = (m[cold + S_CEP] + marks) | 0;
   // Marks without marked bytes were on control segments, which we send Not-ECT (3.2.3.2.5).
   if (markedBytes === 0 || (markedBytes < 0 && marks === 0)) return;
@@ -216,6 +220,17 @@ function readFeedback(tcp: Tcp, t: number, s: Segment): void {
   }
   tcp.sample.ceMarked = markedBytes < 0 ? marks * mss : markedBytes;
   marked(tcp, t, s);
+}
+
+/**
+ * The ACK of a SYN-ACK, come a second time or after the peer's own: no counter stands in it (3.2.2.1). 3.2.2.2 lets a host
+ * look for such; a mark that goes by unread with it is in the next count. That of a marked SYN-ACK is the counter's value.
+ */
+function isHandshakeAck(tcp: Tcp, t: number, s: Segment): boolean {
+  const ace = aceOf(s.flags);
+  if (ace < HANDSHAKE_ACE[NOT_ECT] || ace > HANDSHAKE_ACE[ECT_0]) return false;
+  if (s.length > 0 || s.ack !== ((tcp.m[t + ISS] + 1) | 0)) return false;
+  return s.hasOptions === 0 || tcp.options.sackCount === 0;
 }
 
 /** @returns how many packets an ACK acknowledges on average, this one included. */

@@ -6,7 +6,7 @@ import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } fr
 import { FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { tcpDestroy } from './close.ts';
 import { type CongestionChoice, congestionChoose, congestionStart } from './congestion/control.ts';
-import { type EcnMode, ecnHandshakeAck, ecnOpen, ecnStart, ecnSyn, ecnSynAck } from './ecn.ts';
+import { type EcnMode, ecnHandshakeAck, ecnOpen, ecnSynAck, ecnSynCrossed } from './ecn.ts';
 import { fastOpenAnswered, fastOpenStart, synData } from './fast-open.ts';
 import {
   blockStart,
@@ -197,9 +197,7 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
   if (!hasAck) {
     // Simultaneous open (RFC 9293 figure 7).
     m[t + ST] = STATE.SYN_RECEIVED;
-    // As if it had been the only SYN (RFC 9768 3.1.2).
-    ecnSyn(tcp, t, s, tcp.limits.ecn);
-    ecnStart(tcp, t);
+    ecnSynCrossed(tcp, t, s);
     m[t + SND_WND] = s.window;
     m[t + FLAGS] |= PROBE;
     timerBy(tcp, t, m[t + RTX_AT]);

@@ -85,7 +85,7 @@ export const TCB = {
   MSS: 22,
   /** A round trip is over when this is acknowledged. */
   ROUND: 23,
-  /** When all that is outstanding was sent, us, while RECORDS is 0. */
+  /** When all that is outstanding was sent, us, while RECORDS is 0; or Fast Open's SYN-ACK (0: more than once). */
   SENT_AT: 24,
   /** Byte queue of unacknowledged and unsent data: 6 words. */
   SNDQ: 25,

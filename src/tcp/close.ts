@@ -17,7 +17,7 @@ import { keepStart } from './timers.ts';
 import { urgentForget } from './urgent.ts';
 
 const { STATE: ST, FLAGS, FLAGS2, HASH, LISTENER, SNDQ, RCVQ, IFACE, OOO, SNDQ_LENGTH, RCVQ_LENGTH } = TCB;
-const { LISTED, MINI, FIN_QUEUED, DETACHED, RTX, PERSIST, DELACK, KEEP, PROBE } = FLAG;
+const { LISTED, MINI, FIN_QUEUED, FIN_RECEIVED, DETACHED, PAUSED, RTX, PERSIST, DELACK, KEEP, PROBE } = FLAG;
 const { LINGER } = FLAG2;
 
 /** Gives a block back to its pool; one that is still on an output list follows when it is popped. */
@@ -55,6 +55,9 @@ export function tcpDestroy(tcp: Tcp, t: number, reason: number): void {
   fastOpenEnded(tcp, t, reason);
   tcp.table.remove(m[t + HASH], t);
   detachFromWire(tcp, t);
+  // Behind what is lost nothing more may be read, nor the end.
+  if (m[t + RCVQ_LENGTH] > 0) m[t + FLAGS] |= PAUSED;
+  m[t + FLAGS] &= ~FIN_RECEIVED;
   queueClear(tcp.chunks, t + RCVQ);
   eventPush(tcp, t, EVENT_CLOSE, reason, 0);
 }

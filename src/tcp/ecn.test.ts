@@ -204,6 +204,42 @@ describe('the host that asks', () => {
       expect(c.info).toMatchObject({ ecn: mode, ecnCapable: mode !== 'none' });
     }
   });
+
+  test('in a simultaneous open, who asked for less is taken at its word, as the peer takes it', () => {
+    for (const [own, asks, syn, synAck, mode] of [
+      ['on', 'SWE', 'SWEe', 'SE.', 'classic'],
+      ['on', 'SWE', 'SWE', 'SE.', 'classic'],
+      ['on', 'SWE', 'S', 'S.', 'none'],
+      ['passive', 'S', 'SWEe', 'S.', 'none'],
+      ['off', 'S', 'SWE', 'S.', 'none'],
+    ] as const) {
+      const c = context('accurate').connect({ ecn: own });
+      c.peer.expect({ flags: asks });
+      c.peer.inject({ flags: syn, options: MODERN });
+      c.peer.expect({ flags: synAck });
+      c.peer.inject({ flags: synAck, seq: 0, ack: 1, options: MODERN });
+      c.peer.expect();
+      expect(c.info).toMatchObject({ ecn: mode, ecnCapable: mode !== 'none' });
+    }
+  });
+
+  test('in a simultaneous open, a SYN-ACK of another mode ends ECT and every response to its flags', () => {
+    for (const [own, syn, answer] of [
+      ['accurate', 'SWEe', 'S.'],
+      ['accurate', 'SWEe', 'SE.'],
+      ['on', 'SWE', 'SW.'],
+    ] as const) {
+      const c = context(own).connect();
+      c.peer.take();
+      c.peer.inject({ flags: syn, options: MODERN });
+      c.peer.inject({ flags: answer, seq: 0, ack: 1, options: MODERN });
+      c.write(3000);
+      expect(c.peer.take().every((s) => s.ecn === NOT_ECT)).toBe(true);
+      c.pass(1);
+      c.peer.inject({ flags: 'E.', ack: 1461 });
+      expect(c.engine.tcp.counters.ecnReductions).toBe(0);
+    }
+  });
 });
 
 describe('classic feedback (RFC 3168 6.1)', () => {

@@ -16,6 +16,7 @@ import { COLD, FLAG, FLAG2, PATH_FLAG, PATH_SHIFT, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
 import { congestionCe } from './congestion/control.ts';
 import { ackNow } from './input.ts';
+import { ackAtOnce } from './output.ts';
 import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 
@@ -82,6 +83,20 @@ export function ecnSyn(tcp: Tcp, t: number, s: Segment, mode: EcnMode): void {
 }
 
 /**
+ * The peer's SYN has crossed ours. It goes by ours as if that had come alone (RFC 9768 3.1.2), so what is in force is the
+ * less of what both ask for: whoever asked for classic ECN, or none, is taken at its word.
+ */
+export function ecnSynCrossed(tcp: Tcp, t: number, s: Segment): void {
+  const m = tcp.m;
+  if ((m[t + FLAGS2] & ACCECN_ASK) !== 0) ecnSyn(tcp, t, s, 'accurate');
+  else if ((m[t + FLAGS2] & ECN_ASK) !== 0 && aceOf(s.flags) !== 0 && (tcp.ip.packet.tos & 3) === 0)
+    m[t + PATH] |= ECN_CLASSIC | ECT0;
+  // Which of our SYNs it has, we can't know (RFC 9768 3.1.5, RFC 3168 6.1.1).
+  if (ecnSynFlags(m, t) === 0) m[t + PATH] &= ~ECT;
+  ecnStart(tcp, t);
+}
+
+/**
  * The SYN of a half-open connection came again.
  * @returns false when it asks for another kind of feedback than before: then neither end could know which is in force
  *   (RFC 9768 3.1.5), and the connection is to be reset.
@@ -144,12 +159,19 @@ export function ecnSynAck(tcp: Tcp, t: number, s: Segment): void {
   m[t + PATH] |= ecnSynFlags(m, t) === 0 ? ECN_CLASSIC : ECN_CLASSIC | ECT0;
 }
 
-/** The SYN-ACK of an established connection came again: its ACK was lost, and the next has the same encoding. */
+/**
+ * A SYN came again on a connection that is no longer opening, and is about to be acknowledged. When it is the SYN-ACK the
+ * first ACK was lost, and this one has the same encoding (RFC 9768 3.2.2.1): on an ACK of its own, since whoever has had
+ * our ACK, as a peer that has sent data, reads a counter there.
+ */
 export function ecnSynAckAgain(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
-  if ((m[t + PATH] & ECN) !== ECN_ACCURATE || (s.flags & F_ACK) === 0 || s.seq !== m[t + TCB.IRS]) return;
+  if ((m[t + PATH] & ECN) !== ECN_ACCURATE || (s.flags & F_ACK) === 0) return;
+  if (s.seq !== m[t + TCB.IRS] || m[t + TCB.RCV_NXT] !== ((s.seq + 1) | 0)) return;
   const ecn = tcp.ip.packet.tos & 3;
   m[t + PATH] = (m[t + PATH] & ~LAST_ECN) | (ecn << LAST_SHIFT) | HANDSHAKE;
+  ackAtOnce(tcp, t);
+  m[t + PATH] &= ~HANDSHAKE;
 }
 
 /** The side that has sent a SYN-ACK, or will, has a full block from here on. */
@@ -168,13 +190,30 @@ export function ecnStart(tcp: Tcp, t: number): void {
  */
 export function ecnHandshakeAck(tcp: Tcp, t: number, s: Segment, again: boolean): void {
   const m = tcp.m;
+  const crossed = (s.flags & F_SYN) !== 0;
+  if (crossed) crossedSynAck(tcp, t, s);
   if ((m[t + PATH] & ECN) !== ECN_ACCURATE) return;
   m[t + PATH] &= ~OPTION;
   if (again) m[t + FLAGS2] |= FLAG2.ACCECN_OPTIONS_OFF;
-  if ((s.flags & F_SYN) !== 0) return;
-  const sCep = accEcnHandshakeAck(tcp, t, s);
+  // No counter stands on a SYN (RFC 9768 3.2.2).
+  const sCep = crossed ? m[coldOf(tcp, t) + COLD.S_CEP] : accEcnHandshakeAck(tcp, t, s);
   // Spent: to what follows with this segment the field shall be a counter that stands still.
   s.flags = (s.flags & ~F_ACE) | ((sCep & 7) << F_ACE_SHIFT);
+}
+
+/** The SYN-ACK of a simultaneous open: the peer says which mode it is in. */
+function crossedSynAck(tcp: Tcp, t: number, s: Segment): void {
+  const m = tcp.m;
+  const mode = m[t + PATH] & ECN;
+  if (mode === 0) return;
+  const answer = aceOf(s.flags);
+  if (mode === ECN_CLASSIC ? (answer & 3) === 1 : answer > 1 && answer !== 7) {
+    if (mode === ECN_ACCURATE) accEcnSynFeedback(tcp, t, s);
+    return;
+  }
+  // Another than ours: its flags mean nothing to us (RFC 9768 table 4, note 1).
+  m[t + PATH] &= ~ECT;
+  m[t + FLAGS2] |= CE_IGNORED;
 }
 
 /** An ACK has brought a SYN cookie back. AccECN is in no cookie: its flags can be no other's (RFC 9768 5.1). */

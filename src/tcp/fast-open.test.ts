@@ -179,6 +179,32 @@ describe('the server', () => {
     expect(c.events()).toEqual(['open', 'data 10']);
   });
 
+  test('the SYN-ACK’s RTT is its own, whatever was sent after it, and there is none once it was sent again', () => {
+    const c = serve();
+    const cookie = cookieOf(c);
+    syn(c.peer, cookie, 10);
+    c.pass(10);
+    c.write(20);
+    c.pass(20);
+    c.peer.inject({ seq: 11, ack: 1 });
+    expect(c.info).toMatchObject({ state: 'ESTABLISHED', rtt_ms: 30 });
+    const d = serve();
+    syn(d.peer, cookieOf(d), 10);
+    d.pass(10);
+    d.peer.inject({ flags: 'S', seq: 0, options: MODERN });
+    d.pass(20);
+    d.peer.inject({ seq: 11, ack: 1 });
+    expect(d.info).toMatchObject({ state: 'ESTABLISHED', rtt_ms: 0 });
+  });
+
+  test('a window that the SYN’s data filled is told open again once the handshake is over', () => {
+    const c = serve({ receiveBuffer: 1000 });
+    syn(c.peer, cookieOf(c), 1000);
+    c.peer.expect({ flags: 'S.', ack: 1001, window: 0 });
+    c.peer.inject({ seq: 1001, ack: 1 });
+    c.peer.expect({ flags: '.', ack: 1001, window: 1000 });
+  });
+
   test('an ACK of what was never sent is reset; RST ends the connection', () => {
     const c = serve();
     const cookie = cookieOf(c);

@@ -7,7 +7,7 @@ import { EVENT_OPEN, eventPush } from './events.ts';
 import { fastOpenConfirmed } from './fast-open.ts';
 import { LIST_DATA, listPush } from './lists.ts';
 import { mtuSearchOpen } from './plpmtud.ts';
-import { receiveStart } from './receive-window.ts';
+import { receiveStart, windowUpdate } from './receive-window.ts';
 import type { Segment } from './segment.ts';
 import { sendStart } from './send.ts';
 import { ipOptionBytes } from './source-route.ts';
@@ -50,7 +50,6 @@ const {
   SRTT,
   RTTVAR,
   SENT_AT,
-  RECORDS,
 } = TCB;
 const { TS, SACK, V6, RTX, PROBE, FIN_QUEUED } = FLAG;
 
@@ -194,8 +193,8 @@ export function established(tcp: Tcp, t: number, s: Segment, shift: number): voi
 export function fastOpenEstablished(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   fastOpenConfirmed(tcp, t);
-  // What the program answered to the SYN left together with our SYN-ACK, or RECORDS tells that it didn't.
-  if ((m[t + BACKOFF] | m[t + RECORDS]) === 0) rttSample(m, t, (tcp.nowUs - m[t + SENT_AT]) | 0);
+  // Of our SYN-ACK, if that was sent once: whatever the program has sent since has a record.
+  if (m[t + BACKOFF] === 0 && m[t + SENT_AT] !== 0) rttSample(m, t, (tcp.nowUs - m[t + SENT_AT]) | 0);
   m[t + SND_WND] = s.window << (m[t + FLAGS] & 15);
   m[t + MAX_WND] = m[t + SND_WND];
   m[t + SND_WL1] = s.seq;
@@ -208,6 +207,8 @@ export function fastOpenEstablished(tcp: Tcp, t: number, s: Segment): void {
   congestionOpened(tcp, t);
   if (m[t + SND_NXT] === m[t + SND_UNA]) m[t + FLAGS] &= ~RTX;
   else rtxStart(tcp, t);
+  // What the SYN brought is read, and the SYN-ACK couldn't tell.
+  windowUpdate(tcp, t);
   listPush(m, tcp.lists[m[t + IFACE]], LIST_DATA, t);
 }
 

@@ -198,8 +198,10 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       tcp.counters.outOfWindow++;
       // The SYN that Fast Open answered, again: the answer was lost.
       if (m[t + ST] === SYN_RECEIVED && s.seq === m[t + IRS]) m[t + FLAGS] |= PROBE;
-      challengeOrAck(tcp, t);
-      ecnSynAckAgain(tcp, t, s);
+      if (mayChallenge(tcp, t)) {
+        ackNow(tcp, t);
+        if (m[t + ST] !== SYN_RECEIVED) ecnSynAckAgain(tcp, t, s);
+      }
       if (m[t + ST] !== SYN_RECEIVED || (special & F_ACK) === 0) return;
       // The SYN-ACK of a simultaneous open: its SYN is old, its ACK is news.
       s.seq = (s.seq + 1) | 0;

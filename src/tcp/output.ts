@@ -32,12 +32,19 @@ import { HOP_NO_ROUTE, nextHop } from './next-hop.ts';
 import { pathResent } from './path.ts';
 import { mtuProbeBytes, mtuProbeSent } from './plpmtud.ts';
 import { prrSent } from './prr.ts';
-import { rateAppLimited } from './rate.ts';
+import { rateAppLimited, rateProbing } from './rate.ts';
 import { CLOSED_UNREACHABLE } from './reasons.ts';
 import { reassemblyBlocks, reassemblyUntold } from './reassembly.ts';
 import { windowToTell } from './receive-window.ts';
 import { RECORD } from './record-pool.ts';
-import { inFlight, lastRecordStart, recordResent, recordSent, recordToResend } from './records.ts';
+import {
+  inFlight,
+  lastRecordStart,
+  recordList,
+  recordResent,
+  recordSent,
+  recordToResend,
+} from './records.ts';
 import { recoveryResent } from './recovery.ts';
 import { sendReset } from './reply.ts';
 import { ipOptionBytes } from './source-route.ts';
@@ -238,7 +245,10 @@ export function transmitSyn(tcp: Tcp, iface: Interface, t: number, state: number
   m[t + FLAGS] &= ~(PROBE | ACK_NOW | ACK_DELAYED);
   const opened = fastOpen && passive && m[t + LISTENER] !== 0;
   if ((state === SYN_SENT || opened) && m[t + BACKOFF] === 0) {
-    m[t + SENT_AT] = tcp.nowUs;
+    // Fast Open's SYN-ACK again, since the peer has repeated its SYN: which of them is acknowledged nobody will know.
+    m[t + SENT_AT] = opened && m[t + RECORDS] !== 0 ? 0 : tcp.nowUs;
+    // What the program sends before the handshake is over shall not be taken for the SYN-ACK, which gives an RTT.
+    if (opened) recordList(tcp, t);
     rtxStart(tcp, t);
   }
   if (!opened) return DONE;
@@ -362,7 +372,9 @@ function sendNew(tcp: Tcp, iface: Interface, t: number): number {
       m[t + SND_NXT] = (seq + n + (fin !== 0 ? 1 : 0)) | 0;
       if (fin !== 0) m[t + FLAGS] |= FIN_SENT;
     }
-    if (unsent === 0 && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
+    // It takes no room, but behind the byte that probes a shut window it would be out of it, and dropped.
+    const inWindow = unsent === 0 && outstanding <= m[t + SND_WND];
+    if (inWindow && (m[t + FLAGS] & (FIN_QUEUED | FIN_SENT)) === FIN_QUEUED) {
       const slot = txSlot(iface);
       if (slot === 0) return NO_SLOT;
       sendData(tcp, iface, t, slot, m[t + SND_NXT], 0, 0, F_FIN, 0);
@@ -512,6 +524,7 @@ function sendProbe(tcp: Tcp, iface: Interface, t: number): boolean {
     sendData(tcp, iface, t, slot, una, 0, n, F_PSH, 0);
     const next = m[t + SND_NXT];
     const fresh = (una + n - next) | 0;
+    if ((m[t + FLAGS2] & SAMPLED) !== 0) rateProbing(tcp, t, fresh > 0 ? fresh : 0);
     if (next !== una) recordResent(tcp, t, una, fresh > 0 ? next : (una + n) | 0);
     if (fresh > 0) {
       m[t + SND_NXT] = (una + n) | 0;
@@ -621,6 +634,12 @@ export function sackIfFull(tcp: Tcp, t: number): boolean {
   if ((m[t + FLAGS] & SACK) === 0 || m[t + ST] < ESTABLISHED || (m[t + PATH] & HANDSHAKE) !== 0) return false;
   const duplicate = m[t + DSACK_START] !== m[t + DSACK_END] ? 1 : 0;
   if (reassemblyUntold(tcp, t) + duplicate < sackRoom(m, t)) return false;
+  return ackAtOnce(tcp, t);
+}
+
+/** An ACK of what there is so far, before the rest of the batch is looked at. @returns whether there was a slot */
+export function ackAtOnce(tcp: Tcp, t: number): boolean {
+  const m = tcp.m;
   const iface = tcp.ip.interfaces[m[t + IFACE]];
   if (iface.port.tx.available <= SLOTS_RESERVED || nextHop(tcp, t) <= 0) return false;
   const slot = txSlot(iface);

@@ -135,6 +135,23 @@ test('the program is the limit while it has nothing more to send, until all of t
   expect(last().appLimited).toBe(false);
 });
 
+test('a probe of a shut window is as slow as its timer, and no rate of the path', () => {
+  const f = sampled();
+  // There is always more to send; the window closes behind what has left.
+  f.c.write(60 * MSS);
+  const first = f.take().length;
+  f.pass(100);
+  f.ack(first);
+  const at = (first + f.take().length) * MSS;
+  f.pass(100);
+  f.c.peer.inject({ ack: f.base + at, window: 0 });
+  expect(last()).toMatchObject({ acked: at - first * MSS, appLimited: false });
+  f.pass(10_000);
+  expect(f.take().at(-1)).toMatchObject({ seq: f.base + at, length: 1 });
+  f.c.peer.inject({ ack: f.base + at + 1, window: 0 });
+  expect(last()).toMatchObject({ acked: 1, appLimited: true });
+});
+
 test('shorter than any RTT is no rate', () => {
   const f = sampled();
   f.write(10);

@@ -114,6 +114,16 @@ export function rateAppLimited(tcp: Tcp, t: number): void {
   m[cold + APP_LIMITED] = (m[cold + DELIVERED] + pipe) | 0 || 1;
 }
 
+/**
+ * A probe of a shut window is about to leave, with `fresh` bytes never sent before. It goes when a timer says so, and
+ * tells no more of the path's rate than a program that is the limit.
+ */
+export function rateProbing(tcp: Tcp, t: number, fresh: number): void {
+  const m = tcp.m;
+  const cold = coldOf(tcp, t);
+  m[cold + APP_LIMITED] = (m[cold + DELIVERED] + inFlight(tcp, t) + fresh) | 0 || 1;
+}
+
 /** 4.1.2.3's GenerateRateSample, once an ACK has been dealt with: the module hears what it told. */
 export function rateReport(tcp: Tcp, t: number, news: AckNews): void {
   const m = tcp.m;

@@ -122,6 +122,21 @@ describe('SACK (RFC 2018 4)', () => {
     c.peer.expectNothing();
   });
 
+  test('a batch that fills a gap, and then leaves more runs than an ACK can report, is acknowledged to its end', () => {
+    const c = new TcpContext().establish(MODERN);
+    c.peer.inject({ seq: 11, length: 5 });
+    c.peer.take();
+    for (const [seq, length] of [
+      [1, 10],
+      [20, 5],
+      [30, 5],
+      [40, 5],
+    ])
+      c.peer.send({ seq, length });
+    c.run();
+    expect(c.peer.take().at(-1)?.ack).toBe(16);
+  });
+
   test('not without the peer’s leave', () => {
     const c = new TcpContext().establish({ mss: 1460 });
     c.peer.inject({ seq: 1001, length: 100 });
@@ -241,6 +256,30 @@ describe('reading', () => {
     c.peer.inject({ length: 10 });
     expect(c.events()).toEqual(['data 10']);
     expect(c.received).toBe(210);
+  });
+
+  test('behind what a reset has cost, nothing more is offered, nor the end', () => {
+    for (const [paused, told] of [
+      [false, ['data 100', 'close 1']],
+      [true, ['close 1']],
+    ] as const) {
+      const c = new TcpContext().establish({ mss: 1460 });
+      c.takes = () => {
+        c.engine.resume(c.conn);
+        return 30;
+      };
+      if (paused) {
+        c.takes = () => 0;
+        c.peer.inject({ length: 50 });
+        c.events();
+        c.engine.resume(c.conn);
+      }
+      c.peer.send({ length: 100 });
+      c.peer.send({ flags: 'F.', length: 100 });
+      c.peer.send({ flags: 'R.' });
+      c.run();
+      expect(c.events()).toEqual(told);
+    }
   });
 
   test('the end waits until all is read', () => {

@@ -5,7 +5,7 @@
 import { queueAppend, queueClear, queueDrop, queuePeek, queuePeekAt } from '../memory/byte-queue.ts';
 import { FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { tcpAbort } from './close.ts';
-import { finReceived } from './input.ts';
+import { ackNow, finReceived } from './input.ts';
 import { reassemblyJoin, reassemblyPrune } from './reassembly.ts';
 import { windowUpdate } from './receive-window.ts';
 import type { Tcp } from './tcp.ts';
@@ -68,10 +68,15 @@ function refuse(tcp: Tcp, t: number): void {
 function keep(tcp: Tcp, t: number, at: number, length: number): void {
   const state = tcp.m[t + ST];
   // Reset meanwhile: nobody can read it any more.
-  if (state === FREE || (state === CLOSED && (tcp.m[t + FLAGS] & FIN_RECEIVED) === 0)) return;
+  if (state === FREE || receiveLost(tcp, t)) return;
   if (queueAppend(tcp.chunks, t + RCVQ, at, length) !== length) {
     throw new Error('assertion: a chunk that was promised is gone');
   }
+}
+
+/** The connection was ended at once: what the program left is lost, and what came behind that goes the same way. */
+export function receiveLost(tcp: Tcp, t: number): boolean {
+  return tcp.m[t + ST] === CLOSED && (tcp.m[t + FLAGS] & FIN_RECEIVED) === 0;
 }
 
 /**
@@ -90,6 +95,8 @@ export function receiveReassemble(tcp: Tcp, t: number, next: number, reader: Rea
     reads = offerQueue(tcp, t, reader);
   }
   if (m[t + ST] === CLOSED) return;
+  // RFC 5681 4.2: at once. An ACK may have left since the gap closed, when more runs than it could report had grown.
+  if (m[t + RCV_NXT] !== next) ackNow(tcp, t);
   if (m[t + FIN_AHEAD] !== 0 && m[t + FIN_AHEAD_SEQ] === m[t + RCV_NXT]) {
     m[t + FIN_AHEAD] = 0;
     finReceived(tcp, t);
@@ -132,7 +139,7 @@ function offerQueue(tcp: Tcp, t: number, reader: Reader): boolean {
 export function receiveEnd(tcp: Tcp, t: number, reader: Reader): void {
   const m = tcp.m;
   m[t + FLAGS2] |= END_DUE;
-  if ((m[t + FLAGS] & (END_TOLD | DETACHED)) !== 0 || m[t + RCVQ_LENGTH] > 0) return;
+  if ((m[t + FLAGS] & (END_TOLD | DETACHED | PAUSED)) !== 0 || m[t + RCVQ_LENGTH] > 0) return;
   m[t + FLAGS] |= END_TOLD;
   reader.end(m[t + HANDLE]);
 }

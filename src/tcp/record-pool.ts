@@ -37,6 +37,8 @@ export const RECORD_STATE = {
   /** The words for SAMPLED are valid; the program was the limit when it was sent. */
   RATED: 1 << 6,
   APP_LIMITED: 1 << 7,
+  /** Split off a MIXED one's front: it was sent at SENT or sooner, nobody knows when. */
+  VAGUE: 1 << 8,
 } as const;
 
 export class RecordPool {

@@ -1,9 +1,10 @@
 /** Transmission records: they cost nothing for one request, and they stay right when there are too few of them. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { TCB } from './block.ts';
+import { FLAG2, TCB } from './block.ts';
 import { RECORD } from './record-pool.ts';
-import { Flow } from './recovery.testing.ts';
+import { auditRecords } from './records-audit.ts';
+import { Flow, MSS } from './recovery.testing.ts';
 
 const inUse = (f: Flow) => f.c.engine.tcp.records.inUse;
 
@@ -62,6 +63,17 @@ test('a connection that ends gives its records back', () => {
   expect(inUse(f)).toBe(0);
 });
 
+test('one that ends while reordering is waited for has neither records nor that timer', () => {
+  const f = new Flow();
+  f.write(10);
+  f.pass(100);
+  f.ack(0, [[2, 3]]);
+  const { block } = f;
+  expect(f.word('FLAGS2') & FLAG2.REO).not.toBe(0);
+  f.c.engine.abort(f.c.conn);
+  auditRecords(f.c.engine.tcp, block);
+});
+
 test('with four thousand of them, what is SACKed anywhere is found in a few steps', () => {
   const f = new Flow({ limits: { sendBuffer: 4 << 20, chunks: 4096, records: 20_000 } });
   const { tcp } = f.c.engine;
@@ -99,6 +111,24 @@ test('with four thousand of them, what is SACKed anywhere is found in a few step
 });
 
 describe('with too few records', () => {
+  test('part of what was sent at several times is no RTT', () => {
+    const f = new Flow({ rtt_ms: 100, limits: { records: 2 } });
+    for (let i = 0; i < 4; i++) {
+      f.write(1);
+      if (i < 3) f.pass(50);
+    }
+    expect(f.counters.recordsExhausted).toBe(1);
+    f.pass(10);
+    f.ack(1);
+    const before = f.info.rtt_ms;
+    // Segment 2 was sent at 100 ms, and has its record together with segment 3, which was sent at 150.
+    f.ack(1, [[2, 3]]);
+    expect(f.info.sacked).toBe(MSS);
+    expect(f.info.rtt_ms).toBe(before);
+    expect(f.word('MIN_RTT')).toBe(100_000);
+    expect(f.word('RACK_RTT')).not.toBe(10_000);
+  });
+
   const cell = fc.integer({ min: 0, max: 40 });
   const step = fc.record({
     write: fc.constantFrom(0, 250, 1000),

@@ -29,7 +29,7 @@ const { RECORD_LIST, RECORD_OWN, LOSS_FLAGS } = COLD;
 const { OWN_USED } = LOSS_FLAG;
 
 const { R_NEXT, R_PREV, START, END, SENT, STATE } = RECORD;
-const { SACKED: S_SACKED, LOST: S_LOST, RXT: S_RXT, MIXED: S_MIXED } = RECORD_STATE;
+const { SACKED: S_SACKED, LOST: S_LOST, RXT: S_RXT, MIXED: S_MIXED, VAGUE: S_VAGUE } = RECORD_STATE;
 const LEVEL = 3;
 const LEVELS = RECORD_LEVELS;
 const WORDS = RECORD_WORDS;
@@ -107,7 +107,7 @@ export function recordResent(tcp: Tcp, t: number, from: number, to: number): voi
   const state = m[r + STATE];
   if ((state & S_LOST) !== 0) m[t + LOST_BYTES] -= length;
   if ((state & (S_RXT | S_LOST)) !== S_RXT) m[t + RXT_BYTES] += length;
-  m[r + STATE] = (state & ~S_LOST) | S_RXT;
+  m[r + STATE] = (state & ~(S_LOST | S_VAGUE)) | S_RXT;
   m[r + SENT] = tcp.nowUs;
   ringRemove(m, r);
   ringAppend(m, h, r);
@@ -185,7 +185,7 @@ export function recordAcked(tcp: Tcp, t: number, news: AckNews, ack: number): vo
     } else {
       // A record that counts as several sendings tells of none unless all of it arrived.
       if (whole || (m[r + STATE] & S_MIXED) === 0) {
-        if ((m[r + STATE] & S_RXT) === 0) {
+        if ((m[r + STATE] & (S_RXT | S_VAGUE)) === 0) {
           const rtt = (tcp.nowUs - m[r + SENT]) | 0;
           if (rtt > news.rttOldest) news.rttOldest = rtt;
         }
@@ -233,25 +233,26 @@ function arrived(
   const rtt = (tcp.nowUs - sent) | 0;
   if (((end - news.highest) | 0) > 0) news.highest = end;
   let fits = true;
+  const vague = (m[r + STATE] & S_VAGUE) !== 0;
   if ((m[r + STATE] & S_RXT) === 0) {
-    if (news.rttNewest < 0 || rtt < news.rttNewest) news.rttNewest = rtt;
+    if (!vague && (news.rttNewest < 0 || rtt < news.rttNewest)) news.rttNewest = rtt;
     if (((end - m[t + RACK_FACK]) | 0) < 0) news.reordered = true;
     if (((end - m[t + RECOVER]) | 0) <= 0) news.original += length;
   } else {
     // RFC 8985 6.2 step 2: was it the original that arrived?
     const sentTs = (tcp.nowMs + m[t + TS_OFFSET] - ((rtt / 1000) | 0) - 1) | 0;
-    const early = echoTells && ((news.echo - sentTs) | 0) < 0;
+    const early = echoTells && !vague && ((news.echo - sentTs) | 0) < 0;
     if (early) news.early = true;
     fits = !early && rtt + CLOCK_STEP >= m[t + MIN_RTT];
   }
   if (fits) {
-    if (news.rackRtt < 0 || rtt < news.rackRtt) news.rackRtt = rtt;
+    if (!vague && (news.rackRtt < 0 || rtt < news.rackRtt)) news.rackRtt = rtt;
     if (sentAfter(sent, end, m[t + RACK_AT], m[t + RACK_END])) {
       m[t + RACK_AT] = sent;
       m[t + RACK_END] = end;
     }
   }
-  if ((m[t + FLAGS2] & SAMPLED) !== 0) rateDelivered(tcp, t, news, r, end, length);
+  if ((m[t + FLAGS2] & SAMPLED) !== 0) rateDelivered(tcp, t, news, vague ? 0 : r, end, length);
 }
 
 /** RFC 8985 6.2's RACK_sent_after. */
@@ -384,6 +385,7 @@ export function recordsClear(tcp: Tcp, t: number): void {
   const h = m[t + RECORDS];
   if (h !== 0) for (let r = m[h]; r !== 0; r = m[h]) removeFirst(tcp, h, r);
   m[t + RECORDS] = 0;
+  m[t + FLAGS2] &= ~(REO | TLP_DUE);
   m[t + LOST_BYTES] = 0;
   m[t + RXT_BYTES] = 0;
   m[t + SACKED_BYTES] = 0;
@@ -476,6 +478,8 @@ function split(tcp: Tcp, h: number, r: number, seq: number): number {
   m[right + STATE] = (m[r + STATE] & ~LEVEL) | level;
   m[right + START] = seq;
   m[r + END] = seq;
+  // SENT is when the last of it was sent, which is on the right now.
+  if ((m[r + STATE] & S_MIXED) !== 0) m[r + STATE] |= S_VAGUE;
   seek(m, h, seq);
   for (let l = 0; l <= level; l++) {
     m[right + l] = m[before[l] + l];

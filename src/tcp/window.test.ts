@@ -133,6 +133,20 @@ describe('the peer’s window', () => {
     c.run();
     c.peer.expect({ flags: 'F.', seq: 1001 });
   });
+
+  test('but not behind the byte that probes it, before that is taken', () => {
+    const c = new TcpContext().establish({ mss: MSS }, { window: 1000 });
+    c.write(1001);
+    c.engine.shutdown(c.conn);
+    c.run();
+    c.peer.inject({ ack: 1001, window: 0 });
+    c.peer.take();
+    c.pass(250);
+    c.peer.expect({ flags: 'P.', seq: 1001, length: 1 });
+    c.peer.expectNothing();
+    c.peer.inject({ ack: 1002, window: 0 });
+    c.peer.expect({ flags: 'F.', seq: 1002 });
+  });
 });
 
 describe('small segments', () => {
@@ -327,7 +341,9 @@ describe('our window', () => {
         fc.boolean(),
         fc.integer({ min: 1, max: 30 }),
         (steps, receiveBuffer, modern, times) => {
-          const c = new TcpContext({ limits: { receiveBuffer }, mtu: 9000 }).establish(modern ? MODERN : { mss: 1460 });
+          const c = new TcpContext({ limits: { receiveBuffer }, mtu: 9000 }).establish(
+            modern ? MODERN : { mss: 1460 },
+          );
           const scale = c.info.rcvWindowScale;
           const unit = 1 << scale;
           let edge = 1 + Math.min(receiveBuffer || 65_535, 65_535);
