@@ -247,6 +247,20 @@ describe('with SACK', () => {
     expect(f.info).toMatchObject({ inFlight: 8 * MSS, sacked: 0 });
   });
 
+  test('a block beyond SND.NXT is ignored though its end, of serial numbers, is before SND.NXT', () => {
+    for (const [start, length] of [
+      [2 ** 30, 2 ** 30 + 100],
+      [10 * MSS, 2 ** 31 - 1],
+      [2 ** 31 - 1, 2 ** 31 - 1],
+    ]) {
+      const f = new Flow();
+      f.write(10);
+      f.pass(100);
+      f.ackBytes(0, [[start, start + length]]);
+      expect(f.info).toMatchObject({ inFlight: 10 * MSS, sacked: 0, duplicatesReported: 0 });
+    }
+  });
+
   test('a timeout leaves what is SACKed alone, and sends again only what is missing', () => {
     const f = new Flow();
     f.write(10);
