@@ -249,15 +249,19 @@ describe('with SACK', () => {
 
   test('a block beyond SND.NXT is ignored though its end, of serial numbers, is before SND.NXT', () => {
     for (const [start, length] of [
-      [2 ** 30, 2 ** 30 + 100],
-      [10 * MSS, 2 ** 31 - 1],
+      [2 ** 30, 2 ** 30 + 20 * MSS],
+      [10 * MSS + 1, 2 ** 31 - 1],
       [2 ** 31 - 1, 2 ** 31 - 1],
     ]) {
       const f = new Flow();
       f.write(10);
       f.pass(100);
-      f.ackBytes(0, [[start, start + length]]);
-      expect(f.info).toMatchObject({ inFlight: 10 * MSS, sacked: 0, duplicatesReported: 0 });
+      // In the first place it would be a duplicate's.
+      f.ackBytes(0, [
+        [MSS, 2 * MSS],
+        [start, start + length],
+      ]);
+      expect(f.info).toMatchObject({ inFlight: 9 * MSS, sacked: MSS });
     }
   });
 
