@@ -24,6 +24,8 @@ import { A4, A6, B4, B6 } from './testing.ts';
 const MACS = ['02:6d:72:00:00:01', '02:6d:72:00:00:02'];
 const LISTENING = [7, 9];
 const MTU = 1500;
+/** Few, so that strangers' addresses fill the cache. */
+const NEIGHBOURS = 8;
 const EXTENSION_HEADERS = [
   HEADER_DESTINATION,
   HEADER_DESTINATION,
@@ -31,6 +33,11 @@ const EXTENSION_HEADERS = [
   HEADER_ROUTING,
   HEADER_FRAGMENT,
 ];
+/** Kinds and lengths of options. */
+const OPTION_BYTES = [0, 1, 2, 3, 4, 5, 8, 10, 34, 255];
+/** Where frames are forged, one at a time. A DataView for each costs as much as an engine's work with it. */
+const draft = new Uint8Array(65_536);
+const draftView = viewOf(draft);
 /** By then every timer has ended what it guards, ms. */
 const SETTLE_MS = 400_000;
 /** More than this when all connections are being aborted is two engines that never stop answering each other. */
@@ -161,8 +168,8 @@ export class Attack {
   readonly programs: [Program, Program];
   /** The attacker's ends of the cables to both. */
   readonly ports: [Port, Port];
-  /** States of connections that a forged segment met. */
-  readonly met: Set<string>;
+  /** States of connections that a forged segment met, where somebody wants to know. */
+  readonly met: Set<string> | null;
   /** Frames given to each engine. */
   readonly given: [number, number] = [0, 0];
   /** What each engine sent of late. */
@@ -176,7 +183,7 @@ export class Attack {
   /** @param arenaOf Memory of so many bytes, empty: thousands of attacks a minute had better use the same. */
   constructor(
     prng: Prng,
-    met = new Set<string>(),
+    met: Set<string> | null,
     arenaOf: (bytes: number) => Arena = (bytes) => new Arena(bytes),
   ) {
     this.prng = prng;
@@ -234,7 +241,7 @@ export class Attack {
       const [near, far] = [ends[i], ends[1 - i]];
       const secret = Int32Array.from({ length: 4 }, () => prng.next());
       const made = new Engine({ arena: this.arena, secret, now: this.now, limits });
-      made.addInterface(near, { addresses: [`${address4}/24`, `${address6}/64`] });
+      made.addInterface(near, { addresses: [`${address4}/24`, `${address6}/64`], neighbours: NEIGHBOURS });
       return [made, far];
     };
     const [a, pa] = engine(A4, A6, 0);
@@ -281,12 +288,21 @@ export class Attack {
 
   spoil(frame: Uint8Array): Uint8Array {
     const { prng } = this;
-    const spoilt = mutateFrame(prng, frame, pick(prng, this.recent[prng.below(2)].concat(frame)));
+    const spoilt = mutateFrame(prng, frame, this.donor(frame));
     if (prng.bool(0.8)) repairChecksums(spoilt, this.link);
     return spoilt;
   }
 
-  /** A frame for an engine: something heard of late with other numbers or flags, or something made up. */
+  /** One of those heard of late from either, or this one. */
+  donor(frame: Uint8Array): Uint8Array {
+    const heard = this.recent[this.prng.below(2)];
+    return heard[this.prng.below(heard.length + 1)] ?? frame;
+  }
+
+  /**
+   * A frame for an engine: something heard of late with other numbers or flags, or something made up. It may be gone when
+   * the next is forged.
+   */
   forge(to: 0 | 1): Uint8Array {
     const { prng } = this;
     // Mostly as if from the other engine, at times what this one said itself.
@@ -295,20 +311,20 @@ export class Attack {
     if (kind === 0 || heard.length === 0) return generateFrame(prng, this.world);
     if (kind === 1) return pick(prng, heard);
     if (kind === 2) return this.icmpAbout(to);
-    const frame = pick(prng, heard).slice();
+    const original = pick(prng, heard);
+    draft.set(original);
+    const frame = draft.subarray(0, original.length);
     const ip = this.link === 'ether' ? 14 : 0;
     const v4 = frame[ip] >> 4 === 4;
     const l4 = ip + (v4 ? 20 : 40);
     if (frame.length < l4 + 20 || frame[ip + (v4 ? 9 : 6)] !== 6) return this.spoil(frame);
-    const view = viewOf(frame);
-    this.alter(frame, view, l4, to);
-    if (kind === 3 && v4) view.setUint16(ip + 6, prng.next());
+    this.alter(frame, draftView, l4, to);
+    if (kind === 3 && v4) draftView.setUint16(ip + 6, prng.next());
     if (kind === 6 && !v4) return this.chain(frame, ip);
     if (kind === 4) frame.copyWithin(ip + (v4 ? 12 : 8), ip + (v4 ? 16 : 24), l4);
     if (kind === 5)
-      for (let i = l4 + 20; i < Math.min(frame.length, l4 + 40); i++)
-        frame[i] = pick(prng, [0, 1, 2, 3, 4, 5, 8, 10, 34, 255]);
-    repairChecksums(frame, this.link);
+      for (let i = l4 + 20; i < Math.min(frame.length, l4 + 40); i++) frame[i] = pick(prng, OPTION_BYTES);
+    repairChecksums(frame, this.link, draftView);
     return frame;
   }
 
@@ -399,11 +415,11 @@ export class Attack {
     }
     if (prng.bool(0.3)) view.setUint16(l4 + 14, pick(prng, [0, 1, 100, 65_535, prng.below(65_536)]));
     if (prng.bool(0.1)) view.setUint16(l4 + (prng.bool() ? 0 : 2), pick(prng, this.world.ports));
-    this.meets(view, l4, to);
+    if (this.met !== null) this.meets(view, l4, to, this.met);
   }
 
   /** Notes the state of the connection that the forged segment will find. */
-  meets(view: DataView, l4: number, to: 0 | 1): void {
+  meets(view: DataView, l4: number, to: 0 | 1, met: Set<string>): void {
     const { m, table } = this.engines[to].tcp;
     const ports = view.getInt32(l4);
     for (let i = 0; i <= table.mask; i++) {
@@ -411,7 +427,7 @@ export class Attack {
       if (t === 0 || m[t + TCB.PORTS] !== ports) continue;
       const half = (m[t + TCB.FLAGS] & FLAG.MINI) !== 0 ? ' (mini)' : '';
       const name = STATE_NAMES[m[t + TCB.STATE]] + half;
-      this.met.add(name);
+      met.add(name);
       return;
     }
   }

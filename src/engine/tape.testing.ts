@@ -48,7 +48,7 @@ class Tape extends Prng {
 export function runTape(words: Int32Array): number {
   const tape = new Tape(words);
   tape.seek(0);
-  const attack = new Attack(tape, new Set(), reused);
+  const attack = new Attack(tape, null, reused);
   const actions = Math.floor(words.length / ACTION_WORDS);
   for (let i = 1; i < actions; i++) {
     tape.seek(i);

@@ -61,7 +61,7 @@ export class FrameDepot {
     this.#full = words + magazines * magazine;
     this.#empty = this.#full + magazines;
     for (let i = 0; i < magazines; i++) this.m[this.#empty + this.#emptyCount++] = words + i * magazine;
-    this.base = arena.carve(name, frames * frameBytes, align);
+    this.base = arena.carveUnzeroed(name, frames * frameBytes, align);
     this.#fresh = this.base;
     this.#end = this.base + frames * frameBytes;
   }

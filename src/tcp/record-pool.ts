@@ -56,7 +56,7 @@ export class RecordPool {
       throw new RangeError(`a pool takes 1 record or more, not ${count}`);
     this.count = count;
     this.#m = arena.i32;
-    this.#base = arena.carve(name, count * WORDS * 4) >> 2;
+    this.#base = arena.carveUnzeroed(name, count * WORDS * 4) >> 2;
   }
 
   /** @returns word index of a record with whatever it held before, or 0 when all are in use. */

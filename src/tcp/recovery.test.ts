@@ -247,6 +247,24 @@ describe('with SACK', () => {
     expect(f.info).toMatchObject({ inFlight: 8 * MSS, sacked: 0 });
   });
 
+  test('a block beyond SND.NXT is ignored though its end, of serial numbers, is before SND.NXT', () => {
+    for (const [start, length] of [
+      [2 ** 30, 2 ** 30 + 20 * MSS],
+      [10 * MSS + 1, 2 ** 31 - 1],
+      [2 ** 31 - 1, 2 ** 31 - 1],
+    ]) {
+      const f = new Flow();
+      f.write(10);
+      f.pass(100);
+      // In the first place it would be a duplicate's.
+      f.ackBytes(0, [
+        [MSS, 2 * MSS],
+        [start, start + length],
+      ]);
+      expect(f.info).toMatchObject({ inFlight: 9 * MSS, sacked: MSS });
+    }
+  });
+
   test('a timeout leaves what is SACKed alone, and sends again only what is missing', () => {
     const f = new Flow();
     f.write(10);

@@ -18,8 +18,9 @@ export function sackBlocks(tcp: Tcp, t: number, news: AckNews, ack: number): voi
   for (let i = 0; i < sackCount; i++) {
     const start = view.getInt32(sackAt + 8 * i, false);
     const end = view.getInt32(sackAt + 8 * i + 4, false);
-    // Past SND.NXT: a lie.
-    if (((end - start) | 0) <= 0 || ((end - m[t + SND_NXT]) | 0) > 0) continue;
+    // Past SND.NXT: a lie. Of one of nearly half the sequence space, the end may seem to be before it.
+    const next = m[t + SND_NXT];
+    if (((end - start) | 0) <= 0 || ((start - next) | 0) >= 0 || ((end - next) | 0) > 0) continue;
     if (i === 0 && isDuplicate(tcp, start, end, ack)) duplicateReported(tcp, t, news, start, end, ack);
     else if (((start - m[t + SND_UNA]) | 0) >= 0) recordSacked(tcp, t, news, start, end);
   }

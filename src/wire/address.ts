@@ -181,7 +181,9 @@ export function formatCidr(cidr: Cidr): string {
 /** Six bytes of two hex digits with colons between. @throws AddressError */
 export function parseMac(text: string): Uint8Array {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) return refuse('hardware address', text);
-  return Uint8Array.from(text.split(':'), (part) => Number.parseInt(part, 16));
+  const bytes = new Uint8Array(6);
+  for (let i = 0; i < 6; i++) bytes[i] = Number.parseInt(text.slice(3 * i, 3 * i + 2), 16);
+  return bytes;
 }
 
 export function formatMac(bytes: ArrayLike<number>, at = 0): string {

@@ -254,7 +254,9 @@ function data(prng: Prng): Uint8Array {
 }
 
 export function randomBytes(prng: Prng, length: number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length }, () => prng.next());
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i++) bytes[i] = prng.next();
+  return bytes;
 }
 
 export function pick<T>(prng: Prng, choices: readonly T[]): T {

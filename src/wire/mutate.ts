@@ -74,11 +74,11 @@ function mutateOnce(prng: Prng, frame: Uint8Array, donor: Uint8Array): Uint8Arra
 /**
  * Makes the checksums of a mutated frame right again, as far as its headers still make sense: otherwise
  * nearly all damage ends at a checksum, and the code behind is never tried.
+ * @param view Of the same bytes, perhaps of more after them.
  */
-export function repairChecksums(frame: Uint8Array, link: Link): void {
+export function repairChecksums(frame: Uint8Array, link: Link, view = viewOf(frame)): void {
   const at = link === 'ether' ? ETHER_HEADER_BYTES : 0;
   const length = frame.length - at;
-  const view = viewOf(frame);
   if (length > 0 && frame[at] >> 4 === 6) repairIpv6(frame, view, at, length);
   else if (length > 0) repairIpv4(frame, view, at, length);
 }
