@@ -119,7 +119,7 @@ export class Reassembly {
     this.buffers = buffers;
     this.m = new Int32Array(buffers * WORDS);
     this.#pieces = new Int32Array(buffers * FRAGMENTS_MAX * 2);
-    this.#base = arena.carve('reassembly', buffers * BUFFER_BYTES);
+    this.#base = arena.carveUnzeroed('reassembly', buffers * BUFFER_BYTES);
     this.#share = Math.max(1, buffers >> 2);
   }
 

@@ -67,7 +67,7 @@ export class Udp {
     this.ip = ip;
     this.limits = limits;
     this.chunks = new ChunkPool(arena, 'udp chunks', limits.udpChunks);
-    this.scratchAt = arena.carve('udp scratch', 2 * SCRATCH_BYTES);
+    this.scratchAt = arena.carveUnzeroed('udp scratch', 2 * SCRATCH_BYTES);
     this.shownAt = this.scratchAt + SCRATCH_BYTES;
     this.#queues = arena.carve('udp queues', limits.udpSockets * QUEUE_WORDS * 4) >> 2;
     this.#generations = new Int32Array(limits.udpSockets);
