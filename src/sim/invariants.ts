@@ -75,9 +75,11 @@ export function checkConnection(
       fail('no-window-update', `the peer knows of ${told} B of window, and ${space} B are free`);
   }
 
-  // A probe of the tail may leave in any case (RFC 8985 7.3), and FIN takes no room.
+  // A probe of the tail may leave in any case (RFC 8985 7.3), F-RTO's new data too (RFC 5682 2.1), and FIN takes no room.
+  // Records that merge for want of room count what is lost or SACKed as in flight again.
   const probing = (m[t + TCB.FLAGS2] & FLAG2.TLP) !== 0;
-  if (sentNew && !probing && (flags & (FLAG.RECOVERY | FLAG.LOSS | FLAG.FIN_SENT)) === 0) {
+  const vague = (flags & FLAG.RECOVERY) !== 0 && tcp.counters.recordsExhausted > 0;
+  if (sentNew && !probing && !vague && (flags & (FLAG.LOSS | FLAG.FIN_SENT)) === 0) {
     const pipe = inFlight(tcp, t);
     const most = m[t + TCB.CWND] + CWND_SLACK_SEGMENTS * m[t + TCB.MSS];
     if (pipe > most) fail('beyond-cwnd', `${pipe} B in flight, and cwnd is ${m[t + TCB.CWND]}`);
