@@ -35,11 +35,16 @@ export function checkConnection(
   const { tcp } = engine;
   const { m } = tcp;
   const state = m[t + TCB.STATE];
-  if (state < STATE.ESTABLISHED || state > STATE.LAST_ACK) return;
+  if (state < STATE.SYN_SENT || state > STATE.LAST_ACK) return;
   const flags = m[t + TCB.FLAGS];
   const fail = (rule: Rule, message: string): never => {
     throw new Violation(rule, flow.name, message);
   };
+  const timed = (flags & (FLAG.RTX | FLAG.PERSIST)) !== 0 && dueBy(engine, t, m[t + TCB.RTX_AT]);
+  if (state === STATE.SYN_SENT || state === STATE.SYN_RECEIVED) {
+    if (!timed && (flags & FLAG.LISTED) === 0) fail('no-timer', 'its SYN is out and no timer runs');
+    return;
+  }
   const una = m[t + TCB.SND_UNA];
   const nxt = m[t + TCB.SND_NXT];
   const outstanding = (nxt - una) | 0;
@@ -47,7 +52,6 @@ export function checkConnection(
   if (((una - flow.peerAcked) | 0) > 0)
     fail('una-beyond-acked', `SND.UNA is ${(una - flow.peerAcked) | 0} B beyond what the peer acknowledged`);
 
-  const timed = (flags & (FLAG.RTX | FLAG.PERSIST)) !== 0 && dueBy(engine, t, m[t + TCB.RTX_AT]);
   if (outstanding !== 0 && !timed)
     fail('no-timer', `${outstanding} sequence numbers are out and no timer runs`);
   const unsent = m[t + TCB.SNDQ_LENGTH] - outstanding;
