@@ -11,6 +11,7 @@
  */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { MEMIF } from './io-memif.ts';
 import { MEMORY } from './io-memory.ts';
 import { TUN } from './io-tun.ts';
 import { XDP } from './io-xdp.ts';
@@ -143,6 +144,6 @@ export function select(groups: readonly Group[]): readonly Workload[] {
     workloads.push(...MESSAGES.map((w) => ({ ...w, contenders: w.contenders.filter((c) => c.peer) })));
   }
   if (wanted.has('idle')) workloads.push(...IDLE);
-  if (wanted.has('io')) workloads.push(...MEMORY, ...TUN, ...XDP);
+  if (wanted.has('io')) workloads.push(...MEMORY, ...MEMIF, ...TUN, ...XDP);
   return workloads.map((w) => ({ ...w, contenders: w.contenders.filter((c) => existsSync(jobPath(c.job))) }));
 }

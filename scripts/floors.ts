@@ -28,11 +28,25 @@ const CORE_FLOORS: readonly string[] = [
 ];
 
 /** Devices of the kernel's, and what opens them: the files on a core floor that are not core. */
-const NOT_CORE: readonly string[] = ['device/tun.ts', 'device/open.ts', 'device/wait.ts'];
+const NOT_CORE: readonly string[] = [
+  'device/host.ts',
+  'device/memif-control.ts',
+  'device/memif.ts',
+  'device/open.ts',
+  'device/packet-rings.ts',
+  'device/packet.ts',
+  'device/pcap.ts',
+  'device/port-error.ts',
+  'device/tun-port.ts',
+  'device/tun.ts',
+  'device/wait.ts',
+  'device/xdp-filter.ts',
+  'device/xdp.ts',
+];
 
 /** The package's main entry stands on no floor. */
 const ENTRY = 'index.ts';
-const ENTRY_IMPORTS: readonly string[] = ['memory', 'device', 'udp', 'tcp', 'engine', 'api'];
+const ENTRY_IMPORTS: readonly string[] = ['memory', 'device', 'udp', 'tcp', 'engine', 'api', 'control'];
 
 export interface SourceFile {
   /** From src/, with slashes: `tcp/input.ts`. */

@@ -16,6 +16,7 @@ export type { StackNet } from './api/net.ts';
 export type { StackOptions } from './api/options.ts';
 export type { Idle } from './api/run.ts';
 export { type CloseOptions, Stack, type StackCounters } from './api/stack.ts';
+export { type Publication, publishCounters } from './control/publish.ts';
 export { type CableOptions, createCable } from './device/cable.ts';
 export { capture } from './device/capture.ts';
 export { type Capabilities, type Link, type Port, type PortCounters, PortError } from './device/port.ts';

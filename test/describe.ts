@@ -1,6 +1,6 @@
 import { describe } from 'vitest';
 import { tryTun } from '../src/os/tuntap.ts';
-import { namespaceSupport } from './netns.ts';
+import { namespaceSupport, rootlessSupport } from './netns.ts';
 
 /** `describe` for tests that need network namespaces; where there are none they are skipped, and it says why. */
 export function describeInNamespace(title: string, body: () => void): void {
@@ -10,6 +10,11 @@ export function describeInNamespace(title: string, body: () => void): void {
 /** `describeInNamespace` for tests that make TUN or TAP devices there. */
 export function describeWithTun(title: string, body: () => void): void {
   describeUnless(namespaceSupport().reason ?? tunReason(), title, body);
+}
+
+/** `describe` for tests that use `Namespace.createRootless`. */
+export function describeRootless(title: string, body: () => void): void {
+  describeUnless(rootlessSupport().reason, title, body);
 }
 
 function describeUnless(reason: string | undefined, title: string, body: () => void): void {

@@ -40,15 +40,38 @@ function probe(): Support {
   return { reason: reasons.join('; '), unshare: [] };
 }
 
+const NOBODY = '65534';
+/** Runs a command without any privilege. */
+const AS_NOBODY =
+  process.geteuid?.() === 0
+    ? ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--inh-caps=-all']
+    : [];
+
+let rootless: Support | undefined;
+
+/** The same for namespaces of `Namespace.createRootless`. */
+export function rootlessSupport(): Support {
+  if (rootless !== undefined) return rootless;
+  const unshare = ['-Urn'];
+  const [command, ...args] = [...AS_NOBODY, 'unshare', ...unshare, process.execPath, '--version'];
+  const { error, status, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  const reason = `unshare -Urn as nobody: ${error?.message ?? stderr.trim()}`;
+  rootless = status === 0 ? { unshare } : { reason, unshare };
+  return rootless;
+}
+
 export class Namespace {
   readonly #holder: Child;
-  readonly #enter: readonly string[];
+  /** What runs a command as the namespace's owner. */
+  readonly #owner: readonly string[];
+  /** Whether it has a user namespace, too. */
+  readonly #user: boolean;
   readonly #children: Child[] = [];
 
-  private constructor(holder: Child, userNamespace: boolean) {
+  private constructor(holder: Child, owner: readonly string[], user: boolean) {
     this.#holder = holder;
-    const user = userNamespace ? ['-U', '--preserve-credentials'] : [];
-    this.#enter = ['-t', String(holder.pid), '-n', ...user, '--'];
+    this.#owner = owner;
+    this.#user = user;
   }
 
   /**
@@ -56,23 +79,43 @@ export class Namespace {
    * @param beside A namespace that this one shall be linked to: both then belong to one user namespace.
    */
   static async create(beside?: Namespace): Promise<Namespace> {
+    if (beside !== undefined)
+      return Namespace.#hold([...beside.#enter, 'unshare', '-n'], beside.#owner, beside.#user);
     const { reason, unshare } = namespaceSupport();
     if (reason !== undefined) throw new Error(`no network namespaces: ${reason}`);
+    return Namespace.#hold(['unshare', ...unshare], [], unshare.includes('-Urn'));
+  }
+
+  /**
+   * One whose processes may do what `unshare -Urn` lets anybody do.
+   * @param nobody They are nobody's, too: what files are for root alone are not for them.
+   */
+  static async createRootless(nobody = true): Promise<Namespace> {
+    const { reason, unshare } = rootlessSupport();
+    if (reason !== undefined) throw new Error(`no rootless network namespaces: ${reason}`);
+    const owner = nobody ? AS_NOBODY : [];
+    return Namespace.#hold([...owner, 'unshare', ...unshare], owner, true);
+  }
+
+  static async #hold(make: readonly string[], owner: readonly string[], user: boolean): Promise<Namespace> {
     // The holder ends when its stdin does, which is when our process ends.
-    const hold = ['sh', '-c', 'ip link set lo up && echo held && exec cat'];
-    const holder =
-      beside === undefined
-        ? new Child('unshare', [...unshare, ...hold])
-        : new Child('nsenter', [...beside.#enter, 'unshare', '-n', ...hold]);
+    const [command, ...args] = [...make, 'sh', '-c', 'ip link set lo up && echo held && exec cat'];
+    const holder = new Child(command, args);
     await holder.waitFor(/^held$/m);
-    return new Namespace(holder, unshare.includes('-Urn'));
+    return new Namespace(holder, owner, user);
+  }
+
+  /** Runs a command in here. */
+  get #enter(): string[] {
+    const user = this.#user ? ['-U', '--preserve-credentials'] : [];
+    return [...this.#owner, 'nsenter', '-t', String(this.#holder.pid), '-n', ...user, '--'];
   }
 
   /** A process in this namespace, ended with it. Its pid is the command's own. */
   spawn(command: string, args: readonly string[], options: SpawnOptions = {}): Child {
     // setpriv comes last, as changing credentials would clear what it sets.
-    const end = ['setpriv', '--pdeathsig', 'KILL', command, ...args];
-    const child = new Child('nsenter', [...this.#enter, ...end], options);
+    const [first, ...rest] = [...this.#enter, 'setpriv', '--pdeathsig', 'KILL', command, ...args];
+    const child = new Child(first, rest, options);
     this.#children.push(child);
     return child;
   }

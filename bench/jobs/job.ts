@@ -23,6 +23,11 @@ export interface JobResult {
   readonly rssBytes?: number;
   /** The same of the kernel's memory for that end, bytes; 0 when the kernel has no part in it (idle). */
   readonly kernelBytes?: number;
+  /** Times that the kernel was entered for packets, where the job counts them. */
+  readonly syscalls?: number;
+  /** Of the measured time, what went into sending, and into receiving, where the job tells them apart. */
+  readonly txNs?: number;
+  readonly rxNs?: number;
   /** Whatever a reader of the figure must know. */
   readonly note?: string;
   /** Why it can't be measured here. The figures mean nothing then. */
@@ -40,6 +45,8 @@ export interface JobArguments {
   readonly outstanding: number;
   /** Of a request, and of its reply. */
   readonly bytes: number;
+  /** Packets that go to a device at once. */
+  readonly batch: number;
 }
 
 export function jobArguments(argv: readonly string[] = process.argv.slice(2)): JobArguments {
@@ -52,6 +59,7 @@ export function jobArguments(argv: readonly string[] = process.argv.slice(2)): J
       connections: { ...text, default: '64' },
       outstanding: { ...text, default: '64' },
       bytes: { ...text, default: '1' },
+      batch: { ...text, default: '64' },
     },
   });
   const positive = (name: keyof typeof values): number => {
@@ -65,6 +73,7 @@ export function jobArguments(argv: readonly string[] = process.argv.slice(2)): J
     connections: positive('connections'),
     outstanding: positive('outstanding'),
     bytes: positive('bytes'),
+    batch: positive('batch'),
   };
 }
 

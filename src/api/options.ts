@@ -20,7 +20,10 @@ import { StackOptionsError } from './errors.ts';
 import type { Idle } from './run.ts';
 
 export interface StackOptions {
-  /** `tun:NAME` or `tap:NAME`, made here and gone with the stack; or a port, such as a cable's end, with its arena. */
+  /**
+   * `tun:NAME` or `tap:NAME`, made here and gone with the stack; `packet:INTERFACE`, shared with the host; others by their
+   * names; or a port, such as a cable's end, with its arena.
+   */
   readonly device: `${DeviceKindName}:${string}` | Port;
   /** Ours, as CIDR: `10.0.0.2/24`, `fd00::2/64`. May be none with `autoconfigure`. */
   readonly addresses: readonly string[];
@@ -44,7 +47,7 @@ export interface StackOptions {
   readonly hostAddresses?: readonly string[] | undefined;
   /** Largest IP packet, bytes; the device's (1500) unless told. */
   readonly mtu?: number | undefined;
-  /** Leave checksums and segmentation to the TUN or TAP device, when it can; true unless told. */
+  /** Leave checksums and segmentation to the device, when it can; true unless told. */
   readonly offload?: boolean | undefined;
   readonly limits?: Partial<Limits> | undefined;
   /** Congestion control of the program's own, for `limits.congestion` and connections to name. */

@@ -131,6 +131,17 @@ test('doctor tells what this machine allows', async () => {
 test('--help names every command', async () => {
   const run = millrace('--help');
   expect((await run.exit).code).toBe(0);
-  for (const name of ['serve', 'services', 'connect', 'ping', 'pkt', 'doctor'])
+  for (const name of [
+    'serve',
+    'services',
+    'connect',
+    'ping',
+    'pkt',
+    'pktgen',
+    'capture',
+    'replay',
+    'top',
+    'doctor',
+  ])
     expect(run.stdout).toContain(name);
 });

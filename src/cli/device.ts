@@ -2,12 +2,14 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { Stack } from '../api/stack.ts';
+import { publishCounters } from '../control/publish.ts';
 import { capture } from '../device/capture.ts';
 import { DEVICE_USAGE, type DeviceKindName, deviceFault } from '../device/open.ts';
 import type { Port } from '../device/port.ts';
 import type { TcpLimits } from '../tcp/tcp.ts';
 import { parseCidr } from '../wire/address.ts';
 import { say } from './output.ts';
+import { publicationLabel, published } from './publish.ts';
 
 export interface DeviceOptions {
   readonly device: string;
@@ -29,7 +31,7 @@ export function withDevice(command: Command, fallback: string): Command {
   return command
     .option(
       '--device <device>',
-      `${DEVICE_USAGE} (these need root, or \`unshare -Urn\`), or cable (in memory)`,
+      `${DEVICE_USAGE} (the kernel's need root, or \`unshare -Urn\`), or cable (in memory)`,
       device,
       fallback,
     )
@@ -100,9 +102,11 @@ export async function openStack(
     });
     // A command runs until it is told to end.
     stack.ref();
+    const unpublish = published(() => publishCounters(stack, publicationLabel(options.device)));
     return {
       stack,
       async close() {
+        unpublish();
         await stack.close();
         if (file >= 0) closeSync(file);
       },
@@ -145,7 +149,7 @@ function device(text: string): string {
   throw new InvalidArgumentError(`${fault}; or cable, in memory`);
 }
 
-function cidr(text: string): string {
+export function cidr(text: string): string {
   try {
     parseCidr(text);
     return text;
@@ -155,7 +159,9 @@ function cidr(text: string): string {
 }
 
 /** A repeatable option. */
-function list(parse: (text: string) => string): (text: string, before: string[] | undefined) => string[] {
+export function list(
+  parse: (text: string) => string,
+): (text: string, before: string[] | undefined) => string[] {
   return (text, before) => [...(before ?? []), parse(text)];
 }
 

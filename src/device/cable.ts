@@ -4,21 +4,13 @@
  */
 import type { Arena } from '../memory/arena.ts';
 import { FramePool } from '../memory/frame-pool.ts';
-import {
-  DESC_AT,
-  DESC_AUX,
-  DESC_FLAGS,
-  DESC_LENGTH,
-  FRAME_CHECKSUM_FILL,
-  FRAME_CHECKSUM_GOOD,
-  Ring,
-} from '../memory/ring.ts';
-import { emptyRing, FRAME_HEADROOM, fillRing } from './frames.ts';
+import { EXCHANGE_FRAME, type Kernels } from '../memory/kernels/kernels.ts';
+import { Ring } from '../memory/ring.ts';
+import { emptyRings, FRAME_HEADROOM, fillRing } from './frames.ts';
 import { type Capabilities, type Link, PLAIN, type Port, portCounters } from './port.ts';
 
-const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
-const CHECKSUM_FILL = FRAME_CHECKSUM_FILL;
-const CHECKSUM_GOOD = FRAME_CHECKSUM_GOOD;
+// V8 folds a module's own constants, not imported ones.
+const FRAME = EXCHANGE_FRAME;
 
 export interface CableOptions {
   /** 'ether' unless told. */
@@ -29,6 +21,8 @@ export interface CableOptions {
   readonly slots?: number;
   /** Takes super-segments of up to 64 KiB and leaves checksums out, as a virtual NIC does; off unless told. */
   readonly offload?: boolean;
+  /** The first end's hardware address, 6 bytes, for 'ether'; one that tells the ends apart unless told. */
+  readonly mac?: Uint8Array;
   /** Where the buffers of both ends come from, four for each slot; a pool of the cable's own unless told. */
   readonly pool?: FramePool;
 }
@@ -53,6 +47,11 @@ function frameBytesOf({ mtu = MTU_DEFAULT, offload = false }: CableOptions): num
   return offload ? 65_536 : mtu + LINK_BYTES_MAX;
 }
 
+/** Locally administered; the last byte tells the ends apart. */
+function macOf(end: number, { mac }: CableOptions): Uint8Array {
+  return end === 0 && mac !== undefined ? mac : Uint8Array.of(0x02, 0x6d, 0x72, 0, 0, end + 1);
+}
+
 /** Frames without headroom, an odd number of lines apart, so that their headers don't share cache sets. */
 function poolOf(arena: Arena, name: string, options: CableOptions): FramePool {
   const frameBytes = (Math.ceil(frameBytesOf(options) / LINE) | 1) * LINE;
@@ -72,10 +71,11 @@ class CableEnd implements Port {
   readonly fd = -1;
   onArrival: () => void = () => {};
   peer: CableEnd | null = null;
-  readonly #m: Int32Array;
-  /** Free-running indices: rx slots filled, rx slots given back; tx slots taken. */
+  readonly #kernels: Kernels;
+  /** Free-running indices: rx slots filled, rx slots given back; tx slots offered by a sync, tx slots taken. */
   #filled = 0;
   #released = 0;
+  #offered = 0;
   #taken = 0;
   #closed = false;
 
@@ -83,18 +83,18 @@ class CableEnd implements Port {
     const { link = 'ether', mtu = MTU_DEFAULT, slots = SLOTS_DEFAULT, offload = false } = options;
     this.name = name;
     this.arena = arena;
-    this.#m = arena.i32;
+    this.#kernels = arena.kernels;
     this.pool = pool;
     this.frameBytes = frameBytesOf(options);
     this.capabilities = {
       ...PLAIN,
       link,
       mtu,
-      // Locally administered; the last byte tells the ends apart.
-      mac: link === 'ether' ? Uint8Array.of(0x02, 0x6d, 0x72, 0, 0, end + 1) : null,
+      mac: link === 'ether' ? macOf(end, options) : null,
       txChecksum: offload,
       rxChecksum: offload,
       segmentBytesMax: offload ? 65_535 : 0,
+      segmentUdp: offload,
       multiBuffer: true,
     };
     this.rx = new Ring(arena, `${name} rx`, slots);
@@ -108,6 +108,9 @@ class CableEnd implements Port {
   rxSync(): number {
     if (this.#closed) return 0;
     this.#released = this.rx.head;
+    const { peer } = this;
+    // What found no room at the peer's last sync: else it would wait until the peer has something new.
+    if (peer !== null && peer.#offered !== peer.#taken) peer.#move(this);
     this.rx.tail = this.#filled;
     return this.rx.available;
   }
@@ -115,43 +118,54 @@ class CableEnd implements Port {
   txSync(): number {
     if (this.#closed) return 0;
     const { tx, peer } = this;
-    const m = this.#m;
+    this.#offered = tx.head;
     if (peer === null) {
       this.counters.txDropped += (tx.head - this.#taken) | 0;
       this.#taken = tx.head;
-    } else {
-      const room = peer.rx.slots - ((peer.#filled - peer.#released) | 0);
-      let n = (tx.head - this.#taken) | 0;
-      if (n > room) n = room;
-      let bytes = 0;
-      let filled = peer.#filled;
-      for (let i = 0; i < n; i++) {
-        const from = tx.slot((this.#taken + i) | 0);
-        const length = m[from + LENGTH];
-        if (length <= 0 || length > this.frameBytes) continue;
-        const to = peer.rx.slot(filled);
-        const empty = m[to + AT];
-        m[to + AT] = m[from + AT];
-        m[from + AT] = empty;
-        m[to + LENGTH] = length;
-        m[to + FLAGS] =
-          (m[from + FLAGS] & CHECKSUM_FILL) !== 0 ? m[from + FLAGS] | CHECKSUM_GOOD : m[from + FLAGS];
-        m[to + AUX] = m[from + AUX];
-        bytes += length;
-        filled = (filled + 1) | 0;
-      }
-      const moved = (filled - peer.#filled) | 0;
-      peer.#filled = filled;
-      this.#taken = (this.#taken + n) | 0;
-      this.counters.txFrames += moved;
-      this.counters.txBytes += bytes;
-      this.counters.txDropped += n - moved;
-      peer.counters.rxFrames += moved;
-      peer.counters.rxBytes += bytes;
-      if (n > 0) peer.onArrival();
-    }
+    } else if (this.#move(peer)) peer.onArrival();
     tx.tail = (this.#taken + tx.slots) | 0;
     return tx.available;
+  }
+
+  /** Moves as many of the offered frames as the peer has room for. @returns whether there were any */
+  #move(peer: CableEnd): boolean {
+    const { tx, counters } = this;
+    const { rx } = peer;
+    const room = rx.slots - ((peer.#filled - peer.#released) | 0);
+    let n = (this.#offered - this.#taken) | 0;
+    if (n > room) n = room;
+    if (n === 0) return false;
+    const { exchange } = this.#kernels;
+    const lengthMax = this.frameBytes;
+    let frames = 0;
+    let bytes = 0;
+    while (n > 0) {
+      const moved = exchange(
+        tx.base << 2,
+        tx.mask,
+        this.#taken,
+        rx.base << 2,
+        rx.mask,
+        peer.#filled,
+        n,
+        0,
+        lengthMax,
+      );
+      const count = Math.floor(moved / FRAME);
+      frames += count;
+      bytes += moved - count * FRAME;
+      peer.#filled = (peer.#filled + count) | 0;
+      // What it stopped at can't be a frame.
+      const passed = count < n ? count + 1 : count;
+      counters.txDropped += passed - count;
+      this.#taken = (this.#taken + passed) | 0;
+      n -= passed;
+    }
+    counters.txFrames += frames;
+    counters.txBytes += bytes;
+    peer.counters.rxFrames += frames;
+    peer.counters.rxBytes += bytes;
+    return true;
   }
 
   /** The other end stays usable: what it sends from now on is lost, as with a cable pulled out. */
@@ -160,9 +174,6 @@ class CableEnd implements Port {
     this.#closed = true;
     if (this.peer !== null) this.peer.peer = null;
     this.peer = null;
-    this.rx.head = this.rx.tail;
-    this.tx.head = this.tx.tail;
-    emptyRing(this.rx, this.pool);
-    emptyRing(this.tx, this.pool);
+    emptyRings(this, this.pool);
   }
 }

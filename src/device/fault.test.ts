@@ -19,6 +19,7 @@ import { emitTcp } from '../wire/tcp.ts';
 import { createCable } from './cable.ts';
 import { type FaultPort, type Faults, fault } from './fault.ts';
 import type { Port } from './port.ts';
+import { OPPORTUNITY_BYTES, Trace } from './trace.ts';
 
 const LENGTH = 64;
 
@@ -31,6 +32,8 @@ class Wire {
   readonly direction: 'rx' | 'tx';
   sent = 0;
   readonly arrived: { number: number; spoiled: boolean; good: boolean; at_ms: number }[] = [];
+  /** When each frame was sent. */
+  readonly sentAt: number[] = [];
 
   constructor(direction: 'rx' | 'tx', faults: Faults, seed: number, held = 64) {
     const [inner, far] = createCable(this.arena, 'c', { mtu: 128, slots: 16 });
@@ -50,6 +53,7 @@ class Wire {
       from.tx.m[slot + DESC_LENGTH] = LENGTH;
       from.tx.m[slot + DESC_FLAGS] = FRAME_CHECKSUM_GOOD;
       from.tx.head = (from.tx.head + 1) | 0;
+      this.sentAt.push(this.now);
       this.sent++;
     }
     from.txSync();
@@ -218,6 +222,110 @@ describe.each(directions)('faults on %s', (direction) => {
     expect(wire.arrived.length).toBe(0);
     wire.audit();
   });
+});
+
+describe.each(directions)('a slow line on %s', (direction) => {
+  /** ms that a frame of LENGTH takes. */
+  const BITS = LENGTH * 8;
+
+  test('sends frames one after another at exactly its rate, however seldom it is looked at', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 50_000, max: 5_000_000 }),
+        fc.array(fc.record({ count: fc.nat(8), pass_ms: fc.double({ min: 0, max: 3, noNaN: true }) }), {
+          maxLength: 30,
+        }),
+        (rate_bps, steps) => {
+          const wire = new Wire(direction, { rate_bps, delay_ms: 0.25 }, 1, 512);
+          for (const { count, pass_ms } of steps) {
+            wire.step(count);
+            wire.now += pass_ms;
+          }
+          wire.drain();
+          expect(wire.arrived.map((f) => f.number)).toEqual(wire.sentAt.map((_, i) => i));
+          let free = 0;
+          for (const [i, at] of wire.sentAt.entries()) {
+            free = Math.max(free, at) + (BITS / rate_bps) * 1000;
+            // Never early, and no later than the next look at it.
+            expect(wire.arrived[i].at_ms).toBeGreaterThan(free + 0.25 - 1e-6);
+          }
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+
+  test('keeps its rate over time, and tells when to look', () => {
+    const wire = new Wire(direction, { rate_bps: BITS * 1000, delay_ms: 2 }, 1, 512);
+    const begin = wire.now;
+    while (wire.sent < 300) wire.step(16);
+    for (let i = 0; i < 3000 && wire.arrived.length < 300; i++) {
+      wire.now += wire.near.nextDeadline();
+      wire.step(0);
+    }
+    // One frame a ms.
+    expect(wire.arrived[299].at_ms - begin).toBeCloseTo(302, 6);
+  });
+
+  test('loses what its queue has no room for, in bytes or in packets', () => {
+    for (const [queue, room] of [
+      [{ kind: 'droptail', bytes: 10 * LENGTH + 1 }, 10],
+      [{ kind: 'droptail', bytes: 1e6, packets: 7 }, 7],
+    ] as const) {
+      const wire = new Wire(direction, { rate_bps: BITS * 10, queue }, 1);
+      wire.step(16);
+      wire.drain();
+      // One more is being sent.
+      expect(wire.arrived.map((f) => f.number)).toEqual(Array.from({ length: room + 1 }, (_, i) => i));
+      const counters = direction === 'rx' ? wire.near.rxQueue : wire.near.txQueue;
+      expect(counters).toMatchObject({ overflowed: 16 - room - 1, dropped: 0 });
+      expect(wire.near.held).toBe(0);
+      wire.audit();
+    }
+  });
+
+  test('with CoDel keeps no standing queue', () => {
+    const run = (kind: 'codel' | 'droptail') => {
+      const wire = new Wire(direction, { rate_bps: BITS * 1000, queue: { kind, bytes: 1e6 } }, 1, 4096);
+      for (let ms = 0; ms < 6000; ms++) {
+        wire.step(ms % 10 === 0 ? 2 : 1);
+        wire.now += 1;
+      }
+      const last = wire.arrived.slice(-50);
+      return last.reduce((sum, f) => sum + f.at_ms - wire.sentAt[f.number], 0) / last.length;
+    };
+    const standing = run('droptail');
+    expect(standing).toBeGreaterThan(500);
+    expect(run('codel')).toBeLessThan(standing / 3);
+  });
+
+  test('goes by a trace: what an opportunity carries, when it comes', () => {
+    const trace = Trace.parse('5\n5\n20\n');
+    const wire = new Wire(direction, { trace }, 1, 512);
+    const begin = wire.now;
+    const perOpportunity = Math.floor(OPPORTUNITY_BYTES / LENGTH);
+    while (wire.sent < 128) wire.step(128 - wire.sent);
+    wire.drain();
+    const times = wire.arrived.map((f) => f.at_ms - begin);
+    expect(times.length).toBe(128);
+    expect(times.filter((ms) => ms === 5).length).toBe(2 * perOpportunity + 1);
+    expect(times[2 * perOpportunity + 1]).toBe(20);
+    expect(new Set(times)).toEqual(new Set([5, 20, 25, 40]));
+  });
+});
+
+test('frames are lost in runs where the channel is Gilbert’s, as often as its chain says', () => {
+  const wire = new Wire('tx', { loss: { kind: 'gilbert', p: 0.01, r: 0.2 } }, 7);
+  for (let i = 0; i < 3000; i++) wire.step(8);
+  wire.drain();
+  const lost = new Set(Array.from({ length: wire.sent }, (_, i) => i));
+  for (const f of wire.arrived) lost.delete(f.number);
+  const runs = [...lost].filter((i) => !lost.has(i - 1)).length;
+  expect(lost.size).toBe(wire.faults.lost);
+  // p / (p + r), and 1 / r.
+  expect(lost.size / wire.sent).toBeCloseTo(0.0476, 2);
+  expect(lost.size / runs).toBeGreaterThan(4);
+  expect(lost.size / runs).toBeLessThan(6);
 });
 
 test('a spoiled frame has nobody to vouch for it, and a checksum that tells, even if that was left to the device', () => {

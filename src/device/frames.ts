@@ -66,6 +66,14 @@ export function fillRing(ring: Ring, pool: FramePool, headroom: number = FRAME_H
   }
 }
 
+/** Gives the buffers of both rings of a port that is closed back, whoever's they are. Neither ring can be used from then on. */
+export function emptyRings({ rx, tx }: { readonly rx: Ring; readonly tx: Ring }, pool: FramePool): void {
+  rx.head = rx.tail;
+  tx.head = tx.tail;
+  emptyRing(rx, pool);
+  emptyRing(tx, pool);
+}
+
 /** Gives the buffers of all slots back, whoever's they are. The ring can't be used from then on. */
 export function emptyRing(ring: Ring, pool: FramePool): void {
   for (let i = 0; i < ring.slots; i++) {

@@ -1,8 +1,14 @@
 /** Devices by their names, as commands and `Stack.open` take them: `KIND:REST`. */
 import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
+import { hostArenaBytes, openHost } from './host.ts';
+import { MEMIF_USAGE, type MemifOptions, memifArenaBytes, openMemif, parseMemif } from './memif.ts';
+import { NULL_RX_BYTES_MAX, nullArenaBytes, openNull } from './null.ts';
+import { openPacket, PACKET_QUEUES_MAX, type PacketOptions, packetArenaBytes } from './packet.ts';
+import { openPcap, type PcapOptions, pcapArenaBytes } from './pcap.ts';
 import { type Port, PortError } from './port.ts';
 import { openTun, tunArenaBytes } from './tun.ts';
+import { openXdp, type XdpOptions, xdpArenaBytes } from './xdp.ts';
 
 /** What devices may be told; each heeds what it knows. */
 export interface DeviceSettings {
@@ -14,8 +20,12 @@ export interface DeviceSettings {
   readonly hostAddresses?: readonly string[];
   /** The stack's own, with prefix lengths: a device that shares its interface with the host takes only their packets. */
   readonly addresses?: readonly string[];
+  /** The user of the port knows frames of several buffers (FRAME_MORE); false unless told. */
+  readonly multiBuffer?: boolean;
   /** Slots of each ring, a power of two. */
   readonly slots?: number;
+  /** Of the device, all behind the one port; 1 unless told. */
+  readonly queues?: number;
   /** Where buffers come from, so that they may be exchanged with other ports; a pool of its own unless told. */
   readonly pool?: FramePool;
 }
@@ -45,9 +55,124 @@ function tunKind(kind: 'tun' | 'tap'): DeviceKind {
   };
 }
 
+const xdpKind: DeviceKind = {
+  usage: 'xdp:IF[:QUEUE]',
+  check(rest) {
+    const { name, queue } = xdpPlace(rest);
+    if (queue !== undefined && !/^\d{1,4}$/.test(queue))
+      return 'takes the number of a queue behind the second colon';
+    return interfaceName(name);
+  },
+  arenaBytes: (rest, settings) => xdpArenaBytes(xdpOptions(rest, settings)),
+  open: (arena, rest, settings) => openXdp(arena, xdpOptions(rest, settings)),
+};
+
+function xdpOptions(rest: string, settings: DeviceSettings): XdpOptions {
+  const { name, queue } = xdpPlace(rest);
+  return { ...settings, name, ...(queue !== undefined && { queue: Number(queue) }) };
+}
+
+function xdpPlace(rest: string): { name: string; queue?: string } {
+  const [name, ...queue] = rest.split(':');
+  return { name, ...(queue.length > 0 && { queue: queue.join(':') }) };
+}
+
+const memifKind: DeviceKind = {
+  usage: MEMIF_USAGE,
+  check(rest) {
+    const options = parseMemif(rest);
+    return typeof options === 'string' ? options : null;
+  },
+  arenaBytes: (rest, settings) => memifArenaBytes(memifOptions(rest, settings)),
+  open: (arena, rest, settings) => openMemif(arena, memifOptions(rest, settings)),
+};
+
+/** @param rest Passed `check`. */
+function memifOptions(rest: string, { mtu, slots, pool }: DeviceSettings): MemifOptions {
+  return {
+    ...(parseMemif(rest) as MemifOptions),
+    ...(mtu !== undefined && { mtu }),
+    ...(slots !== undefined && { slots }),
+    ...(pool !== undefined && { pool }),
+  };
+}
+
+const packetKind: DeviceKind = {
+  usage: 'packet:INTERFACE[:QUEUES][:host-mac]',
+  check: (rest) => (typeof packetOptions(rest) === 'string' ? String(packetOptions(rest)) : null),
+  arenaBytes: (rest, settings) => packetArenaBytes({ ...settings, ...checked(packetOptions(rest)) }),
+  open: (arena, rest, settings) => openPacket(arena, { ...settings, ...checked(packetOptions(rest)) }),
+};
+
+/** What is wrong, or what was meant. */
+function packetOptions(rest: string): string | PacketOptions {
+  const [name, ...words] = rest.split(':');
+  const fault = interfaceName(name);
+  if (fault !== null) return fault;
+  const hostMac = words.at(-1) === 'host-mac';
+  if (hostMac) words.pop();
+  const [queues = '1', ...more] = words;
+  if (!/^[1-9]\d?$/.test(queues) || Number(queues) > PACKET_QUEUES_MAX || more.length > 0)
+    return `takes behind the interface 1 to ${PACKET_QUEUES_MAX} queues, or host-mac, or both: packet:eth0:2:host-mac`;
+  return { name, hostMac, queues: Number(queues) };
+}
+
+const hostKind: DeviceKind = {
+  usage: 'host:INTERFACE',
+  check: interfaceName,
+  arenaBytes: (name, settings) => hostArenaBytes({ ...settings, name }),
+  open: (arena, name, settings) => openHost(arena, { ...settings, name }),
+};
+
+const pcapKind: DeviceKind = {
+  usage: 'pcap:FILE[,to=FILE][,speed=N|max]',
+  check: (rest) => (typeof pcapOptions(rest) === 'string' ? String(pcapOptions(rest)) : null),
+  arenaBytes: (_, { slots }) => pcapArenaBytes(slots),
+  open: (arena, rest, settings) => openPcap(arena, { ...settings, ...checked(pcapOptions(rest)) }),
+};
+
+/** What is wrong, or what was meant. */
+function pcapOptions(rest: string): string | PcapOptions {
+  const [file, ...words] = rest.split(',');
+  const told: { to?: string; speed?: number } = {};
+  for (const word of words) {
+    const [key, value] = [word.slice(0, word.indexOf('=')), word.slice(word.indexOf('=') + 1)];
+    const speed = value === 'max' ? Number.POSITIVE_INFINITY : Number(value);
+    if (key === 'to' && value !== '') told.to = value;
+    else if (key === 'speed' && speed > 0) told.speed = speed;
+    else
+      return `takes behind the file to=FILE and speed=N (above 0) or speed=max, not ${JSON.stringify(word)}`;
+  }
+  if (file === '' && told.to === undefined) return 'takes a file to replay, or to=FILE to record to, or both';
+  return { file, ...told };
+}
+
+const nullKind: DeviceKind = {
+  usage: 'null[:BYTES]',
+  check: (rest) =>
+    rest === '' || (/^\d{1,4}$/.test(rest) && Number(rest) <= NULL_RX_BYTES_MAX)
+      ? null
+      : `takes the length of the frames it gives, 0 (none) to ${NULL_RX_BYTES_MAX} bytes`,
+  arenaBytes: (_, settings) => nullArenaBytes(settings),
+  open: (arena, rest, settings) =>
+    openNull(arena, rest === '' ? settings : { ...settings, rxBytes: Number(rest) }),
+};
+
+/** After `check`. */
+function checked<T>(options: string | T): T {
+  if (typeof options === 'string') throw new PortError('EINVAL', options);
+  return options;
+}
+
 const KINDS = {
   tun: tunKind('tun'),
   tap: tunKind('tap'),
+  memif: memifKind,
+  packet: packetKind,
+  host: hostKind,
+  pcap: pcapKind,
+  null: nullKind,
+  xdp: xdpKind,
 } satisfies Record<string, DeviceKind>;
 
 /** What stands before the colon of a device's name. */

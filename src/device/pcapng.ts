@@ -33,7 +33,8 @@ export interface PcapngInterface {
 export interface PcapngPacket {
   /** The interface's place among the section's, from 0. */
   readonly interfaceId: number;
-  readonly direction: 'rx' | 'tx';
+  /** null: not known. */
+  readonly direction: 'rx' | 'tx' | null;
   /** Microseconds since the epoch, fractions allowed. */
   readonly timeUs: number;
   readonly comment?: string;
@@ -76,7 +77,8 @@ export function pcapngPacket(frame: Uint8Array, packet: PcapngPacket, on: Pcapng
   view.setUint32(8, Number(ticks & 0xffff_ffffn), true);
   view.setUint32(12, kept.length, true);
   view.setUint32(16, frame.length, true);
-  const flags = Uint8Array.of(packet.direction === 'rx' ? 1 : 2, 0, 0, 0);
+  const flags =
+    packet.direction === null ? undefined : Uint8Array.of(packet.direction === 'rx' ? 1 : 2, 0, 0, 0);
   return block(BLOCK_PACKET, [
     body,
     kept,

@@ -22,6 +22,8 @@ export interface Capabilities {
   readonly rxChecksum: boolean;
   /** Largest frame it takes with FRAME_SEGMENT, bytes; 0: none. The buffers of its tx ring are as large. */
   readonly segmentBytesMax: number;
+  /** FRAME_SEGMENT may be on UDP, too, both ways: datagrams of DESC_AUX bytes under one header. */
+  readonly segmentUdp: boolean;
   /** Takes and gives frames that go on in the next descriptor (FRAME_MORE). */
   readonly multiBuffer: boolean;
   /** `rxTimes` says when frames came. */
@@ -35,6 +37,7 @@ export const PLAIN: Omit<Capabilities, 'link' | 'mtu' | 'mac'> = {
   txChecksum: false,
   rxChecksum: false,
   segmentBytesMax: 0,
+  segmentUdp: false,
   multiBuffer: false,
   rxTimestamps: false,
   queues: 1,

@@ -5,6 +5,8 @@
 import { writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Engine } from '../engine/engine.ts';
+import { Arena } from '../memory/arena.ts';
 import { FRAME_CHECKSUM_FILL, FRAME_CHECKSUM_GOOD, FRAME_SEGMENT } from '../memory/ring.ts';
 import { interfaceInfo } from '../os/interface.ts';
 import { enterNewNetwork } from '../os/netns.ts';
@@ -15,9 +17,9 @@ import { emitIpv6Packet, parseIpv6Packet } from '../wire/ipv6.ts';
 import { type Ends, pseudoSum, transportChecksumGood, viewOf } from '../wire/plain.ts';
 import { PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/protocols.ts';
 import { emitTcp, parseTcp, TCP_CHECKSUM } from '../wire/tcp.ts';
-import { emitUdp, UDP_CHECKSUM } from '../wire/udp.ts';
+import { emitUdp, parseUdp, UDP_CHECKSUM } from '../wire/udp.ts';
 import type { Port } from './port.ts';
-import { type Frame, openTestTun, receiveAll, send } from './tun.testing.ts';
+import { type Frame, openTestTun, receiveAll, send, sendSegmented } from './tun.testing.ts';
 
 const reason = process.geteuid?.() === 0 ? '' : ' (skipped: needs root, or unshare -Urn)';
 
@@ -143,6 +145,77 @@ describe.skipIf(reason !== '')(`offload${reason}`, () => {
       }),
       { numRuns: 50 },
     );
+  });
+
+  test('the host cuts a UDP super-segment into datagrams of the size we said', () => {
+    expect([tun, tap, undone, whole].map((port) => port.capabilities.segmentUdp)).toEqual([
+      true,
+      true,
+      true,
+      false,
+    ]);
+    fc.assert(
+      fc.property(anySending, fc.integer({ min: 500, max: 1400 }), ({ ends, ether, payload }, size) => {
+        sendInto(
+          ether ? tap : tun,
+          packet(ends, PROTOCOL_UDP, payload),
+          FRAME_CHECKSUM_FILL | FRAME_SEGMENT,
+          size,
+        );
+        const frames = routed(whole, ends);
+        const pieces = frames.map(({ segment, flags }) => {
+          expect(transportChecksumGood(segment, ends, PROTOCOL_UDP)).toBe(true);
+          expect(flags).toBe(0);
+          return parseUdp(segment).payload;
+        });
+        const wanted: Uint8Array[] = [];
+        for (let at = 0; at < payload.length; at += size) wanted.push(payload.slice(at, at + size));
+        expect(pieces).toEqual(wanted);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test('a device with offload gets a UDP super-segment uncut, with the size', () => {
+    const payload = Uint8Array.from({ length: 20_000 }, (_, i) => i * 3);
+    for (const ends of [
+      { ...V4, dst: '10.3.0.2' },
+      { ...V6, dst: 'fd03::2' },
+    ]) {
+      sendInto(tun, packet(ends, PROTOCOL_UDP, payload), FRAME_CHECKSUM_FILL | FRAME_SEGMENT, 1200);
+      const [frame, ...others] = routed(undone, ends);
+      expect(others).toEqual([]);
+      expect(frame.flags).toBe(FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_FILL | FRAME_SEGMENT);
+      expect(frame.aux).toBe(1200);
+      expect(parseUdp(frame.segment).payload).toEqual(payload);
+    }
+  });
+
+  test('an engine hears a program’s UDP_SEGMENT as the datagrams that it meant', () => {
+    const port = openTestTun(
+      { name: 'eng0', kind: 'tun', hostAddresses: ['10.4.0.1/24'] },
+      new Arena(48 << 20),
+    );
+    const engine = new Engine({
+      arena: port.arena,
+      secret: Int32Array.of(1, 2, 3, 4),
+      now: 0,
+      limits: { connections: 16, miniBlocks: 16, chunks: 64 },
+    });
+    engine.addInterface(port, { addresses: ['10.4.0.2/24'] });
+    const heard: Uint8Array[] = [];
+    engine.datagrams.bind(
+      { port: 7 },
+      { message: (_sock, at, length) => void heard.push(port.arena.u8.slice(at, at + length)) },
+    );
+    const payload = Uint8Array.from({ length: 10_000 }, (_, i) => i * 5);
+    sendSegmented('10.4.0.2', 7, payload, 1200);
+    engine.breath(1);
+    port.close();
+    // The host says a few things by itself, too.
+    expect(port.counters.rxFrames, 'it came as one').toBeLessThan(9);
+    expect(heard.map((bytes) => bytes.length)).toEqual([...Array(8).fill(1200), 400]);
+    expect(Buffer.concat(heard)).toEqual(Buffer.from(payload));
   });
 
   test('a device with offload gets it uncut, with the size and a checksum that needs no check', () => {

@@ -1,15 +1,28 @@
 /** A TUN or TAP port for tests, with what the tests of it and the kernel beyond it need. */
-import { closeSync } from 'node:fs';
+import { closeSync, writeFileSync } from 'node:fs';
 import { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
+import { interfaceInfo } from '../os/interface.ts';
 import { check, libc, NativeMemory } from '../os/libc.ts';
 import { parseIpv4, parseIpv6 } from '../wire/address.ts';
+import type { FarEnd } from './compliance.testing.ts';
 import type { Port } from './port.ts';
 import { openTun, type TunOptions, tunArenaBytes } from './tun.ts';
+import type { TunPort } from './tun-port.ts';
 
+const AF_PACKET = 17;
+const SOL_PACKET = 263;
+const PACKET_IGNORE_OUTGOING = 23;
+const ETH_P_ALL = 3;
+const ETH_P_IP = 0x0800;
+/** struct sockaddr_ll: family u16, protocol u16 (big-endian), index i32, and what isn't needed. */
+const SOCKADDR_LL_BYTES = 20;
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x80800;
+const SOCK_DGRAM_CLOEXEC = 2 | 0x80000;
+const SOL_UDP = 17;
+const UDP_SEGMENT = 103;
 const IPPROTO_ICMP = 1;
 const IPPROTO_ICMPV6 = 58;
 const IPPROTO_IPV6 = 41;
@@ -18,9 +31,9 @@ const IPV6_MULTICAST_HOPS = 18;
 /** The first line of an arena stays unused. */
 const ARENA_BYTES_USED = 64;
 
-export function openTestTun(options: TunOptions): Port {
+export function openTestTun(options: TunOptions, arena?: Arena): TunPort {
   const { offload = true, mtu = 1500, slots } = options;
-  return openTun(new Arena(ARENA_BYTES_USED + tunArenaBytes(offload, mtu, slots)), options);
+  return openTun(arena ?? new Arena(ARENA_BYTES_USED + tunArenaBytes(offload, mtu, slots)), options);
 }
 
 export interface Frame {
@@ -123,5 +136,75 @@ export class PingSocket implements Disposable {
   [Symbol.dispose](): void {
     closeSync(this.#fd);
     this.#memory.free();
+  }
+}
+
+/** All that comes from an interface and nothing of what goes to it: the host as a far end. */
+export class HostEnd implements FarEnd {
+  readonly #fd: number;
+  readonly #memory = new NativeMemory(1 << 17);
+
+  /** @param name An interface that is up, and on which the host says nothing by itself. */
+  constructor(name: string) {
+    const { view, address } = this.#memory;
+    const { index, mac } = interfaceInfo(name);
+    this.#fd = check(libc().socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0), 'socket');
+    view.setInt32(0, 1, true);
+    check(libc().setsockopt(this.#fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, address, 4), 'setsockopt');
+    view.setUint16(0, AF_PACKET, true);
+    view.setUint16(2, ETH_P_ALL, false);
+    view.setInt32(4, index, true);
+    check(libc().bind(this.#fd, address, SOCKADDR_LL_BYTES), 'bind');
+    // Of what is sent: an Ethernet header tells, a bare packet doesn't.
+    view.setUint16(2, mac === '' ? ETH_P_IP : 0, false);
+  }
+
+  send(frames: readonly Uint8Array[]): void {
+    const { u8, address } = this.#memory;
+    for (const frame of frames) {
+      u8.set(frame, 64);
+      check(libc().sendto(this.#fd, address + 64, frame.length, 0, address, SOCKADDR_LL_BYTES), 'sendto');
+    }
+  }
+
+  receive(): Uint8Array[] {
+    const { u8, address } = this.#memory;
+    const frames: Uint8Array[] = [];
+    for (;;) {
+      const length = libc().recv(this.#fd, address + 64, u8.length - 64, 0);
+      if (length < 0) return frames;
+      frames.push(u8.slice(64, 64 + length));
+    }
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+    this.#memory.free();
+  }
+}
+
+/** Sends datagrams of `size` bytes, and a shorter one, by a single sendto(2) of the host's, as QUIC's programs do. */
+export function sendSegmented(to: string, port: number, payload: Uint8Array, size: number): void {
+  const c = libc();
+  using memory = new NativeMemory(1 << 17);
+  const { view, address } = memory;
+  const fd = check(c.socket(AF_INET, SOCK_DGRAM_CLOEXEC, 0), 'socket');
+  try {
+    view.setInt32(0, size, true);
+    check(c.setsockopt(fd, SOL_UDP, UDP_SEGMENT, address, 4), 'setsockopt UDP_SEGMENT');
+    view.setUint16(0, AF_INET, true);
+    view.setUint16(2, port, false);
+    view.setInt32(4, parseIpv4(to), false);
+    memory.u8.set(payload, 64);
+    check(c.sendto(fd, address + 64, payload.length, 0, address, 16), 'sendto');
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** In this thread's namespace: no addresses made up, no solicitations, no reports of groups. */
+export function silenceIpv6(): void {
+  for (const which of ['all', 'default']) {
+    writeFileSync(`/proc/sys/net/ipv6/conf/${which}/disable_ipv6`, '1');
   }
 }

@@ -10,7 +10,7 @@ import { ipv4Check, ipv4IsFragment, ipv4Protocol } from '../wire/ipv4.ts';
 import { ipv6Check, ipv6Upper, upperOffset, upperProtocol } from '../wire/ipv6.ts';
 import { PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/protocols.ts';
 import { FLAG_CWR, TCP_CHECKSUM, tcpCheck, tcpFlags } from '../wire/tcp.ts';
-import { UDP_CHECKSUM } from '../wire/udp.ts';
+import { UDP_CHECKSUM, UDP_HEADER_BYTES } from '../wire/udp.ts';
 
 export const VIRTIO_HEADER_BYTES = 10;
 
@@ -27,6 +27,7 @@ const UDP = PROTOCOL_UDP;
 const CWR = FLAG_CWR;
 const TCP_CHECKSUM_AT = TCP_CHECKSUM;
 const UDP_CHECKSUM_AT = UDP_CHECKSUM;
+const UDP_BYTES = UDP_HEADER_BYTES;
 
 const GSO_TYPE = 1;
 const HDR_LEN = 2;
@@ -39,6 +40,8 @@ const F_DATA_VALID = 2;
 const GSO_NONE = 0;
 const GSO_TCPV4 = 1;
 const GSO_TCPV6 = 4;
+/** Datagrams of one size, but for the last, under one header: what UDP_SEGMENT of Linux sends. */
+const GSO_UDP_L4 = 5;
 /** With a TCP type: the first segment carries CWR. */
 const GSO_ECN = 0x80;
 
@@ -63,7 +66,8 @@ export function virtioDecode(view: DataView, at: number, length: number): number
     flags = CHECKSUM_GOOD;
   }
   if (gso === GSO_NONE) return flags;
-  if ((gso !== GSO_TCPV4 && gso !== GSO_TCPV6) || virtioSegmentBytes(view, at) === 0) return VIRTIO_MALFORMED;
+  if (gso !== GSO_TCPV4 && gso !== GSO_TCPV6 && gso !== GSO_UDP_L4) return VIRTIO_MALFORMED;
+  if (virtioSegmentBytes(view, at) === 0) return VIRTIO_MALFORMED;
   return flags | SEGMENT;
 }
 
@@ -77,8 +81,7 @@ export function virtioSegmentBytes(view: DataView, at: number): number {
  * @param flags FRAME_CHECKSUM_FILL, FRAME_SEGMENT (which implies it), or none. Others don't matter.
  * @param segmentBytes DESC_AUX.
  * @param ether Whether the frame starts with an Ethernet header.
- * @returns false when the flags ask for what this frame can't have: it is no unfragmented TCP or UDP in IP, or,
- *   to be segmented, no TCP.
+ * @returns false when the flags ask for what this frame can't have: it is no unfragmented TCP or UDP in IP.
  */
 export function virtioEncode(
   view: DataView,
@@ -94,28 +97,45 @@ export function virtioEncode(
   view.setInt16(header + CSUM_OFFSET, 0, true);
   if ((flags & (CHECKSUM_FILL | SEGMENT)) === 0) return true;
   const ip = ether ? ETHER_BYTES : 0;
-  const upper = transport(view, at, length, ether);
-  if (upper === NONE) return false;
-  const start = ip + upperOffset(upper);
-  const tcp = upperProtocol(upper) === TCP;
-  const field = tcp ? TCP_CHECKSUM_AT : UDP_CHECKSUM_AT;
-  if (start + field + 2 > length) return false;
+  const place = checksumPlace(view, at, length, ether);
+  if (place === NONE) return false;
+  const start = place >> 8;
+  const field = place & 0xff;
+  const tcp = field === TCP_CHECKSUM_AT;
   view.setUint8(header, F_NEEDS_CSUM);
   view.setUint16(header + CSUM_START, start, true);
   view.setUint16(header + CSUM_OFFSET, field, true);
   if ((flags & SEGMENT) === 0) return true;
-  const tcpBytes = tcp ? tcpCheck(view, at + start, length - start) : 0;
-  if (tcpBytes <= 0 || segmentBytes <= 0 || segmentBytes > 0xffff) return false;
-  const type = view.getUint8(at + ip) >> 4 === 4 ? GSO_TCPV4 : GSO_TCPV6;
-  // CWR belongs to the first segment alone.
-  view.setUint8(header + GSO_TYPE, (tcpFlags(view, at + start) & CWR) !== 0 ? type | GSO_ECN : type);
-  view.setUint16(header + HDR_LEN, start + tcpBytes, true);
+  const headerBytes = tcp ? tcpCheck(view, at + start, length - start) : UDP_BYTES;
+  if (headerBytes <= 0 || segmentBytes <= 0 || segmentBytes > 0xffff) return false;
+  view.setUint8(header + GSO_TYPE, tcp ? tcpGsoType(view, at + ip, at + start) : GSO_UDP_L4);
+  view.setUint16(header + HDR_LEN, start + headerBytes, true);
   view.setUint16(header + GSO_SIZE, segmentBytes, true);
   return true;
 }
 
+/** CWR belongs to the first segment alone. */
+function tcpGsoType(view: DataView, ip: number, tcp: number): number {
+  const type = view.getUint8(ip) >> 4 === 4 ? GSO_TCPV4 : GSO_TCPV6;
+  return (tcpFlags(view, tcp) & CWR) !== 0 ? type | GSO_ECN : type;
+}
+
 /** No protocol is 0 behind IPv6's extension headers, and no offset. */
 const NONE = 0;
+
+/**
+ * Where the transport checksum of a frame is.
+ * @param ether Whether the frame starts with an Ethernet header.
+ * @returns `(start << 8) | field`: from the frame's start to the TCP or UDP header, and on to the checksum; 0 when the
+ *   frame has none that a device could fill in: it is no unfragmented TCP or UDP in IP
+ */
+export function checksumPlace(view: DataView, at: number, length: number, ether: boolean): number {
+  const upper = transport(view, at, length, ether);
+  if (upper === NONE) return NONE;
+  const start = (ether ? ETHER_BYTES : 0) + upperOffset(upper);
+  const field = upperProtocol(upper) === TCP ? TCP_CHECKSUM_AT : UDP_CHECKSUM_AT;
+  return start + field + 2 > length ? NONE : (start << 8) | field;
+}
 
 /** @returns `(offset << 8) | protocol` as ipv6Upper, with the offset from the IP header, or NONE */
 function transport(view: DataView, at: number, length: number, ether: boolean): number {

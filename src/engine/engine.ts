@@ -9,7 +9,7 @@ import { ipInput } from '../ip/input.ts';
 import type { Interface } from '../ip/interface.ts';
 import { type InterfaceOptions, Ip, ipTimers } from '../ip/ip.ts';
 import type { Arena } from '../memory/arena.ts';
-import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
+import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH, FRAME_SEGMENT } from '../memory/ring.ts';
 import { OPEN_IN_USE, OPEN_NO_PORT, OPEN_NO_ROUTE, tcpOpen } from '../tcp/active-open.ts';
 import { COLD, FLAG, FLAG2, STATE, TCB } from '../tcp/block.ts';
 import { BlockPool } from '../tcp/block-pool.ts';
@@ -55,6 +55,8 @@ import { Touch } from './touch.ts';
 const AT = DESC_AT;
 const LENGTH = DESC_LENGTH;
 const FRAME_FLAGS = DESC_FLAGS;
+const AUX = DESC_AUX;
+const SEGMENT = FRAME_SEGMENT;
 const { FLAGS, STATE: ST, HANDLE } = TCB;
 const { CLOSED, FREE, UNREAD } = STATE;
 const PROTOCOL_TCP = 6;
@@ -739,7 +741,7 @@ export class Engine {
       tcp.frame = d;
       const protocol = ipInput(ip, iface, m[d + AT], m[d + LENGTH], m[d + FRAME_FLAGS]);
       if (protocol === PROTOCOL_TCP) tcpInput(tcp);
-      else if (protocol !== 0) udpInput(this.udp);
+      else if (protocol !== 0) udpInput(this.udp, (m[d + FRAME_FLAGS] & SEGMENT) !== 0 ? m[d + AUX] : 0);
     }
     // Given back at the next rxSync: until then the frames stay for this breath's events.
     ring.head = (ring.head + n) | 0;

@@ -43,8 +43,9 @@ export class Ring {
   head = 0;
   /** First slot past the user's. Moved by the device's sync. */
   tail = 0;
-  readonly #base: number;
-  readonly #mask: number;
+  /** Where `slot` is too dear: `base + (index & mask) * DESC_WORDS`. */
+  readonly base: number;
+  readonly mask: number;
 
   /** @param slots Power of two. */
   constructor(arena: Arena, name: string, slots: number) {
@@ -52,13 +53,13 @@ export class Ring {
       throw new RangeError(`a ring takes a power of two of slots, not ${slots}`);
     this.m = arena.i32;
     this.slots = slots;
-    this.#base = arena.carve(name, slots * DESC_WORDS * 4) >> 2;
-    this.#mask = slots - 1;
+    this.base = arena.carve(name, slots * DESC_WORDS * 4) >> 2;
+    this.mask = slots - 1;
   }
 
   /** Word index of the descriptor at a free-running index. */
   slot(index: number): number {
-    return this.#base + (index & this.#mask) * DESC_WORDS;
+    return this.base + (index & this.mask) * DESC_WORDS;
   }
 
   /** How many slots the user owns. */

@@ -3,8 +3,14 @@ import { getSystemErrorMap } from 'node:util';
 
 export const EPERM = 1;
 export const EINTR = 4;
+/** A packet socket whose interface is gone. */
+export const ENXIO = 6;
 export const EAGAIN = 11;
+export const ENOMEM = 12;
+export const EBUSY = 16;
 export const EINVAL = 22;
+export const ENETDOWN = 100;
+export const ENOBUFS = 105;
 /** A TUN descriptor whose interface is gone. Not in Node's table. */
 export const EBADFD = 77;
 

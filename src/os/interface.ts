@@ -10,7 +10,15 @@ import {
   parseMac,
 } from '../wire/address.ts';
 import { concat } from '../wire/plain.ts';
-import { attribute, NLM_F_CREATE, NLM_F_EXCL, netlinkRequest, readAttributes, u32 } from './netlink.ts';
+import {
+  attribute,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  netlinkRequest,
+  readAttributes,
+  textOf,
+  u32,
+} from './netlink.ts';
 
 const RTM_NEWLINK = 16;
 const RTM_GETLINK = 18;
@@ -22,6 +30,14 @@ const IFINFO_BYTES = 16;
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
+const IFLA_LINKINFO = 18;
+/** In IFLA_LINKINFO. */
+const IFLA_INFO_KIND = 1;
+const IFLA_XDP = 43;
+/** In IFLA_XDP. */
+const IFLA_XDP_PROG_ID = 4;
+/** Of ifinfomsg. */
+const ARPHRD_ETHER = 1;
 const IFF_UP = 1;
 
 /** struct ifaddrmsg: family u8, prefix length u8, flags u8, scope u8, index u32. */
@@ -53,6 +69,12 @@ export interface InterfaceInfo {
   readonly mtu: number;
   /** '' when it has none (TUN). */
   readonly mac: string;
+  /** Its frames begin with an Ethernet header. */
+  readonly ether: boolean;
+  /** The kind of a virtual device: `veth`, `tun`, `bridge`; '' for hardware. */
+  readonly kind: string;
+  /** Of the XDP program that is attached; 0 for none, and when there are several. */
+  readonly xdpProgram: number;
 }
 
 /** @throws SystemError, ENODEV when there is no such interface */
@@ -62,12 +84,25 @@ export function interfaceInfo(name: string): InterfaceInfo {
   const attributes = readAttributes(answer.subarray(IFINFO_BYTES));
   const mtu = attributes.get(IFLA_MTU);
   const mac = attributes.get(IFLA_ADDRESS);
+  const kind = nested(attributes, IFLA_LINKINFO).get(IFLA_INFO_KIND);
   return {
     index: view.getInt32(4, true),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
-    mtu: mtu === undefined ? 0 : new DataView(mtu.buffer, mtu.byteOffset).getUint32(0, true),
+    mtu: readU32(mtu),
     mac: mac?.length === 6 ? formatMac(mac) : '',
+    ether: view.getUint16(2, true) === ARPHRD_ETHER,
+    kind: kind === undefined ? '' : textOf(kind),
+    xdpProgram: readU32(nested(attributes, IFLA_XDP).get(IFLA_XDP_PROG_ID)),
   };
+}
+
+function nested(attributes: ReadonlyMap<number, Uint8Array>, type: number): Map<number, Uint8Array> {
+  return readAttributes(attributes.get(type) ?? new Uint8Array(0));
+}
+
+/** 0 when there is none. */
+function readU32(value: Uint8Array | undefined): number {
+  return value === undefined ? 0 : new DataView(value.buffer, value.byteOffset).getUint32(0, true);
 }
 
 export interface InterfaceSettings {

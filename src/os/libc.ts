@@ -20,13 +20,28 @@ export interface Libc {
   ioctl(fd: number, request: number, argument: number): number;
   socket(family: number, type: number, protocol: number): number;
   bind(fd: number, address: number, length: number): number;
+  listen(fd: number, backlog: number): number;
+  connect(fd: number, address: number, length: number): number;
+  accept4(fd: number, address: number, lengthAddress: number, flags: number): number;
   send(fd: number, address: number, length: number, flags: number): number;
   recv(fd: number, address: number, length: number, flags: number): number;
   sendto(fd: number, at: number, length: number, flags: number, to: number, toLength: number): number;
+  sendmsg(fd: number, header: number, flags: number): number;
+  recvmsg(fd: number, header: number, flags: number): number;
+  /** @returns how many messages went out. */
+  sendmmsg(fd: number, messages: number, count: number, flags: number): number;
   eventfd(initial: number, flags: number): number;
+  epoll_create1(flags: number): number;
+  epoll_ctl(epoll: number, operation: number, fd: number, event: number): number;
+  epoll_wait(epoll: number, events: number, count: number, timeout_ms: number): number;
+  memfd_create(name: number, flags: number): number;
+  ftruncate(fd: number, bytes: number): number;
+  fcntl(fd: number, command: number, argument: number): number;
   setsockopt(fd: number, level: number, option: number, address: number, length: number): number;
+  getsockopt(fd: number, level: number, option: number, address: number, lengthAt: number): number;
   unshare(flags: number): number;
   syscall(number: number, a: number, b: number, c: number): number;
+  syscall5(number: number, a: number, b: number, c: number, d: number, e: number): number;
   mmap(hint: number, length: number, protection: number, flags: number, fd: number, offset: number): number;
   munmap(address: number, length: number): number;
   /** poll(2) on a thread of libuv's pool. `done` has no errno: it belongs to the other thread. */
@@ -45,12 +60,20 @@ export interface Libc {
 /** System call numbers that the C library has no function for. */
 export interface SyscallNumbers {
   readonly bpf: number;
+  readonly ioDestroy: number;
+  readonly ioSetup: number;
+  readonly ioSubmit: number;
   readonly ioUringSetup: number;
+  readonly ioUringEnter: number;
+  readonly ioUringRegister: number;
 }
 
+/** Newer calls have one number on all architectures. */
+const IO_URING = { ioUringSetup: 425, ioUringEnter: 426, ioUringRegister: 427 };
+
 const SYSCALLS: Readonly<Record<string, SyscallNumbers>> = {
-  x64: { bpf: 321, ioUringSetup: 425 },
-  arm64: { bpf: 280, ioUringSetup: 425 },
+  x64: { bpf: 321, ioDestroy: 207, ioSetup: 206, ioSubmit: 209, ...IO_URING },
+  arm64: { bpf: 280, ioDestroy: 1, ioSetup: 0, ioSubmit: 2, ...IO_URING },
 };
 
 /** No kernel device here; `code` is `ERR_UNSUPPORTED_PLATFORM` or `ERR_NO_FFI`. */
@@ -139,13 +162,27 @@ function loadLibc(): Libc {
     ioctl: func('ioctl', 'int', ['int', 'uint64_t', 'int64_t']),
     socket: func('socket', 'int', ['int', 'int', 'int']),
     bind: func('bind', 'int', ['int', 'int64_t', 'uint32_t']),
+    listen: func('listen', 'int', ['int', 'int']),
+    connect: func('connect', 'int', ['int', 'int64_t', 'uint32_t']),
+    accept4: func('accept4', 'int', ['int', 'int64_t', 'int64_t', 'int']),
     send: func('send', 'int', ['int', 'int64_t', 'int64_t', 'int']),
     recv: func('recv', 'int', ['int', 'int64_t', 'int64_t', 'int']),
     sendto: func('sendto', 'int', ['int', 'int64_t', 'int64_t', 'int', 'int64_t', 'uint32_t']),
+    sendmsg: func('sendmsg', 'int', ['int', 'int64_t', 'int']),
+    recvmsg: func('recvmsg', 'int', ['int', 'int64_t', 'int']),
+    sendmmsg: func('sendmmsg', 'int', ['int', 'int64_t', 'uint32_t', 'int']),
     eventfd: func('eventfd', 'int', ['uint32_t', 'int']),
+    epoll_create1: func('epoll_create1', 'int', ['int']),
+    epoll_ctl: func('epoll_ctl', 'int', ['int', 'int', 'int', 'int64_t']),
+    epoll_wait: func('epoll_wait', 'int', ['int', 'int64_t', 'int', 'int']),
+    memfd_create: func('memfd_create', 'int', ['int64_t', 'uint32_t']),
+    ftruncate: func('ftruncate', 'int', ['int', 'int64_t']),
+    fcntl: func('fcntl', 'int', ['int', 'int', 'int64_t']),
     setsockopt: func('setsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'uint32_t']),
+    getsockopt: func('getsockopt', 'int', ['int', 'int', 'int', 'int64_t', 'int64_t']),
     unshare: func('unshare', 'int', ['int']),
     syscall: func('syscall', 'int', ['int64_t', 'int64_t', 'int64_t', 'int64_t']),
+    syscall5: func('syscall', 'int', ['int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t']),
     mmap: func('mmap', 'int64_t', ['int64_t', 'int64_t', 'int', 'int', 'int', 'int64_t']),
     munmap: func('munmap', 'int', ['int64_t', 'int64_t']),
     pollAsync: func('poll', 'int', ['int64_t', 'uint64_t', 'int']).async,

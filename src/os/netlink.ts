@@ -1,5 +1,5 @@
 /**
- * rtnetlink: one request, one answer (RFC 3549, linux/netlink.h, linux/rtnetlink.h). All in the byte order of the
+ * rtnetlink: one request, and its answers (RFC 3549, linux/netlink.h, linux/rtnetlink.h). All in the byte order of the
  * machine, which is little-endian on every architecture that libc.ts lets in.
  */
 import { closeSync } from 'node:fs';
@@ -11,8 +11,10 @@ export const NLM_F_EXCL = 0x200;
 
 const NLM_F_REQUEST = 1;
 const NLM_F_ACK = 4;
+const NLM_F_DUMP = 0x300;
 const NLM_F_ACK_TLVS = 0x200;
 const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
 const NLMSGERR_ATTR_MSG = 1;
 /** length u32, type u16, flags u16, sequence u32, port u32 */
 const HEADER_BYTES = 16;
@@ -44,6 +46,43 @@ export function netlinkRequest(
   body: Uint8Array,
   answer = false,
 ): Uint8Array {
+  return converse((socket) => {
+    socket.send(what, type, flags | (answer ? 0 : NLM_F_ACK), body);
+    const [message] = socket.receive(what);
+    return message.type === NLMSG_ERROR ? new Uint8Array(0) : message.body;
+  });
+}
+
+/**
+ * Everything of a kind.
+ * @param body After the netlink header, as the request has it; the kernel may take no notice of what it asks for.
+ * @returns the bodies of the answers. @throws SystemError
+ */
+export function netlinkDump(what: string, type: number, body: Uint8Array): Uint8Array[] {
+  return converse((socket) => {
+    socket.send(what, type, NLM_F_DUMP, body);
+    const found: Uint8Array[] = [];
+    for (;;) {
+      for (const message of socket.receive(what)) {
+        if (message.type === NLMSG_DONE) return found;
+        found.push(message.body);
+      }
+    }
+  });
+}
+
+interface NetlinkMessage {
+  readonly type: number;
+  readonly body: Uint8Array;
+}
+
+interface NetlinkSocket {
+  send(what: string, type: number, flags: number, body: Uint8Array): void;
+  /** What one recv() gives, one message at least. @throws SystemError the error that one of them is */
+  receive(what: string): NetlinkMessage[];
+}
+
+function converse<T>(talk: (socket: NetlinkSocket) => T): T {
   const c = libc();
   using memory = new NativeMemory(BUFFER_BYTES);
   const { view, u8, address } = memory;
@@ -53,28 +92,51 @@ export function netlinkRequest(
     // Older than Linux 4.12: the errors are terser.
     c.setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, address, 4);
     c.setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, address, 4);
-    view.setUint32(0, HEADER_BYTES + body.length, true);
-    view.setUint16(4, type, true);
-    view.setUint16(6, NLM_F_REQUEST | flags | (answer ? 0 : NLM_F_ACK), true);
-    u8.set(body, HEADER_BYTES);
-    check(c.send(fd, address, HEADER_BYTES + body.length, 0), what);
-    // rtnetlink has answered by the time send() returns.
-    const length = c.recv(fd, address, BUFFER_BYTES, MSG_DONTWAIT);
-    if (length < HEADER_BYTES + 4)
-      throw new SystemError(length === -1 ? c.errno() : EAGAIN, what, 'no answer');
-    if (view.getUint16(4, true) !== NLMSG_ERROR) return u8.slice(HEADER_BYTES, length);
-    const errno = -view.getInt32(HEADER_BYTES, true);
-    if (errno !== 0) {
-      const worded = (view.getUint16(6, true) & NLM_F_ACK_TLVS) !== 0 && length > ERROR_BYTES;
-      const text = worded
-        ? readAttributes(u8.subarray(ERROR_BYTES, length)).get(NLMSGERR_ATTR_MSG)
-        : undefined;
-      throw new SystemError(errno, what, text && textOf(text));
-    }
-    return new Uint8Array(0);
+    return talk({
+      send(what, type, flags, body) {
+        view.setUint32(0, HEADER_BYTES + body.length, true);
+        view.setUint16(4, type, true);
+        view.setUint16(6, NLM_F_REQUEST | flags, true);
+        view.setUint32(8, 0, true);
+        view.setUint32(12, 0, true);
+        u8.set(body, HEADER_BYTES);
+        check(c.send(fd, address, HEADER_BYTES + body.length, 0), what);
+      },
+      receive(what) {
+        // rtnetlink has answered by the time send() returns.
+        const length = c.recv(fd, address, BUFFER_BYTES, MSG_DONTWAIT);
+        if (length < HEADER_BYTES + 4)
+          throw new SystemError(length === -1 ? c.errno() : EAGAIN, what, 'no answer');
+        return readMessages(u8.slice(0, length), what);
+      },
+    });
   } finally {
     closeSync(fd);
   }
+}
+
+function readMessages(bytes: Uint8Array, what: string): NetlinkMessage[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const messages: NetlinkMessage[] = [];
+  for (let at = 0; at + HEADER_BYTES <= bytes.length; ) {
+    const length = view.getUint32(at, true);
+    if (length < HEADER_BYTES || at + length > bytes.length) break;
+    const type = view.getUint16(at + 4, true);
+    if (type === NLMSG_ERROR) throwError(bytes.subarray(at, at + length), what);
+    messages.push({ type, body: bytes.subarray(at + HEADER_BYTES, at + length) });
+    at += (length + 3) & ~3;
+  }
+  return messages;
+}
+
+/** Unless it is an error of none, which acknowledges. */
+function throwError(message: Uint8Array, what: string): void {
+  const view = new DataView(message.buffer, message.byteOffset, message.length);
+  const errno = -view.getInt32(HEADER_BYTES, true);
+  if (errno === 0) return;
+  const worded = (view.getUint16(6, true) & NLM_F_ACK_TLVS) !== 0 && message.length > ERROR_BYTES;
+  const text = worded ? readAttributes(message.subarray(ERROR_BYTES)).get(NLMSGERR_ATTR_MSG) : undefined;
+  throw new SystemError(errno, what, text && textOf(text));
 }
 
 /** Length u16, type u16, the value, padded to four bytes. */

@@ -3,7 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { errorCode } from './errno.ts';
+import { tryIoUring } from './io-uring.ts';
 import { check, libc, NativeMemory, syscallNumbers } from './libc.ts';
+import { packetAdvice, tryPacketSocket } from './packet-socket.ts';
 import { tryTun, tunAdvice } from './tuntap.ts';
 
 export interface Finding {
@@ -18,13 +20,10 @@ export interface Finding {
 const CAP_NET_ADMIN = 12;
 const CAP_NET_RAW = 13;
 const CAP_IPC_LOCK = 14;
-const AF_PACKET = 17;
 const AF_XDP = 44;
 const SOCK_RAW_CLOEXEC = 0x80003;
 const BPF_MAP_CREATE = 0;
 const BPF_MAP_TYPE_ARRAY = 2;
-/** struct io_uring_params. */
-const IO_URING_PARAMS_BYTES = 120;
 /** An AF_XDP area of a few thousand frames is locked memory, unlimited for who has CAP_IPC_LOCK. */
 const MEMLOCK_BYTES_MIN = 64 * 2 ** 20;
 
@@ -35,12 +34,7 @@ export function probe(): Finding[] {
     platform,
     probeCapabilities(),
     attempt('TUN/TAP', 'usable', tryTun, tunAdvice),
-    attempt(
-      'AF_PACKET',
-      'a socket can be made',
-      () => trySocket(AF_PACKET),
-      () => 'grant CAP_NET_RAW (run as root)',
-    ),
+    attempt('AF_PACKET', 'a socket with a receive ring can be made', tryPacketSocket, packetAdvice),
     attempt(
       'AF_XDP',
       'a socket can be made',
@@ -102,14 +96,9 @@ function probeIoUring(): Finding {
   const sysctl = disabled === '' ? '' : `, kernel.io_uring_disabled=${disabled}`;
   const advice = () =>
     disabled === '' || disabled === '0'
-      ? 'allow io_uring_setup in the seccomp profile of the container; needs Linux 5.1'
-      : 'sysctl kernel.io_uring_disabled=0 (or 1, for root alone)';
+      ? 'allow io_uring in the seccomp profile of the container; needs Linux 6.1. Without it TUN and TAP work, slower'
+      : 'sysctl kernel.io_uring_disabled=0 (or 1, for root alone). Without it TUN and TAP work, slower';
   return attempt('io_uring', `allowed${sysctl}`, tryIoUring, advice);
-}
-
-function tryIoUring(): void {
-  using memory = new NativeMemory(IO_URING_PARAMS_BYTES);
-  closeSync(check(libc().syscall(syscallNumbers().ioUringSetup, 1, memory.address, 0), 'io_uring_setup'));
 }
 
 /** A process of several threads can't enter a user namespace, so a child tries. */

@@ -11,14 +11,20 @@ const TUNSETVNETHDRSZ = 0x400454d8;
 
 const IFF_TUN = 1;
 const IFF_TAP = 2;
+const IFF_MULTI_QUEUE = 0x100;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
+/** Refused with EBUSY when the interface exists. */
+const IFF_TUN_EXCL = 0x8000;
 
 const TUN_F_CSUM = 1;
 const TUN_F_TSO4 = 2;
 const TUN_F_TSO6 = 4;
 /** Super-segments with CWR, which is the first segment's alone, too. */
 const TUN_F_TSO_ECN = 8;
+/** UDP super-segments, of both versions of IP or none (Linux 6.2). */
+const TUN_F_USO = 0x20 | 0x40;
+const TUN_F = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
 
 /** struct ifreq: the name, then a union of which flags are the first u16. */
 const IFREQ_BYTES = 40;
@@ -30,31 +36,61 @@ const INTERFACE_NAME_MAX = 15;
 export type TunKind = 'tun' | 'tap';
 
 export interface TunDevice {
-  /** Non-blocking. One read or write is one packet, with a virtio header of `vnetBytes` in front. */
-  readonly fd: number;
+  /** One a queue, non-blocking. One read or write is one packet, with a virtio header of `vnetBytes` in front. */
+  readonly fds: readonly number[];
   /** Whether the host leaves checksums and segmentation to us. */
   readonly offload: boolean;
+  /** Whether it does so with UDP, too. */
+  readonly udpSegments: boolean;
+}
+
+/** What is asked for; what was got is in the TunDevice. */
+export interface TunRequest {
+  /** Length of the virtio header, 10 or 12. */
+  readonly vnetBytes: number;
+  readonly offload: boolean;
+  /** With more than one, the interface must not exist yet: a second process could otherwise take queues of ours. */
+  readonly queues: number;
 }
 
 /**
- * Creates the interface, down and without addresses. It is not persistent: it goes when the descriptor is closed,
+ * Creates the interface, down and without addresses. It is not persistent: it goes when the last descriptor is closed,
  * however the process ends.
- * @param vnetBytes Length of the virtio header, 10 or 12.
- * @param offload Asked for; what was got is in the result.
  * @throws Error of node:fs, SystemError
  */
-export function createTun(name: string, kind: TunKind, vnetBytes: number, offload: boolean): TunDevice {
-  const c = libc();
+export function createTun(
+  name: string,
+  kind: TunKind,
+  { vnetBytes, offload, queues }: TunRequest,
+): TunDevice {
+  const fds: number[] = [];
+  try {
+    const flags = (kind === 'tun' ? IFF_TUN : IFF_TAP) | IFF_NO_PI | IFF_VNET_HDR;
+    if (queues === 1) fds.push(openQueue(name, flags));
+    else {
+      fds.push(openQueue(name, flags | IFF_MULTI_QUEUE | IFF_TUN_EXCL));
+      while (fds.length < queues) fds.push(openQueue(name, flags | IFF_MULTI_QUEUE));
+    }
+    // These are the interface's, whichever queue they are said to.
+    using memory = new NativeMemory(4);
+    memory.view.setInt32(0, vnetBytes, true);
+    check(libc().ioctl(fds[0], TUNSETVNETHDRSZ, memory.address), 'ioctl TUNSETVNETHDRSZ');
+    const udpSegments = offload && setOffload(fds[0], TUN_F | TUN_F_USO);
+    return { fds, offload: udpSegments || (offload && setOffload(fds[0], TUN_F)), udpSegments };
+  } catch (error) {
+    for (const fd of fds) closeSync(fd);
+    throw error;
+  }
+}
+
+function openQueue(name: string, flags: number): number {
   const fd = openSync(TUN_PATH, constants.O_RDWR | constants.O_NONBLOCK);
   try {
     using memory = new NativeMemory(IFREQ_BYTES);
     new TextEncoder().encodeInto(name, memory.u8.subarray(0, INTERFACE_NAME_MAX));
-    const flags = (kind === 'tun' ? IFF_TUN : IFF_TAP) | IFF_NO_PI | IFF_VNET_HDR;
     memory.view.setUint16(IFREQ_FLAGS, flags, true);
-    check(c.ioctl(fd, TUNSETIFF, memory.address), `ioctl TUNSETIFF ${name}`);
-    memory.view.setInt32(0, vnetBytes, true);
-    check(c.ioctl(fd, TUNSETVNETHDRSZ, memory.address), 'ioctl TUNSETVNETHDRSZ');
-    return { fd, offload: offload && setOffload(fd, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN) };
+    check(libc().ioctl(fd, TUNSETIFF, memory.address), `ioctl TUNSETIFF ${name}`);
+    return fd;
   } catch (error) {
     closeSync(fd);
     throw error;

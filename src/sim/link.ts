@@ -6,12 +6,13 @@
  * While nothing waits a frame costs one event, its arrival; the transmitter has events of its own only when there is
  * a queue.
  */
+
+import { Loss, type LossOptions } from '../device/loss.ts';
+import { QUEUE_DEFAULT, Queue, type QueueOptions } from '../device/queue.ts';
+import { OPPORTUNITY_BYTES, type Trace } from '../device/trace.ts';
 import { Prng } from '../memory/prng.ts';
 import { ETHER_HEADER_BYTES, ETHERTYPE_ARP } from '../wire/ethernet.ts';
 import { IPV6_SRC } from '../wire/ipv6.ts';
-import { Loss, type LossOptions } from './loss.ts';
-import { Queue, type QueueOptions } from './queue.ts';
-import { OPPORTUNITY_BYTES, type Trace } from './trace.ts';
 import type { World } from './world.ts';
 
 /** What is left out doesn't happen. Probabilities from 0 to 1, for each frame. */
@@ -56,7 +57,6 @@ export interface Receiver {
 }
 
 const MS = 1e6;
-export const QUEUE_DEFAULT: QueueOptions = { kind: 'droptail', bytes: 262_144 };
 
 export class Link {
   readonly name: string;

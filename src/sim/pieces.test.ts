@@ -1,17 +1,17 @@
 /** The parts that worlds are made of, one by one. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Frames } from '../device/held-frames.ts';
+import { Loss, type LossOptions } from '../device/loss.ts';
+import { Queue, type QueueOptions } from '../device/queue.ts';
+import { mobileTrace, OPPORTUNITY_BYTES, Trace, TraceError } from '../device/trace.ts';
 import { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
 import { Content } from './content.ts';
 import { EventQueue } from './event-queue.ts';
-import { Frames } from './frames.ts';
-import { Loss, type LossOptions } from './loss.ts';
 import { plotSvg } from './plot.ts';
-import { Queue, type QueueOptions } from './queue.ts';
 import { Ranges } from './ranges.ts';
 import { Sendings } from './sendings.ts';
-import { mobileTrace, OPPORTUNITY_BYTES, Trace, TraceError } from './trace.ts';
 
 const MS = 1e6;
 

@@ -7,6 +7,9 @@
  *                                              h1 ┼ r ══════ r ┼ h4         h1 ┼ nat ── r ── h2
  *                                              h2 ┘  bottleneck  └ h5         …  ┘
  */
+
+import type { QueueOptions } from '../device/queue.ts';
+import { mobileTrace } from '../device/trace.ts';
 import type { Limits } from '../engine/limits.ts';
 import { Prng } from '../memory/prng.ts';
 import type { CrossTraffic } from './cross-traffic.ts';
@@ -14,8 +17,6 @@ import { drawFeatures, type HostFeatures } from './features.ts';
 import type { HostOptions } from './host.ts';
 import type { LinkOptions } from './link.ts';
 import { type ConnectionPlan, type EndPlan, READS } from './program.ts';
-import type { QueueOptions } from './queue.ts';
-import { mobileTrace } from './trace.ts';
 
 /** What is wrong with the network, or most of it. */
 export const SCENARIOS = [

@@ -2,10 +2,11 @@
  * What TCP makes of paths: goodput by congestion control, rate, RTT and loss; how two connections share a bottleneck;
  * how long a lost tail takes. The same figures on every machine, so that they can be kept and changes be seen.
  */
+
+import type { QueueOptions } from '../device/queue.ts';
 import type { Limits } from '../engine/limits.ts';
 import type { Arena } from '../memory/arena.ts';
 import type { LinkOptions } from './link.ts';
-import type { QueueOptions } from './queue.ts';
 import { World } from './world.ts';
 
 export const CONGESTIONS = ['reno', 'cubic', 'bbr'] as const;

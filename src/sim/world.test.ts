@@ -1,12 +1,12 @@
 /** Worlds of a few nodes: what links, routers, translators and NICs do to packets, seen by engines that talk through them. */
 import { describe, expect, test } from 'vitest';
+import { Trace } from '../device/trace.ts';
 import { auditEngine } from '../engine/audit.ts';
 import { Arena } from '../memory/arena.ts';
 import { TCB } from '../tcp/block.ts';
 import { CLOSED_CLEAN, CLOSED_RESET } from '../tcp/reasons.ts';
 import type { Host, HostOptions } from './host.ts';
 import type { LinkOptions } from './link.ts';
-import { Trace } from './trace.ts';
 import { World } from './world.ts';
 
 const PORT = 7;

@@ -5,11 +5,12 @@
  * Addresses: node n has 10.0.0.n and fd00::n, wherever it stands. Routers and hosts find the way by n, along the
  * fewest links.
  */
+
+import { Frames } from '../device/held-frames.ts';
 import type { Arena } from '../memory/arena.ts';
 import { Prng } from '../memory/prng.ts';
 import { ETHER_HEADER_BYTES } from '../wire/ethernet.ts';
 import { EventQueue } from './event-queue.ts';
-import { Frames } from './frames.ts';
 import { Host, type HostOptions } from './host.ts';
 import { Link, type LinkOptions } from './link.ts';
 import { Nat, type NatOptions } from './nat.ts';

@@ -341,7 +341,9 @@ describe('our window', () => {
         fc.boolean(),
         fc.integer({ min: 1, max: 30 }),
         (steps, receiveBuffer, modern, times) => {
-          const c = new TcpContext({ limits: { receiveBuffer }, mtu: 9000 }).establish(modern ? MODERN : { mss: 1460 });
+          const c = new TcpContext({ limits: { receiveBuffer }, mtu: 9000 }).establish(
+            modern ? MODERN : { mss: 1460 },
+          );
           const scale = c.info.rcvWindowScale;
           const unit = 1 << scale;
           let edge = 1 + Math.min(receiveBuffer || 65_535, 65_535);

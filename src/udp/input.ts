@@ -15,24 +15,32 @@ const HEADER_BYTES = UDP_HEADER_BYTES;
 /** Before each datagram in a queue: an event's words. */
 export const RECORD_BYTES = WORDS * 4;
 
-/** Takes the datagram that `ip.packet` describes. */
-export function udpInput(udp: Udp): void {
+/**
+ * Takes the datagram that `ip.packet` describes.
+ * @param segmentBytes A super-segment's (FRAME_SEGMENT): as many datagrams of so many bytes of data as it holds, and a
+ *   shorter one at the end. 0: it is one datagram.
+ */
+export function udpInput(udp: Udp, segmentBytes: number): void {
   const { ip, counters } = udp;
   const p = ip.packet;
   const { view } = ip;
   const at = p.l4At;
-  counters.datagramsIn++;
   if (udpCheck(view, at, p.l4Length) < 0) {
+    counters.datagramsIn++;
     counters.badLength++;
     return;
   }
   const length = udpLength(view, at);
+  const bytes = length - HEADER_BYTES;
+  const piece = segmentBytes > 0 && segmentBytes < bytes ? segmentBytes : bytes;
+  counters.datagramsIn += piece < bytes ? Math.ceil(bytes / piece) : 1;
   if (p.checksumGood === 0 && !checksumGood(udp, p, at, length)) return;
-  counters.bytesIn += length - HEADER_BYTES;
+  counters.bytesIn += bytes;
   const ports = view.getInt32(at + UDP_SRC_PORT, false);
   const first = udp.byPort.get(ports & 0xffff) ?? null;
   if (p.cast !== 0) {
-    for (let s = first; s !== null; s = s.next) if (score(s, p, ports) > 0) deliver(udp, s, p, ports, length);
+    for (let s = first; s !== null; s = s.next)
+      if (score(s, p, ports) > 0) deliver(udp, s, p, ports, bytes, piece);
     return;
   }
   const socket = udpLookup(first, p, ports);
@@ -41,7 +49,7 @@ export function udpInput(udp: Udp): void {
     icmpSendUnreachable(ip, p, UNREACHABLE_PORT);
     return;
   }
-  deliver(udp, socket, p, ports, length);
+  deliver(udp, socket, p, ports, bytes, piece);
 }
 
 /** A checksum of zero says that there is none; IPv6 must have one (RFC 768, RFC 8200 8.1). */
@@ -118,16 +126,24 @@ function boundToCast(local: readonly number[], p: Packet): boolean {
   return local[0] === p.dst0 && local[1] === p.dst1 && local[2] === p.dst2 && local[3] === p.dst3;
 }
 
-function deliver(udp: Udp, s: UdpSocket, p: Packet, ports: number, length: number): void {
-  const { events, record } = udp;
+/** @param piece Of `bytes`, so many are a datagram; an empty one is one, too. */
+function deliver(udp: Udp, s: UdpSocket, p: Packet, ports: number, bytes: number, piece: number): void {
   const at = p.l4At + HEADER_BYTES;
+  deliverOne(udp, s, p, ports, at, piece);
+  for (let from = piece; from < bytes; from += piece) {
+    deliverOne(udp, s, p, ports, at + from, Math.min(piece, bytes - from));
+  }
+}
+
+function deliverOne(udp: Udp, s: UdpSocket, p: Packet, ports: number, at: number, length: number): void {
+  const { events, record } = udp;
   if (s.paused) {
-    eventFill(record, 0, s, MESSAGE, at, length - HEADER_BYTES);
+    eventFill(record, 0, s, MESSAGE, at, length);
     eventDescribe(record, 0, p, ports);
     udpQueue(udp, s, record, 0);
     return;
   }
-  const e = events.push(s, MESSAGE, at, length - HEADER_BYTES);
+  const e = events.push(s, MESSAGE, at, length);
   if (e < 0) udp.counters.eventsFull++;
   else eventDescribe(events.words, e, p, ports);
 }

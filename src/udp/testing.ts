@@ -4,7 +4,7 @@ import type { Port } from '../device/port.ts';
 import { Engine } from '../engine/engine.ts';
 import type { Limits } from '../engine/limits.ts';
 import { Arena } from '../memory/arena.ts';
-import { DESC_AT, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
+import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH, FRAME_SEGMENT } from '../memory/ring.ts';
 import { type Decoded, decodeFrame } from '../wire/decode.ts';
 import { emitIcmp } from '../wire/icmp.ts';
 import { emitIcmpv6 } from '../wire/icmpv6.ts';
@@ -23,6 +23,8 @@ export interface Ends {
   dst?: string;
   srcPort?: number;
   dstPort?: number;
+  /** The payload is of several datagrams of this length, under one header (FRAME_SEGMENT). */
+  segmentBytes?: number;
 }
 
 export class UdpContext {
@@ -71,25 +73,27 @@ export class UdpContext {
   }
 
   /** A packet for the engine's next breath. */
-  give(packet: Uint8Array): void {
+  give(packet: Uint8Array, segmentBytes = 0): void {
     const { tx } = this.port;
     const slot = tx.slot(tx.head);
     this.arena.u8.set(packet, tx.m[slot + DESC_AT]);
     tx.m[slot + DESC_LENGTH] = packet.length;
-    tx.m[slot + DESC_FLAGS] = 0;
+    tx.m[slot + DESC_FLAGS] = segmentBytes > 0 ? FRAME_SEGMENT : 0;
+    tx.m[slot + DESC_AUX] = segmentBytes;
     tx.head = (tx.head + 1) | 0;
     this.port.txSync();
   }
 
   /** A datagram of the peer's. @param edit Changes what UDP sends before IP does. */
   datagram(version: 4 | 6, payload: Uint8Array, ends: Ends = {}, edit?: (udp: Uint8Array) => void): void {
-    const { src = PEER[version], dst = OUR[version], srcPort = PEER_PORT, dstPort = 7 } = ends;
+    const { src = PEER[version], dst = OUR[version], srcPort = PEER_PORT, dstPort = 7, segmentBytes } = ends;
     const udp = emitUdp({ srcPort, dstPort, payload }, { src, dst });
     edit?.(udp);
     this.give(
       version === 4
         ? emitIpv4Packet({ src, dst, protocol: PROTOCOL_UDP, payload: udp })
         : emitIpv6Packet({ src, dst, nextHeader: PROTOCOL_UDP, payload: udp }),
+      segmentBytes,
     );
   }
 

@@ -164,6 +164,33 @@ describe('input', () => {
     expect(context.counters).toMatchObject({ datagramsIn: 8, badChecksum: 2, noChecksum: 1, badLength: 4 });
   });
 
+  test('takes a super-segment for the datagrams that it is, whether they are heard at once or later', () => {
+    const payloadBytes = fc.oneof(fc.nat(1400), fc.constantFrom(0, 100, 200, 1200));
+    const segmentBytes = fc.oneof(fc.integer({ min: 50, max: 1500 }), fc.constantFrom(100, 1400));
+    fc.assert(
+      fc.property(version, payloadBytes, segmentBytes, fc.boolean(), (v, length, segment, late) => {
+        const context = new UdpContext();
+        let ready = !late;
+        const { messages, handlers } = recorder(context, () => ready);
+        const sock = context.engine.datagrams.bind({ port: 7 }, handlers);
+        if (late) {
+          context.datagram(v, bytes(1));
+          context.breath();
+        }
+        const payload = bytes(length);
+        context.datagram(v, payload, { segmentBytes: segment });
+        context.breath();
+        ready = true;
+        context.engine.datagrams.resume(sock);
+        context.breath();
+        const wanted: Uint8Array[] = late ? [bytes(1)] : [];
+        for (let at = 0; at === 0 || at < length; at += segment) wanted.push(payload.slice(at, at + segment));
+        expect(messages.map((message) => message.bytes)).toEqual(wanted);
+        expect(context.counters).toMatchObject({ datagramsIn: wanted.length, badChecksum: 0 });
+      }),
+    );
+  });
+
   test('takes no bytes past its length field', () => {
     const context = new UdpContext();
     const { messages, handlers } = recorder(context);

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Arena } from '../arena.ts';
+import { DESC_WORDS, FRAME_CHECKSUM_FILL, FRAME_CHECKSUM_GOOD, FRAME_MORE, Ring } from '../ring.ts';
+import { EXCHANGE_FRAME } from './kernels.ts';
 
 /** Where the kernels read and write: two halves of the arena. */
 const FROM = 4_096;
@@ -117,4 +119,50 @@ test('each arena has its own', () => {
   u8.fill(1, FROM, FROM + 64);
   expect(other.kernels.sum(FROM, 64)).toBe(0);
   expect(kernels.sum(FROM, 64)).toBe(32 * 0x0101);
+});
+
+test('exchange: swaps buffers slot by slot, round both rings, up to a frame that must not pass', () => {
+  const arena = new Arena(65_536);
+  const a = new Ring(arena, 'a', 8);
+  const b = new Ring(arena, 'b', 16);
+  const index = fc.constantFrom(0, 5, -3, 2 ** 31 - 2);
+  const frame = fc.record({
+    length: fc.constantFrom(1, 60, 1500, 1501, 0, -1),
+    flags: fc.constantFrom(0, 0, FRAME_CHECKSUM_FILL, FRAME_CHECKSUM_GOOD, FRAME_MORE),
+    aux: fc.nat(9),
+  });
+  const slots = (ring: Ring) =>
+    Array.from({ length: ring.slots }, (_, i) => [
+      ...ring.m.subarray(ring.slot(i), ring.slot(i) + DESC_WORDS),
+    ]);
+  fc.assert(
+    fc.property(
+      index,
+      index,
+      fc.array(frame, { maxLength: 8 }),
+      fc.constantFrom(0, FRAME_MORE),
+      (i, k, given, stop) => {
+        for (let s = 0; s < 8; s++) a.m.set([1000 + s, 0, 0, 0], a.slot(s));
+        for (let s = 0; s < 16; s++) b.m.set([2000 + s, 7, 7, 7], b.slot(s));
+        for (const [n, { length, flags, aux }] of given.entries())
+          a.m.set([a.m[a.slot(i + n)], length, flags, aux], a.slot(i + n));
+        const wanted = [slots(a), slots(b)];
+        let frames = 0;
+        let bytes = 0;
+        for (const { length, flags, aux } of given) {
+          if (length < 1 || length > 1500 || (flags & stop) !== 0) break;
+          const from = wanted[0][(i + frames) & 7];
+          const to = wanted[1][(k + frames) & 15];
+          [from[0], to[0]] = [to[0], from[0]];
+          to.splice(1, 3, length, flags & FRAME_CHECKSUM_FILL ? flags | FRAME_CHECKSUM_GOOD : flags, aux);
+          frames++;
+          bytes += length;
+        }
+        const { exchange } = arena.kernels;
+        const result = exchange(a.base << 2, a.mask, i, b.base << 2, b.mask, k, given.length, stop, 1500);
+        expect(result).toBe(frames * EXCHANGE_FRAME + bytes);
+        expect([slots(a), slots(b)]).toEqual(wanted);
+      },
+    ),
+  );
 });

@@ -149,3 +149,36 @@ export function copySum(to: usize, from: usize, length: u32): u32 {
   copyShort(to, from, left);
   return finish(i32x4.add(a, b), tail(from, left));
 }
+
+/** See `Kernels.exchange`. Words one by one: a slot has just been written so, and a wider load would wait for its stores. */
+export function exchange(
+  fromBase: usize,
+  fromMask: u32,
+  fromIndex: u32,
+  toBase: usize,
+  toMask: u32,
+  toIndex: u32,
+  n: u32,
+  stop: u32,
+  lengthMax: u32,
+): f64 {
+  let bytes: u64 = 0;
+  let i: u32 = 0;
+  for (; i < n; i++) {
+    const from = fromBase + (((fromIndex + i) & fromMask) << 4);
+    const length = load<u32>(from, 4);
+    const flags = load<u32>(from, 8);
+    // Zero and what is negative wrap round to more than any maximum.
+    if (length - 1 >= lengthMax || (flags & stop) != 0) break;
+    const to = toBase + (((toIndex + i) & toMask) << 4);
+    const at = load<u32>(from);
+    const aux = load<u32>(from, 12);
+    store<u32>(from, load<u32>(to));
+    store<u32>(to, at);
+    store<u32>(to, length, 4);
+    store<u32>(to, flags | ((flags >> 1) & 1), 8);
+    store<u32>(to, aux, 12);
+    bytes += length;
+  }
+  return <f64>i * 4294967296.0 + <f64>bytes;
+}

@@ -6,16 +6,21 @@
 import type { Prng } from '../memory/prng.ts';
 import { checksumUpdate16 } from '../wire/checksum.ts';
 import { IPV4_CHECKSUM } from '../wire/ipv4.ts';
-import type { Frames } from './frames.ts';
+import type { Frames } from './held-frames.ts';
 
-export interface DropTailOptions {
-  readonly kind: 'droptail';
+interface QueueLimits {
+  /** What it holds at most, … */
   readonly bytes: number;
+  /** … and how many frames; as many as `bytes` allow unless told. */
+  readonly packets?: number;
 }
 
-export interface CodelOptions {
+export interface DropTailOptions extends QueueLimits {
+  readonly kind: 'droptail';
+}
+
+export interface CodelOptions extends QueueLimits {
   readonly kind: 'codel';
-  readonly bytes: number;
   /** 5 and 100 unless told (RFC 8289 4.2, 4.3). */
   readonly target_ms?: number;
   readonly interval_ms?: number;
@@ -23,9 +28,8 @@ export interface CodelOptions {
   readonly ecn?: boolean;
 }
 
-export interface RedOptions {
+export interface RedOptions extends QueueLimits {
   readonly kind: 'red';
-  readonly bytes: number;
   /** Average lengths between which the probability rises from 0 to a tenth; a quarter and three quarters of `bytes` unless told. */
   readonly min?: number;
   readonly max?: number;
@@ -33,6 +37,8 @@ export interface RedOptions {
 }
 
 export type QueueOptions = DropTailOptions | CodelOptions | RedOptions;
+
+export const QUEUE_DEFAULT: QueueOptions = { kind: 'droptail', bytes: 262_144 };
 
 export interface QueueCounters {
   /** Full; decided so by CoDel or RED; marked instead. */
@@ -55,7 +61,8 @@ export class Queue {
   bytes = 0;
   length = 0;
   readonly #frames: Frames;
-  readonly #options: QueueOptions;
+  /** May be changed while it runs. */
+  options: QueueOptions;
   readonly #prng: Prng;
   /** From a frame's first byte to its IP header. */
   readonly #linkBytes: number;
@@ -74,7 +81,7 @@ export class Queue {
 
   constructor(frames: Frames, options: QueueOptions, prng: Prng, linkBytes: number) {
     this.#frames = frames;
-    this.#options = options;
+    this.options = options;
     this.#prng = prng;
     this.#linkBytes = linkBytes;
   }
@@ -83,12 +90,13 @@ export class Queue {
   push(f: number, now: number): void {
     const { frames, counters } = { frames: this.#frames, counters: this.counters };
     const bytes = frames.length[f];
-    if (this.bytes + bytes > this.#options.bytes) {
+    const { bytes: bytesMax, packets = Number.POSITIVE_INFINITY } = this.options;
+    if (this.bytes + bytes > bytesMax || this.length >= packets) {
       counters.overflowed++;
       frames.give(f);
       return;
     }
-    if (this.#options.kind === 'red' && this.#redDrops(f, now)) return;
+    if (this.options.kind === 'red' && this.#redDrops(f, now)) return;
     frames.queuedAt[f] = now;
     frames.next[f] = -1;
     if (this.#head < 0) this.#head = f;
@@ -101,7 +109,7 @@ export class Queue {
 
   /** @returns the next frame to go, or -1. */
   pop(now: number): number {
-    const f = this.#options.kind === 'codel' ? this.#codelPop(this.#options, now) : this.#take();
+    const f = this.options.kind === 'codel' ? this.#codelPop(this.options, now) : this.#take();
     if (this.#head < 0 && this.#idleSince < 0) this.#idleSince = now;
     return f;
   }
@@ -109,6 +117,11 @@ export class Queue {
   /** Bytes of the frame that pop() would look at first; 0 when there is none. */
   get headBytes(): number {
     return this.#head < 0 ? 0 : this.#frames.length[this.#head];
+  }
+
+  /** When that frame came, ns. There is one. */
+  get headQueuedAt(): number {
+    return this.#frames.queuedAt[this.#head];
   }
 
   #take(): number {
@@ -173,7 +186,7 @@ export class Queue {
   }
 
   #redDrops(f: number, now: number): boolean {
-    const o = this.#options as RedOptions;
+    const o = this.options as RedOptions;
     if (this.#idleSince >= 0) {
       // As if small frames had left all the while, one in 1 ms.
       this.#average *= (1 - RED_WEIGHT) ** Math.min(10_000, Math.floor((now - this.#idleSince) / MS));
@@ -219,7 +232,8 @@ export class Queue {
 
 /** Sets Congestion Experienced on the IP packet at `at`. @returns false when it is not ECN-capable */
 export function markCe(view: DataView, at: number): boolean {
-  if (view.getUint8(at) >> 4 === 4) {
+  const version = view.getUint8(at) >> 4;
+  if (version === 4) {
     const word = view.getUint16(at, false);
     if ((word & 3) === 0) return false;
     const marked = word | 3;
@@ -229,7 +243,7 @@ export function markCe(view: DataView, at: number): boolean {
     return true;
   }
   const word = view.getUint16(at, false);
-  if ((word & 0x30) === 0) return false;
+  if (version !== 6 || (word & 0x30) === 0) return false;
   view.setUint16(at, word | 0x30, false);
   return true;
 }

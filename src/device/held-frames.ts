@@ -1,5 +1,5 @@
 /**
- * The frames that are under way in a world: buffers of one size in the arena, named by a small integer. Whoever holds
+ * The frames that are under way in an emulated network: buffers of one size in the arena, named by a small integer. Whoever holds
  * that integer owns the frame (a link's queue, the world's events while it propagates, a NIC until its engine
  * takes it), and hands it on or gives it back. Hosts copy frames in and out, so that no engine can touch what is
  * under way.

@@ -1,0 +1,112 @@
+/**
+ * Makes docs/packet-io.md and its chart of what `npm run bench -- io --only AF_XDP --json` printed:
+ *
+ *     node bench/io-xdp-page.ts [--note TEXT] RESULT.json…
+ *
+ * Several files are parts of one measurement, such as with `--only 'AF_XDP tx'` and so on. The note is for what a
+ * reader of the figures must know.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { type Axis, COLORS, type Panel, plotSvg } from '../src/sim/plot.ts';
+import { BATCHES, besideTwin, GROWTH, grown, type XdpKind } from './io-xdp.ts';
+import type { Row } from './report.ts';
+
+interface Result {
+  readonly machine: string;
+  readonly runs: number;
+  readonly warmup: number;
+  readonly seconds: number;
+  readonly rows: readonly Row[];
+}
+
+const PAGE = new URL('../docs/packet-io.md', import.meta.url);
+const CHART = new URL('../docs/packet-io.svg', import.meta.url);
+const KINDS: readonly XdpKind[] = ['tx', 'rx', 'forward'];
+
+/** Of powers of two. */
+const BATCH_AXIS: Axis = {
+  label: 'batch, frames',
+  ticks: () => BATCHES.map((batch) => ({ at: Math.log2(batch), text: String(batch) })),
+};
+
+function packetIoPage(results: readonly Result[], note: string): { markdown: string; svg: string } {
+  const rows = results.flatMap((result) => result.rows);
+  const { machine, runs, warmup, seconds } = results[0];
+  const of = (workload: string, contender: string, label: string): number | undefined =>
+    rows
+      .find((row) => row.workload === workload && row.contender === contender)
+      ?.metrics.find((metric) => metric.label === label)?.median;
+  const cell = (value: number | undefined, digits: number): string =>
+    value?.toFixed(digits) ?? 'not measured';
+  const percent = (a: number | undefined, b: number | undefined): string =>
+    a === undefined || b === undefined ? '' : `${((100 * a) / b).toFixed(0)} %`;
+  const sweep = KINDS.flatMap((kind) =>
+    (kind === 'rx' ? [64] : BATCHES).map((batch) => {
+      const { name } = besideTwin(kind, batch);
+      const ours = of(name, 'millrace', 'Mpps');
+      const twin = of(name, 'C twin', 'Mpps');
+      const syscalls = of(name, 'millrace', 'syscalls/packet');
+      const cost = of(name, 'millrace', 'ns/packet');
+      return `| ${kind} | ${batch} | ${cell(ours, 2)} | ${cell(twin, 2)} | ${percent(ours, twin)} | ${cell(cost, 0)} | ${cell(syscalls, 4)} |`;
+    }),
+  );
+  const one = of(besideTwin('rx', 64).name, 'millrace', 'ns/packet');
+  const growth = (['queues', 'ports'] as const).map(
+    (what) =>
+      `| ${what} | ${[one, ...GROWTH.map((count) => of(grown(what, count).name, 'millrace', 'ns/packet'))].map((cost) => cell(cost, 0)).join(' | ')} |`,
+  );
+  const markdown = `# What packet I/O costs
+
+## AF_XDP, beside C
+
+Measured by \`npm run bench -- io --only AF_XDP --json\`, medians of ${runs} runs of ${seconds} s after ${warmup} s, interleaved; this page is made of
+that by \`node bench/io-xdp-page.ts\`. ${machine}.${note === '' ? '' : `\n\n${note}`}
+
+Frames of 64 B over veth cables in copy mode, everything on one core: the port, and the kernel's part on both sides of the
+cable, which is nearly all of it. Rates are by CPU time. The C twin (\`bench/xdp-twin.c\`) makes the same system calls on the
+same rings without a library. What is received or forwarded must have been sent, by another port on the same core, and
+that is in the figure: rx is a packet sent and received, forward one sent, received and sent on.
+
+| | batch | Mpps | C twin, Mpps | of it | ns/packet | system calls/packet |
+|---|---|---|---|---|---|---|
+${sweep.join('\n')}
+
+Receiving takes no system call; the rx ring takes what there is, so it has no batch of its own.
+
+![Rates by batch](packet-io.svg)
+
+## More queues and ports
+
+ns for a packet sent and received, when one of so many queues or ports has traffic and all are looked at.
+
+| | 1 | ${GROWTH.join(' | ')} |
+|---|---|${GROWTH.map(() => '---|').join('')}
+${growth.join('\n')}
+`;
+  const panels: Panel[] = (['tx', 'forward'] as const).map((kind) => ({
+    title: kind,
+    unit: 'Mpps',
+    series: (['millrace', 'C twin'] as const).map((contender, i) => ({
+      label: contender,
+      color: COLORS[i],
+      x: BATCHES.map(Math.log2),
+      y: BATCHES.map((batch) => of(besideTwin(kind, batch).name, contender, 'Mpps') ?? 0),
+      straight: true,
+    })),
+  }));
+  return { markdown, svg: plotSvg('64 B frames by AF_XDP over veth, one core', panels, BATCH_AXIS) };
+}
+
+const { values, positionals: files } = parseArgs({
+  allowPositionals: true,
+  options: { note: { type: 'string', default: '' } },
+});
+if (files.length === 0)
+  throw new Error('give the files that `npm run bench -- io --only AF_XDP --json` wrote');
+const page = packetIoPage(
+  files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as Result),
+  values.note,
+);
+writeFileSync(PAGE, page.markdown);
+writeFileSync(CHART, page.svg);

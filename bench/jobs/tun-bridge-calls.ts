@@ -1,0 +1,3 @@
+import { measureTunBridge } from './tun-bridge.ts';
+
+await measureTunBridge(false);

@@ -1,0 +1,3 @@
+import { measureTunPackets } from './tun-packets.ts';
+
+measureTunPackets(true);

@@ -1,0 +1,3 @@
+import { measureTunTwin } from './tun-twin.ts';
+
+measureTunTwin('calls');

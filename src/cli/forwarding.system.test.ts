@@ -1,0 +1,249 @@
+/**
+ * The commands that join devices, between programs on the kernel's stack: each device's interface is moved to a
+ * namespace of its own, so that the only way from one to the other is through us.
+ */
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Child } from '../../test/child.ts';
+import { Namespace, namespaceSupport } from '../../test/netns.ts';
+
+const { reason } = namespaceSupport();
+const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
+const BULK_BYTES = 40_000_000;
+
+/** Listens, and tells how many bytes came, and how many of them how fast, past the first quarter: TCP has to begin. */
+const SERVER = `
+  const skip = Number(process.argv[1]) / 4;
+  let bytes = 0, from = 0, start = 0;
+  require('net').createServer((socket) => {
+    socket.on('data', (data) => {
+      bytes += data.length;
+      if (start !== 0 || bytes < skip) return;
+      start = performance.now();
+      from = bytes;
+    });
+    socket.on('end', () => {
+      console.log('received ' + bytes + ' at ' + ((bytes - from) * 8000) / (performance.now() - start) + ' bit/s');
+      socket.end();
+    });
+  }).listen(5001, '::', () => console.log('listening'));`;
+const CLIENT = `
+  const [host, total] = [process.argv[1], Number(process.argv[2])];
+  const chunk = Buffer.alloc(1 << 16, 3);
+  const socket = require('net').connect(5001, host, () => {
+    let left = total;
+    const more = () => {
+      while (left > 0) {
+        const n = Math.min(left, chunk.length);
+        left -= n;
+        if (!socket.write(chunk.subarray(0, n))) return void socket.once('drain', more);
+      }
+      socket.end();
+    };
+    more();
+  });
+  socket.on('close', () => process.exit(0)).resume();`;
+
+/** One echo request after the other; waits 300 ms for each answer. */
+const PING = `
+  import { PingSocket } from '${new URL('../device/tun.testing.ts', import.meta.url)}';
+  import { emitIcmp } from '${new URL('../wire/icmp.ts', import.meta.url)}';
+  import { emitIcmpv6 } from '${new URL('../wire/icmpv6.ts', import.meta.url)}';
+  const [to, count] = [process.argv[1], Number(process.argv[2])];
+  const v6 = to.includes(':');
+  using socket = new PingSocket(v6);
+  const times = [];
+  for (let seq = 0; seq < count; seq++) {
+    const message = { kind: 'echo request', id: process.pid & 0xffff, seq, payload: new Uint8Array(56) };
+    const at = performance.now();
+    socket.send(to, v6 ? emitIcmpv6(message, { src: '::', dst: to }) : emitIcmp(message));
+    for (let done = false; !done && performance.now() < at + 300; ) {
+      const answer = socket.receive();
+      done = answer !== undefined && answer[0] === (v6 ? 129 : 0) && ((answer[6] << 8) | answer[7]) === seq;
+      if (done) times.push(performance.now() - at);
+      else await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+  console.log(JSON.stringify(times));`;
+
+describe.skipIf(reason !== undefined)(`devices joined by a command (${reason ?? 'in namespaces'})`, () => {
+  let middle: Namespace;
+  const hosts: Namespace[] = [];
+  beforeEach(async () => {
+    middle = await Namespace.create();
+  });
+  afterEach(async () => {
+    for (const host of hosts.splice(0)) await host.close();
+    await middle.close();
+  });
+
+  /** Runs a command, and gives each of its devices a host: device i has 10.9.0.(i + 1) and fd09::(i + 1). */
+  async function start(command: string, devices: readonly string[], ...more: string[]): Promise<Child> {
+    const tool = middle.spawn(process.execPath, [MAIN, command, ...devices, ...more]);
+    await tool.waitFor(/Ctrl-C ends/).catch((error) => {
+      throw new Error(`${error}\n${tool.stderr}`);
+    });
+    for (const [i, device] of devices.entries()) {
+      const name = device.slice(4);
+      const host = await Namespace.create(middle);
+      hosts.push(host);
+      const holder = host.spawn('sh', ['-c', 'echo here; exec sleep 600']);
+      await holder.waitFor(/here/);
+      await middle.run('ip', ['link', 'set', 'dev', name, 'netns', String(holder.pid)]);
+      await host.run('ip', ['address', 'add', `10.9.0.${i + 1}/24`, 'dev', name]);
+      await host.run('ip', ['address', 'add', `fd09::${i + 1}/64`, 'dev', name, 'nodad']);
+      await host.run('ip', ['link', 'set', 'dev', name, 'up']);
+    }
+    return tool;
+  }
+
+  /** Round-trip times of ICMP echoes that came back, ms. */
+  async function ping(from: Namespace, to: string, count: number): Promise<number[]> {
+    const said = await from.run(process.execPath, ['--input-type=module', '-e', PING, to, String(count)]);
+    return JSON.parse(said);
+  }
+
+  /** @returns at what rate the receiver got it, bit/s */
+  async function bulk(from: Namespace, to: Namespace, address: string, bytes: number): Promise<number> {
+    const server = to.spawn(process.execPath, ['-e', SERVER, String(bytes)]);
+    await server.waitFor(/listening/);
+    await from.run(process.execPath, ['-e', CLIENT, address, String(bytes)]);
+    const [, received, rate_bps] = await server.waitFor(/received (\d+) at ([\d.]+)/);
+    expect(Number(received)).toBe(bytes);
+    await server.stop();
+    return Number(rate_bps);
+  }
+
+  async function end(tool: Child): Promise<string> {
+    tool.signal('SIGINT');
+    const { code } = await tool.exit;
+    expect(tool.stderr).toBe('');
+    expect(code).toBe(0);
+    return tool.stdout;
+  }
+
+  test.each([
+    [['tun:a', 'tun:b'], []],
+    [['tap:a', 'tap:b'], []],
+    [['tap:a', 'tap:b'], ['--no-offload']],
+  ])('bridge %j %j: ping, and bulk both ways over both IPs', async (devices, options) => {
+    const tool = await start('bridge', devices, ...options);
+    const [a, b] = hosts;
+    expect((await ping(a, '10.9.0.2', 10)).length).toBe(10);
+    expect((await ping(b, 'fd09::1', 10)).length).toBe(10);
+    await bulk(a, b, '10.9.0.2', BULK_BYTES);
+    await bulk(b, a, 'fd09::1', BULK_BYTES);
+    const said = await end(tool);
+    expect(said).toContain(options.length === 0 ? ', offload' : 'no offload');
+    // But for what came before its interface was up.
+    for (const [, lost] of said.matchAll(/lost: (\d+) refused/g)) expect(Number(lost)).toBeLessThan(10);
+    const [, frames, bytes] = /a → \w+:b {2}([\d,]+) frames, ([\d,]+) B/.exec(said) ?? [];
+    const mean = Number(bytes.replaceAll(',', '')) / Number(frames.replaceAll(',', ''));
+    // Super-segments cross whole.
+    if (options.length === 0) expect(mean).toBeGreaterThan(2000);
+    else expect(mean).toBeLessThan(1514);
+  });
+
+  test('switch: three hosts reach each other, each through its own port', async () => {
+    const tool = await start('switch', ['tap:a', 'tap:b', 'tap:c']);
+    const [a, b, c] = hosts;
+    for (const [from, to] of [
+      [a, '10.9.0.2'],
+      [b, '10.9.0.3'],
+      [c, 'fd09::1'],
+    ] as const)
+      expect((await ping(from, to, 5)).length).toBe(5);
+    await Promise.all([bulk(a, b, '10.9.0.2', BULK_BYTES), bulk(b, c, 'fd09::3', BULK_BYTES)]);
+    const said = await end(tool);
+    // Nearly all of it was for one port.
+    for (const name of ['a', 'b', 'c']) {
+      const [, unicast, flooded] =
+        new RegExp(`from tap:${name}: (\\d+) for one port, (\\d+)`).exec(said) ?? [];
+      expect(Number(unicast)).toBeGreaterThan(10);
+      expect(Number(flooded)).toBeLessThan(100);
+    }
+  });
+
+  test('link: the delay asked for', async () => {
+    await start('link', ['tun:a', 'tun:b'], '--delay', '20ms', '--delay', '30.5ms');
+    const times = await ping(hosts[0], '10.9.0.2', 50);
+    expect(times.length).toBe(50);
+    // Never early; and late where somebody else had the processor.
+    times.sort((x, y) => x - y);
+    expect(times[0]).toBeGreaterThan(50.5);
+    expect(times[12]).toBeLessThan(50.5 * 1.05);
+  });
+
+  test('link: the rate asked for, each way its own', async () => {
+    await start('link', ['tap:a', 'tap:b'], '--rate', '20mbit', '--rate', '10mbit', '--delay', '5ms');
+    const [a, b] = hosts;
+    for (const [from, to, address, rate_bps] of [
+      [a, b, '10.9.0.2', 20e6],
+      [b, a, '10.9.0.1', 10e6],
+    ] as const) {
+      // Of 1514 bytes, 1448 are payload.
+      const measured = (await bulk(from, to, address, (rate_bps / 8) * 4)) * (1514 / 1448);
+      expect(measured / rate_bps).toBeGreaterThan(0.95);
+      expect(measured / rate_bps).toBeLessThan(1.05);
+    }
+  });
+
+  test('link: the loss asked for', async () => {
+    const tool = await start('link', ['tun:a', 'tun:b'], '--loss', '5%', '--loss', '0%', '--seed', '4');
+    const [a, b] = hosts;
+    const sent = 20_000;
+    const receiver = b.spawn(process.execPath, [
+      '-e',
+      `let n = 0; const s = require('dgram').createSocket('udp4');
+       s.on('message', (m) => m.length > 5 ? n++ : console.log('counted ' + n));
+       s.bind(5002, () => { s.setRecvBufferSize(1 << 22); console.log('bound'); });`,
+    ]);
+    await receiver.waitFor(/bound/);
+    await a.run(process.execPath, [
+      '-e',
+      `const s = require('dgram').createSocket('udp4');
+       let n = 0;
+       const more = () => {
+         for (let i = 0; i < 10 && n < ${sent}; i++, n++) s.send(Buffer.alloc(100), 5002, '10.9.0.2');
+         if (n < ${sent}) return setTimeout(more, 1);
+         const bye = setInterval(() => s.send(Buffer.alloc(1), 5002, '10.9.0.2'), 50);
+         setTimeout(() => { clearInterval(bye); s.close(); }, 1000);
+       };
+       more();`,
+    ]);
+    const [, counted] = await receiver.waitFor(/counted (\d+)/);
+    const lost = 1 - Number(counted) / sent;
+    expect(lost / 0.05).toBeGreaterThan(0.95);
+    expect(lost / 0.05).toBeLessThan(1.05);
+    expect(await end(tool)).toMatch(/tun:a → tun:b .*lost: [\d,]+ by chance/);
+  });
+
+  test('nothing is left behind by Ctrl-C nor by SIGKILL', async () => {
+    for (const signal of ['SIGINT', 'SIGKILL'] as const) {
+      const tool = middle.spawn(process.execPath, [MAIN, 'bridge', 'tap:a', 'tap:b']);
+      await tool.waitFor(/Ctrl-C ends/);
+      expect(await middle.run('ip', ['-o', 'link'])).toMatch(/ a: .*\n.* b: /);
+      tool.signal(signal);
+      await tool.exit;
+      for (let i = 0; i < 50 && / [ab]: /.test(await middle.run('ip', ['-o', 'link'])); i++)
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      expect(await middle.run('ip', ['-o', 'link'])).not.toMatch(/ [ab]: /);
+    }
+  });
+
+  test.each([
+    [['bridge', 'tap:a', 'tap:a'], /EINVAL.*tap:a is named twice/],
+    [['bridge', 'tap:a', 'tun:b'], /EINVAL.*tap:a carries Ethernet frames and tun:b bare IP packets/],
+    [['switch', 'tap:a', 'tun:b'], /EINVAL.*tun:b carries bare IP packets/],
+    [['switch', 'tap:a'], /2 to 254 ports/],
+    [['bridge', 'eth0', 'tap:a'], /no device is called "eth0"/],
+    [['link', 'tun:a', 'tun:b', '--rate', '1mbit', '--trace', '/dev/null'], /trace/],
+    [['link', 'tun:a', 'tun:b', '--loss', '1%', '--burst-loss', '1%,2%'], /not both/],
+  ])('%j is refused in a line', async (args, message) => {
+    const tool = middle.spawn(process.execPath, [MAIN, ...args]);
+    expect((await tool.exit).code).toBe(1);
+    expect(tool.stderr).toMatch(message);
+    expect(tool.stderr).not.toMatch(/\n {4}at /);
+    expect(await middle.run('ip', ['-o', 'link'])).not.toMatch(/ [ab]: /);
+  });
+});
