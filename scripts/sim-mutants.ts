@@ -86,6 +86,12 @@ const MUTANTS: readonly Mutant[] = [
     to: 'const byCwnd = 0x3fffffff;',
   },
   {
+    name: 'cwnd is not asked in recovery',
+    file: 'tcp/output.ts',
+    from: 'const byCwnd = m[t + CWND] - pipe;',
+    to: 'const byCwnd = (m[t + FLAGS] & RECOVERY) !== 0 ? 0x3fffffff : m[t + CWND] - pipe;',
+  },
+  {
     name: "the peer's window is not asked",
     file: 'tcp/output.ts',
     from: 'const byWindow = m[t + SND_WND] - outstanding;',

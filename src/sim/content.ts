@@ -55,6 +55,15 @@ export class Content {
   #same(a: number, b: number, length: number): number {
     const { view, u8 } = this.#arena;
     let i = 0;
+    // Four words at a time: each byte is compared where it is sent and where it is read.
+    for (; i <= length - 16; i += 16) {
+      const differ =
+        (view.getInt32(a + i, true) ^ view.getInt32(b + i, true)) |
+        (view.getInt32(a + i + 4, true) ^ view.getInt32(b + i + 4, true)) |
+        (view.getInt32(a + i + 8, true) ^ view.getInt32(b + i + 8, true)) |
+        (view.getInt32(a + i + 12, true) ^ view.getInt32(b + i + 12, true));
+      if (differ !== 0) break;
+    }
     for (; i <= length - 4; i += 4) if (view.getInt32(a + i, true) !== view.getInt32(b + i, true)) break;
     while (i < length && u8[a + i] === u8[b + i]) i++;
     return i;

@@ -35,11 +35,16 @@ export function checkConnection(
   const { tcp } = engine;
   const { m } = tcp;
   const state = m[t + TCB.STATE];
-  if (state < STATE.ESTABLISHED || state > STATE.LAST_ACK) return;
+  if (state < STATE.SYN_SENT || state > STATE.LAST_ACK) return;
   const flags = m[t + TCB.FLAGS];
   const fail = (rule: Rule, message: string): never => {
     throw new Violation(rule, flow.name, message);
   };
+  const timed = (flags & (FLAG.RTX | FLAG.PERSIST)) !== 0 && dueBy(engine, t, m[t + TCB.RTX_AT]);
+  if (state === STATE.SYN_SENT || state === STATE.SYN_RECEIVED) {
+    if (!timed && (flags & FLAG.LISTED) === 0) fail('no-timer', 'its SYN is out and no timer runs');
+    return;
+  }
   const una = m[t + TCB.SND_UNA];
   const nxt = m[t + TCB.SND_NXT];
   const outstanding = (nxt - una) | 0;
@@ -47,7 +52,6 @@ export function checkConnection(
   if (((una - flow.peerAcked) | 0) > 0)
     fail('una-beyond-acked', `SND.UNA is ${(una - flow.peerAcked) | 0} B beyond what the peer acknowledged`);
 
-  const timed = (flags & (FLAG.RTX | FLAG.PERSIST)) !== 0 && dueBy(engine, t, m[t + TCB.RTX_AT]);
   if (outstanding !== 0 && !timed)
     fail('no-timer', `${outstanding} sequence numbers are out and no timer runs`);
   const unsent = m[t + TCB.SNDQ_LENGTH] - outstanding;
@@ -75,9 +79,11 @@ export function checkConnection(
       fail('no-window-update', `the peer knows of ${told} B of window, and ${space} B are free`);
   }
 
-  // A probe of the tail may leave in any case (RFC 8985 7.3), and FIN takes no room.
+  // A probe of the tail may leave in any case (RFC 8985 7.3), F-RTO's new data too (RFC 5682 2.1), and FIN takes no room.
+  // Records that merge for want of room count what is lost or SACKed as in flight again.
   const probing = (m[t + TCB.FLAGS2] & FLAG2.TLP) !== 0;
-  if (sentNew && !probing && (flags & (FLAG.RECOVERY | FLAG.LOSS | FLAG.FIN_SENT)) === 0) {
+  const vague = (flags & FLAG.RECOVERY) !== 0 && tcp.counters.recordsExhausted > 0;
+  if (sentNew && !probing && !vague && (flags & (FLAG.LOSS | FLAG.FIN_SENT)) === 0) {
     const pipe = inFlight(tcp, t);
     const most = m[t + TCB.CWND] + CWND_SLACK_SEGMENTS * m[t + TCB.MSS];
     if (pipe > most) fail('beyond-cwnd', `${pipe} B in flight, and cwnd is ${m[t + TCB.CWND]}`);

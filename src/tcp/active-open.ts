@@ -31,7 +31,7 @@ import type { Segment } from './segment.ts';
 import { type SourceRoute, sourceRouteSet } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
 import { timeWaitRemove } from './time-wait.ts';
-import { rttSample, timerBy } from './timers.ts';
+import { rttSample, rtxStart } from './timers.ts';
 
 const {
   STATE: ST,
@@ -51,13 +51,12 @@ const {
   IRS,
   SNDQ,
   BYTES_OUT,
-  RTX_AT,
   RCV_BUF,
   RCV_AT,
   SENT_AT,
   BACKOFF,
 } = TCB;
-const { PROBE } = FLAG;
+const { PROBE, RTX } = FLAG;
 const { FAST_OPEN } = FLAG2;
 
 /** What `tcpOpen` refuses. */
@@ -200,7 +199,8 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
     ecnSynCrossed(tcp, t, s);
     m[t + SND_WND] = s.window;
     m[t + FLAGS] |= PROBE;
-    timerBy(tcp, t, m[t + RTX_AT]);
+    // It may have come before our SYN could leave: then the SYN-ACK is the first that is to be repeated.
+    if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
     // "If there are other controls or text in the segment, queue them": told once the connection stands.
     if (s.length > 0) reassemblyAdd(tcp, t, m[t + RCV_NXT], s.dataAt, s.length);
     listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);

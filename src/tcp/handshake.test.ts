@@ -478,4 +478,14 @@ describe('simultaneous open (RFC 9293 figure 7)', () => {
     c.peer.inject({ flags: 'R' });
     expect(c.events()).toEqual(['close 2']);
   });
+
+  test('the SYN-ACK is repeated where the peer’s SYN came before ours had left', () => {
+    const c = new TcpContext();
+    c.open();
+    c.peer.inject({ flags: 'S' });
+    c.peer.expect({ flags: 'S.', seq: 0, ack: 1 });
+    // The peer's ACK is lost, and it has nothing to say.
+    c.pass(1000);
+    c.peer.expect({ flags: 'S.', seq: 0, ack: 1, at: 1000 });
+  });
 });
