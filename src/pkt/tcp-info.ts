@@ -52,6 +52,9 @@ const LINUX_CONSTANTS: Readonly<Record<string, number>> = {
   TCP_CA_Loss: 4,
 };
 
+/** Linux's tcp_reordering: segments by which data may be overtaken before it counts as lost. */
+const REORDERING_START = 3;
+
 const OPTION_BITS: Readonly<Record<string, number>> = {
   TCPI_OPT_TIMESTAMPS: 1,
   TCPI_OPT_SACK: 2,
@@ -137,6 +140,7 @@ function fields(info: TcpInfo, reduced: boolean, synData: boolean, dialect: Dial
     tcpi_delivered_ce: info.ceDelivered,
     tcpi_delivered_ce_bytes: info.ceDeliveredBytes,
     tcpi_received_ce: info.ceReceived,
+    tcpi_reordering: Math.max(REORDERING_START, segments(info.overtaken)),
     tcpi_reord_seen: info.reorderingSeen ? 1 : 0,
     tcpi_dsack_dups: info.duplicatesReported,
     tcpi_delivery_rate: Math.round(info.deliveryRate),
