@@ -232,6 +232,7 @@ export class Sockets {
     const { m } = this.#engine.tcp;
     if (t === 0 || this.#settings.dialect !== 'linux') return;
     if ((m[t + TCB.PATH] & PATH_FLAG.ECN) !== PATH_FLAG.ECN_ACCURATE) return;
+    if (!this.#settings.ecnFallback) m[t + TCB.PATH] |= PATH_FLAG.ECT0;
     const { ACCECN_OPTIONS, ACCECN_OPTIONS_BAD } = FLAG2;
     const seen = (m[t + TCB.FLAGS2] & (ACCECN_OPTIONS | ACCECN_OPTIONS_BAD)) === ACCECN_OPTIONS;
     if (seen && this.#settings.limits.accEcnOption) m[t + TCB.PATH] |= PATH_FLAG.OPTION;

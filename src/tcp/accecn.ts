@@ -182,9 +182,10 @@ export function accEcnOptionWrite(tcp: Tcp, t: number, at: number, bytes: number
     return;
   }
   const ce = m[cold + R_CEB];
-  const length = ce === 0 ? 5 : 8;
+  const short = ce === 0 && tcp.limits.habits !== 'linux';
+  const length = short ? 5 : 8;
   tcp.view.setInt32(at, (kind << 24) | (length << 16) | ((first >>> 8) & 0xffff), false);
-  const rest = ce === 0 ? (OPTION_NOP << 16) | (OPTION_NOP << 8) | OPTION_NOP : ce & 0xff_ffff;
+  const rest = short ? (OPTION_NOP << 16) | (OPTION_NOP << 8) | OPTION_NOP : ce & 0xff_ffff;
   tcp.view.setInt32(at + 4, (first << 24) | rest, false);
 }
 
