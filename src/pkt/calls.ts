@@ -351,6 +351,9 @@ export class Calls {
       const waits = !socket.nonBlocking && !dontWait;
       if (socket.state === 'connecting')
         return waits ? null : { value: -1, errno: this.#freebsd ? 'ENOTCONN' : 'EAGAIN' };
+      // Linux wakes a write that waits once a third of the buffer is free.
+      if (socket.blocked && !socket.readiness().writable) return null;
+      socket.blocked = false;
       // What leaves at once makes room for more of the same write (TCP_NOTSENT_LOWAT).
       for (let taken = -1; taken !== 0 && sent < bytes; ) {
         taken = socket.write(bytes - sent, more, record);
@@ -361,6 +364,7 @@ export class Calls {
         this.#host.settle();
       }
       if (sent >= bytes || (!waits && sent > 0)) return { value: sent };
+      socket.blocked = waits && socket.chunked && socket.sendBufferFixed;
       return waits ? null : { value: -1, errno: 'EAGAIN' };
     };
   }

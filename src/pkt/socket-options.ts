@@ -1,6 +1,7 @@
 /** setsockopt and getsockopt. What only has to be remembered is; what this stack can't do is noted as missing. */
 import { TCB } from '../tcp/block.ts';
 import type { Outcome } from './calls.ts';
+import { LINUX_SEND_MIN } from './linux-buffer.ts';
 import { Unsupported } from './errors.ts';
 import type { Host } from './host.ts';
 import type { Expression, SystemCall } from './script.ts';
@@ -99,9 +100,12 @@ export function setOption(option: OptionCall): Outcome {
     case 'SO_SNDBUF':
     case 'SO_SNDBUFFORCE':
       // Linux doubles what is asked for, and keeps its own records in it.
-      socket.sendBuffer = Math.max((number ?? 0) * (settings.dialect === 'linux' ? 2 : 1), BUFFER_MIN);
+      socket.sendBuffer =
+        settings.dialect === 'linux'
+          ? Math.max(2 * (number ?? 0), LINUX_SEND_MIN)
+          : Math.max(number ?? 0, BUFFER_MIN);
       socket.sendBufferFixed = true;
-      if (socket.block !== 0) socket.engine.setSendBuffer(socket.conn, socket.sendBuffer);
+      if (socket.block !== 0) socket.engine.setSendBuffer(socket.conn, sockets.sendBufferOf(socket));
       return OK;
     case 'SO_LINGER': {
       const on = values.optionalNumber(values.field(value, 'onoff')) ?? 0;

@@ -6,6 +6,7 @@ import { fastOpenRoom } from '../tcp/fast-open.ts';
 import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
 import { ErrorQueue } from './error-queue.ts';
 import type { Flow } from './flow.ts';
+import { chunkRoom, chunksWritable } from './linux-buffer.ts';
 
 export type SocketState = 'fresh' | 'listening' | 'connecting' | 'connected' | 'ended';
 
@@ -44,6 +45,10 @@ export class TcpSocket {
   deferred: { readonly address: string; readonly port: number } | null = null;
   /** MSG_MORE was used. */
   saidMore = false;
+  /** us for which data was queued; of these, that the peer's window, and our buffer with a program that waits, were the limit. */
+  readonly limited = { busy: 0, window: 0, buffer: 0 };
+  #limitedUs = 0;
+  #limit: 'none' | 'busy' | 'window' | 'buffer' = 'none';
   /** When that last happened, ms of the script's time. */
   readonly last = { data_sent: 0, data_recv: 0, ack_recv: 0 };
   /** Bytes received and not read, before the last breath; and what the connection left when it ended. */
@@ -69,6 +74,10 @@ export class TcpSocket {
   /** The receive buffer was set by the program, and grows no more. */
   receiveBufferFixed = false;
   sendBufferFixed = false;
+  /** Linux: a buffer that was set is filled in chunks, see linux-buffer.ts. */
+  chunked = false;
+  /** A write waits for room. */
+  blocked = false;
   /** Where the last segment ends that was smaller than it could be; null before any. */
   smallEnd: number | null = null;
   /** The most that was outstanding at once in a round trip, bytes, and where that ends. */
@@ -177,6 +186,7 @@ export class TcpSocket {
   }
 
   get room(): number {
+    if (this.chunked && this.sendBufferFixed && this.block !== 0) return chunkRoom(this);
     return Math.max(0, this.engine.sendRoom(this.conn) - this.#waiting);
   }
 
@@ -227,6 +237,11 @@ export class TcpSocket {
     }
   }
 
+  /** A record is followed by others: it isn't the last small segment, which Nagle's algorithm holds back. */
+  get recordWaits(): boolean {
+    return this.#later.length > 0;
+  }
+
   flush(): void {
     const { held } = this;
     this.held = 0;
@@ -248,6 +263,25 @@ export class TcpSocket {
   noteErrors(us: number): void {
     const progress = { sent: this.written - this.unsent, acked: this.written - this.unacknowledged };
     if (this.errors.advance(progress, us)) this.arrivals++;
+  }
+
+  /** Counts what has been the limit since the last breath, as Linux's TCP_INFO has it. */
+  noteLimit(us: number): void {
+    const passed = us - this.#limitedUs;
+    this.#limitedUs = us;
+    if (this.#limit !== 'none') this.limited.busy += passed;
+    if (this.#limit === 'window' || this.#limit === 'buffer') this.limited[this.#limit] += passed;
+    this.#limit = this.#limitNow();
+  }
+
+  #limitNow(): 'none' | 'busy' | 'window' | 'buffer' {
+    const t = this.block;
+    if (t === 0 || this.unacknowledged === 0) return 'none';
+    const { m } = this.engine.tcp;
+    const outstanding = (m[t + TCB.SND_NXT] - m[t + TCB.SND_UNA]) | 0;
+    const next = Math.min(this.unsent, m[t + TCB.MSS]);
+    if (next > 0 && outstanding + next > m[t + TCB.SND_WND]) return 'window';
+    return next === 0 && this.blocked && outstanding < m[t + TCB.CWND] ? 'buffer' : 'busy';
   }
 
   takeError(): string | null {
@@ -272,11 +306,16 @@ export class TcpSocket {
       writable:
         over ||
         (this.state === 'connected' &&
-          (this.writeShut || this.room >= (this.sendBufferFixed ? this.sendBuffer / 3 : 1))),
+          (this.writeShut || this.#roomEnough)),
       error: this.error !== null || this.errors.length > 0,
       hangUp: over || (ended && this.writeShut),
       readHangUp: ended,
     };
+  }
+
+  get #roomEnough(): boolean {
+    if (!this.sendBufferFixed) return this.room > 0;
+    return this.chunked ? chunksWritable(this) : this.room >= this.sendBuffer / 3;
   }
 
   /** RFC 9293's name of its state; a socket whose connection the engine has forgotten is CLOSED. */

@@ -3,15 +3,20 @@ import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../engine/errors.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import { FLAG, FLAG2, PATH_FLAG, STATE, TCB } from '../tcp/block.ts';
+import { mssUpdate } from '../tcp/handshake.ts';
 import type { Config } from './config.ts';
 import { Flow } from './flow.ts';
 import type { Host } from './host.ts';
+import { LINUX_SEND_MORE } from './linux-buffer.ts';
 import type { LivePacket } from './sent.ts';
 import type { Settings } from './settings.ts';
 import { TcpSocket } from './socket.ts';
 
 /** Fewest bytes that a buffer of the engine's may have. */
 const BUFFER_MIN = 256;
+/** The largest MSS that Linux's SYN cookies remember. */
+const COOKIE_MSS_MAX_4 = 1460;
+const COOKIE_MSS_MAX_6 = 8940;
 const LOW_WATER_MAX = 2 ** 30;
 
 export class Sockets {
@@ -54,8 +59,14 @@ export class Sockets {
   create(version: 4 | 6): TcpSocket {
     const { receiveBuffer, sendBuffer } = this.#settings;
     const socket = new TcpSocket(this.#engine, version, receiveBuffer, sendBuffer);
+    socket.chunked = this.#settings.dialect === 'linux';
     this.all.push(socket);
     return socket;
+  }
+
+  /** The engine's buffer for what the program may write. */
+  sendBufferOf({ sendBuffer, chunked }: TcpSocket): number {
+    return Math.max(BUFFER_MIN, sendBuffer) + (chunked ? LINUX_SEND_MORE : 0);
   }
 
   /** @returns an error's name, or null */
@@ -169,7 +180,7 @@ export class Sockets {
     const congestion = socket.options.get('TCP_CONGESTION');
     return {
       receiveBuffer: socket.receiveBufferFixed ? fixed(socket.receiveBuffer) : 0,
-      sendBuffer: socket.sendBufferFixed || dialect === 'freebsd' ? fixed(socket.sendBuffer) : 0,
+      sendBuffer: socket.sendBufferFixed || dialect === 'freebsd' ? this.sendBufferOf(socket) : 0,
       noDelay: socket.options.get('TCP_NODELAY') === 1,
       ...ipFields(socket),
       ...(congestion === undefined ? {} : { congestion: congestionName(String(congestion)) }),
@@ -184,6 +195,7 @@ export class Sockets {
       socket.unread = readable;
       socket.noteErrors(this.#host.us);
       socket.writeRecords();
+      socket.noteLimit(this.#host.us);
     }
     if (this.#settings.dialect === 'linux') {
       for (const socket of this.#byConn.values()) {
@@ -244,7 +256,7 @@ export class Sockets {
     const t = socket.block;
     if (t === 0 || socket.options.has('TCP_NODELAY')) return;
     const { m } = this.#engine.tcp;
-    const waits = socket.smallEnd !== null && ((socket.smallEnd - m[t + TCB.SND_UNA]) | 0) > 0;
+    const waits = !socket.recordWaits && socket.smallEnd !== null && ((socket.smallEnd - m[t + TCB.SND_UNA]) | 0) > 0;
     const noDelay = (m[t + TCB.FLAGS] & FLAG.NODELAY) !== 0;
     if (waits === noDelay) this.#engine.setNoDelay(socket.conn, !waits);
   }
@@ -273,6 +285,7 @@ export class Sockets {
         socket.synData = info?.fastOpen === true && info.bytesReceived > 0;
       }
     }
+    if (listener !== null) this.#cookieMss(socket);
     this.#sizeBuffers(socket);
     this.#startWindow(socket);
     socket.opened();
@@ -283,6 +296,18 @@ export class Sockets {
     }
     this.applyOptions(socket);
     this.#accEcnOption(socket);
+  }
+
+  /** A cookie of Linux's has room for four MSS; ours for more. */
+  #cookieMss(socket: TcpSocket): void {
+    const { dialect, limits } = this.#settings;
+    if (dialect !== 'linux' || limits.synCookies !== 'always') return;
+    const { m } = this.#engine.tcp;
+    const t = socket.block;
+    const most = socket.version === 6 ? COOKIE_MSS_MAX_6 : COOKIE_MSS_MAX_4;
+    if ((m[t + TCB.PEER_MSS] & 0xffff) <= most) return;
+    m[t + TCB.PEER_MSS] = (m[t + TCB.PEER_MSS] & ~0xffff) | most;
+    mssUpdate(this.#engine.tcp, t);
   }
 
   #startWindow(socket: TcpSocket): void {

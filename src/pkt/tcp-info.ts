@@ -94,6 +94,9 @@ export function setTcpInfo(
   ))
     variables.set(name, value);
   if (info === null) variables.set('tcpi_options', socket.synData ? OPTION_BITS.TCPI_OPT_SYN_DATA : 0);
+  variables.set('tcpi_busy_time', socket.limited.busy);
+  variables.set('tcpi_rwnd_limited', socket.limited.window);
+  variables.set('tcpi_sndbuf_limited', socket.limited.buffer);
   variables.set('tcpi_delivered_e0_bytes', socket.flow?.ectBytes.e0b ?? 0);
   variables.set('tcpi_delivered_e1_bytes', socket.flow?.ectBytes.e1b ?? 0);
   for (const name of ['data_sent', 'data_recv', 'ack_recv'] as const)
