@@ -42,6 +42,8 @@ class ZeroFile {
 type Socket = TcpSocket | UdpSocket;
 type Descriptor = Socket | EpollSet | Pipe | ZeroFile;
 
+/** Pieces of memory that one of Linux's segments is gathered of. */
+const FRAGMENTS_MAX = 17;
 const OK: Outcome = { value: 0 };
 const LEVELS = /^(SOL_|IPPROTO_)/;
 
@@ -358,12 +360,14 @@ export class Calls {
       for (let taken = -1; taken !== 0 && sent < bytes; ) {
         taken = socket.write(bytes - sent, more, record);
         sent += taken;
-        if (taken > 0)
-          socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
         if (urgent) socket.engine.markUrgent(socket.conn);
         this.#host.settle();
       }
-      if (sent >= bytes || (!waits && sent > 0)) return { value: sent };
+      if (sent >= bytes || (!waits && sent > 0)) {
+        socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
+        socket.noteErrors(this.#host.us);
+        return { value: sent };
+      }
       socket.blocked = waits && socket.chunked && socket.sendBufferFixed;
       return waits ? null : { value: -1, errno: 'EAGAIN' };
     };
@@ -451,8 +455,12 @@ export class Calls {
     const message = call.args[1];
     if (values.items(values.field(message, 'msg_control')).length > 0)
       throw new Unsupported(call.line, 'control messages with data to send');
-    const bytes = values.vectorBytes(values.field(message, 'msg_iov'));
-    return this.write(call, values, bytes, values.optionalNumber(call.args[2]) ?? 0);
+    const vector = values.field(message, 'msg_iov');
+    const flags = values.optionalNumber(call.args[2]) ?? 0;
+    const socket = this.socketOf(call, values);
+    if ((flags & this.#flag('MSG_ZEROCOPY')) !== 0 && socket?.options.get('SO_ZEROCOPY') === 1)
+      socket.pieces = values.vectorPieces(vector, FRAGMENTS_MAX);
+    return this.write(call, values, values.vectorBytes(vector), flags);
   }
 
   /** splice and sendfile: `bytes` from one descriptor to another. */

@@ -63,10 +63,15 @@ export class TcpSocket {
   eof = false;
   /** A write ended a record (MSG_EOR), and the bytes of others that wait until it has left. */
   record = false;
+  /** Bytes of the segments that the next write is cut into, for want of room for more pieces of memory in one. */
+  pieces: readonly number[] = [];
   #later: { bytes: number; readonly record: boolean }[] = [];
   /** Bytes that TCP_CORK or MSG_MORE hold back. */
   held = 0;
   corked = false;
+  /** Since when, us, and what was acknowledged then. */
+  #heldUs = 0;
+  #heldUna = 0;
   /** Set by setsockopt, by level and option. */
   readonly options = new Map<string, number | string>();
   receiveBuffer: number;
@@ -213,6 +218,13 @@ export class TcpSocket {
     this.saidMore ||= more;
     if (taken <= 0) return 0;
     this.written += taken;
+    if (this.pieces.length > 1) {
+      for (const bytes of this.pieces) this.#later.push({ bytes, record: true });
+      this.pieces = [];
+      this.writeRecords();
+      return taken;
+    }
+    this.pieces = [];
     if (record || this.record || this.#later.length > 0) {
       this.#later.push({ bytes: taken, record: record && taken === length });
       this.writeRecords();
@@ -224,6 +236,32 @@ export class TcpSocket {
     this.held = more || this.corked ? total % mss : 0;
     if (total > this.held) this.engine.write(this.conn, new Uint8Array(total - this.held));
     return taken;
+  }
+
+  /**
+   * Linux holds back what more was said to follow only until an ACK comes, unless the socket is corked; and in any case no
+   * longer than a retransmission timeout when nothing is outstanding. @returns when to look again, us
+   */
+  releaseHeld(us: number): number {
+    const t = this.block;
+    if (this.held === 0 || t === 0) {
+      this.#heldUs = 0;
+      return Number.POSITIVE_INFINITY;
+    }
+    const { m } = this.engine.tcp;
+    const una = m[t + TCB.SND_UNA];
+    if (this.#heldUs === 0) {
+      this.#heldUs = us;
+      this.#heldUna = una;
+    }
+    const rto = (this.engine.info(this.conn)?.rto_ms ?? 0) * 1000;
+    const idle = una === m[t + TCB.SND_NXT];
+    if ((una !== this.#heldUna && !this.corked) || (idle && us >= this.#heldUs + rto)) {
+      this.#heldUs = 0;
+      this.flush();
+      return Number.POSITIVE_INFINITY;
+    }
+    return idle ? this.#heldUs + rto : Number.POSITIVE_INFINITY;
   }
 
   /** Data of the next record doesn't go into the last segment of one: it waits until that has left. */
@@ -280,6 +318,7 @@ export class TcpSocket {
     const { m } = this.engine.tcp;
     const outstanding = (m[t + TCB.SND_NXT] - m[t + TCB.SND_UNA]) | 0;
     const next = Math.min(this.unsent, m[t + TCB.MSS]);
+    if (next > 0 && outstanding + next > m[t + TCB.CWND]) return 'busy';
     if (next > 0 && outstanding + next > m[t + TCB.SND_WND]) return 'window';
     return next === 0 && this.blocked && outstanding < m[t + TCB.CWND] ? 'buffer' : 'busy';
   }

@@ -179,12 +179,19 @@ export class Sockets {
     const fixed = (bytes: number) => Math.max(BUFFER_MIN, bytes);
     const congestion = socket.options.get('TCP_CONGESTION');
     return {
-      receiveBuffer: socket.receiveBufferFixed ? fixed(socket.receiveBuffer) : 0,
+      receiveBuffer: socket.receiveBufferFixed ? fixed(this.#firstWindow(socket)) : 0,
       sendBuffer: socket.sendBufferFixed || dialect === 'freebsd' ? this.sendBufferOf(socket) : 0,
       noDelay: socket.options.get('TCP_NODELAY') === 1,
       ...ipFields(socket),
       ...(congestion === undefined ? {} : { congestion: congestionName(String(congestion)) }),
     };
+  }
+
+  /** Linux tells of whole segments at first, of its own MSS. */
+  #firstWindow({ receiveBuffer, version }: TcpSocket): number {
+    const mss = this.#host.mtu - (version === 6 ? 60 : 40);
+    if (this.#settings.dialect !== 'linux' || receiveBuffer <= mss) return receiveBuffer;
+    return receiveBuffer - (receiveBuffer % mss);
   }
 
   /** What the system's TCP does otherwise than ours, connection by connection; to be called after each breath. */
@@ -198,7 +205,9 @@ export class Sockets {
       socket.noteLimit(this.#host.us);
     }
     if (this.#settings.dialect === 'linux') {
+      this.#host.alarmUs = Number.POSITIVE_INFINITY;
       for (const socket of this.#byConn.values()) {
+        this.#host.alarmUs = Math.min(this.#host.alarmUs, socket.releaseHeld(this.#host.us));
         this.#minshall(socket);
         this.#accEcnOption(socket);
         this.#slowStart(socket);
@@ -221,6 +230,19 @@ export class Sockets {
       m[t + TCB.QUICK_ACKS] = 0;
       if (m[t + TCB.ACK_OWED] > 0)
         m[t + TCB.ACK_OWED] = Math.max(m[t + TCB.ACK_OWED], 2 * m[t + TCB.MSS] - 1);
+    }
+  }
+
+  /** What of the script's Linux takes though it goes beyond the window: a packet for a queue that is empty, and a FIN without data. */
+  takeWhole(seq: number, length: number, fin: boolean): void {
+    if (this.#settings.dialect !== 'linux') return;
+    const { m } = this.#engine.tcp;
+    for (const socket of this.#byConn.values()) {
+      const t = socket.block;
+      if (t === 0 || m[t + TCB.STATE] < STATE.ESTABLISHED || m[t + TCB.RCV_NXT] !== seq) continue;
+      const end = (seq + length + (fin ? 1 : 0)) | 0;
+      const wanted = fin && length === 0 ? true : m[t + TCB.RCVQ_LENGTH] === 0 && m[t + TCB.OOO_BYTES] === 0;
+      if (wanted && ((end - m[t + TCB.RCV_ADV]) | 0) > 0) m[t + TCB.RCV_ADV] = end;
     }
   }
 
@@ -331,7 +353,10 @@ export class Sockets {
     const t = socket.block;
     if (socket.sized) return;
     socket.sized = true;
-    if (this.#settings.dialect !== 'freebsd') return;
+    if (this.#settings.dialect !== 'freebsd') {
+      if (socket.receiveBufferFixed) m[t + TCB.RCV_BUF] = Math.max(BUFFER_MIN, socket.receiveBuffer);
+      return;
+    }
     // FreeBSD rounds both buffers up to whole segments.
     const mss = Math.min(m[t + TCB.PEER_MSS], m[t + TCB.PMTU] - (socket.version === 6 ? 60 : 40));
     const whole = (bytes: number) => (bytes > mss ? Math.ceil(bytes / mss) * mss : bytes);
