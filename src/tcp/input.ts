@@ -428,6 +428,7 @@ export function finReceived(tcp: Tcp, t: number): void {
       m[t + ST] === ESTABLISHED &&
       m[t + BYTES_IN] !== 0 &&
       (m[t + TCB.FLAGS2] & FLAG2.FAST_OPEN) === 0 &&
+      m[t + RCV_ADV] !== m[t + RCV_NXT] &&
       m[t + ACK_OWED] <= m[t + MSS]
     ) {
       // A program that closes at once sends the ACK with its own FIN.
