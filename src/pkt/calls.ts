@@ -363,12 +363,13 @@ export class Calls {
         if (urgent) socket.engine.markUrgent(socket.conn);
         this.#host.settle();
       }
+      if (sent < bytes) socket.noRoom = true;
       if (sent >= bytes || (!waits && sent > 0)) {
         socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
         socket.noteErrors(this.#host.us);
         return { value: sent };
       }
-      socket.blocked = waits && socket.chunked && socket.sendBufferFixed;
+      socket.blocked = waits && socket.limitsChunks;
       return waits ? null : { value: -1, errno: 'EAGAIN' };
     };
   }

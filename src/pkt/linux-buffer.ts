@@ -30,6 +30,11 @@ function accounted(socket: TcpSocket): number {
   return queued + CHUNK_OVERHEAD * Math.ceil(queued / chunkBytes(socket));
 }
 
+/** One that tunes itself isn't full before the engine's is. */
+function full(socket: TcpSocket): boolean {
+  return socket.sendBufferFixed && accounted(socket) >= socket.sendBuffer;
+}
+
 export function chunkRoom(socket: TcpSocket): number {
   const { m } = socket.engine.tcp;
   const chunk = chunkBytes(socket);
@@ -37,7 +42,7 @@ export function chunkRoom(socket: TcpSocket): number {
   // The last chunk that hasn't left is filled up, whatever the limit.
   const last = unsent % chunk;
   if (last > 0) return chunk - last;
-  if (accounted(socket) >= socket.sendBuffer) return 0;
+  if (full(socket) || unsent >= socket.lowWater) return 0;
   if (unsent > 0) return chunk;
   // Half a congestion window leaves at a time: what is left of a larger chunk is filled up too.
   const window = m[socket.block + TCB.CWND];
@@ -45,7 +50,8 @@ export function chunkRoom(socket: TcpSocket): number {
   return chunk > window >> 1 && free > 0 ? chunk + free : chunk;
 }
 
-/** Whether poll() tells of room, and a write that waits goes on. */
+/** Whether poll() tells of room, and a write that waits goes on: not before half of what may be unsent has left. */
 export function chunksWritable(socket: TcpSocket): boolean {
-  return 1.5 * accounted(socket) <= socket.sendBuffer;
+  if (2 * socket.unsent > socket.lowWater) return false;
+  return !socket.sendBufferFixed || 1.5 * accounted(socket) <= socket.sendBuffer;
 }

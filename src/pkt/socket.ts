@@ -81,8 +81,9 @@ export class TcpSocket {
   sendBufferFixed = false;
   /** Linux: a buffer that was set is filled in chunks, see linux-buffer.ts. */
   chunked = false;
-  /** A write waits for room. */
+  /** A write waits for room; one found none, and whoever waits for some is to be told. */
   blocked = false;
+  noRoom = false;
   /** Where the last segment ends that was smaller than it could be; null before any. */
   smallEnd: number | null = null;
   /** The most that was outstanding at once in a round trip, bytes, and where that ends. */
@@ -191,8 +192,18 @@ export class TcpSocket {
   }
 
   get room(): number {
-    if (this.chunked && this.sendBufferFixed && this.block !== 0) return chunkRoom(this);
-    return Math.max(0, this.engine.sendRoom(this.conn) - this.#waiting);
+    const room = Math.max(0, this.engine.sendRoom(this.conn) - this.#waiting);
+    return this.limitsChunks ? Math.min(room, chunkRoom(this)) : room;
+  }
+
+  /** Its buffer is filled chunk by chunk. */
+  get limitsChunks(): boolean {
+    return this.chunked && this.block !== 0 && (this.sendBufferFixed || this.lowWater < Number.POSITIVE_INFINITY);
+  }
+
+  /** TCP_NOTSENT_LOWAT, bytes. */
+  get lowWater(): number {
+    return Number(this.options.get('TCP_NOTSENT_LOWAT') ?? Number.POSITIVE_INFINITY);
   }
 
   /** Takes up to `length` bytes out of the receive queue. */
@@ -297,6 +308,13 @@ export class TcpSocket {
     this.engine.shutdown(this.conn);
   }
 
+  /** Tells who waits for room, once there is enough. */
+  noteRoom(): void {
+    if (!this.noRoom || this.state !== 'connected' || !this.#roomEnough) return;
+    this.noRoom = false;
+    this.rooms++;
+  }
+
   /** What the error queue is to tell, now that the engine has breathed. */
   noteErrors(us: number): void {
     const progress = { sent: this.written - this.unsent, acked: this.written - this.unacknowledged };
@@ -353,8 +371,8 @@ export class TcpSocket {
   }
 
   get #roomEnough(): boolean {
-    if (!this.sendBufferFixed) return this.room > 0;
-    return this.chunked ? chunksWritable(this) : this.room >= this.sendBuffer / 3;
+    if (this.limitsChunks) return chunksWritable(this);
+    return this.sendBufferFixed ? this.room >= this.sendBuffer / 3 : this.room > 0;
   }
 
   /** RFC 9293's name of its state; a socket whose connection the engine has forgotten is CLOSED. */

@@ -202,6 +202,7 @@ export class Sockets {
       socket.unread = readable;
       socket.noteErrors(this.#host.us);
       socket.writeRecords();
+      socket.noteRoom();
       socket.noteLimit(this.#host.us);
     }
     if (this.#settings.dialect === 'linux') {
@@ -305,6 +306,9 @@ export class Sockets {
         socket.passive = true;
         const info = this.#engine.info(conn);
         socket.synData = info?.fastOpen === true && info.bytesReceived > 0;
+        // Linux's first window is less than its buffer, so that what the SYN brought doesn't count.
+        if (socket.synData && socket.chunked && !socket.receiveBufferFixed)
+          this.#engine.tcp.m[socket.block + TCB.RCV_ADV] += info?.bytesReceived ?? 0;
       }
     }
     if (listener !== null) this.#cookieMss(socket);
@@ -397,7 +401,7 @@ export class Sockets {
     const timeout = options.get('TCP_USER_TIMEOUT');
     if (timeout !== undefined) this.#engine.setUserTimeout(conn, Number(timeout));
     const lowWater = options.get('TCP_NOTSENT_LOWAT');
-    if (lowWater !== undefined)
+    if (lowWater !== undefined && !socket.chunked)
       this.#engine.setNotSentLowWater(conn, Math.min(Number(lowWater), LOW_WATER_MAX));
   }
 
