@@ -25,6 +25,8 @@ export class Flow {
   irs: number | null = null;
   /** What the script's end last told of ECT(0) and ECT(1), bytes (RFC 9768 3.2.3): s.e0b and s.e1b, which our stack doesn't keep. */
   readonly ectBytes = { e0b: 0, e1b: 0 };
+  /** Segments of the script's, and those of them with data. */
+  readonly counted = { segs_in: 0, data_segs_in: 0 };
   /** Sent by the stack and not yet expected by the script. */
   readonly queue: LivePacket[] = [];
   /** The script's TS values to those on the wire; and the first of both. */

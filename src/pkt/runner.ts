@@ -333,6 +333,8 @@ class Run implements CommandTarget {
     } else {
       const acknowledges = (transport.flags & FLAG_ACK) !== 0;
       flow.noteEct(transport.options ?? []);
+      flow.counted.segs_in++;
+      if (transport.length > 0) flow.counted.data_segs_in++;
       const { tcp } = host.engine;
       const sockets = this.#sockets as Sockets;
       const { fastOpenKey, fastOpenCookies } = sockets;

@@ -1,9 +1,9 @@
 /** setsockopt and getsockopt. What only has to be remembered is; what this stack can't do is noted as missing. */
 import { TCB } from '../tcp/block.ts';
 import type { Outcome } from './calls.ts';
-import { LINUX_SEND_MIN } from './linux-buffer.ts';
 import { Unsupported } from './errors.ts';
 import type { Host } from './host.ts';
+import { LINUX_SEND_MIN } from './linux-buffer.ts';
 import type { Expression, SystemCall } from './script.ts';
 import type { Settings } from './settings.ts';
 import type { TcpSocket } from './socket.ts';
@@ -46,6 +46,12 @@ const REMEMBERED: readonly string[] = [
   'SO_PRIORITY',
   'SO_MARK',
   'SO_SNDLOWAT',
+  'SO_RCVLOWAT',
+  'SO_BINDTODEVICE',
+  'SO_INCOMING_NAPI_ID',
+  'SO_TXREHASH',
+  'IP_RECVERR',
+  'IPV6_RECVERR',
   'SO_NOSIGPIPE',
   'SO_BUSY_POLL',
   'SO_USER_COOKIE',
@@ -135,6 +141,12 @@ export function setOption(option: OptionCall): Outcome {
       const length = values.optionalNumber(call.args[4]);
       if (length !== 16 && length !== 32) return { value: -1, errno: 'EINVAL' };
       socket.options.set(name, (hexOf(key.slice(0, 16)).match(/.{8}/g) ?? []).join('-'));
+      return OK;
+    }
+    case 'SO_RCVTIMEO':
+    case 'SO_SNDTIMEO': {
+      const part = (field: string) => values.optionalNumber(values.field(value, field)) ?? 0;
+      socket.options.set(name, part('tv_sec') * 1e6 + part('tv_usec'));
       return OK;
     }
     case 'SO_TIMESTAMPING':

@@ -49,6 +49,10 @@ export class TcpSocket {
   readonly limited = { busy: 0, window: 0, buffer: 0 };
   #limitedUs = 0;
   #limit: 'none' | 'busy' | 'window' | 'buffer' = 'none';
+  /** Segments sent, those of them with data, and bytes sent again. */
+  readonly counted = { segs_out: 0, data_segs_out: 0, bytes_retrans: 0 };
+  /** Where what was sent ends; null before any. */
+  sentEnd: number | null = null;
   /** When that last happened, ms of the script's time. */
   readonly last = { data_sent: 0, data_recv: 0, ack_recv: 0 };
   /** Bytes received and not read, before the last breath; and what the connection left when it ended. */
@@ -191,6 +195,16 @@ export class TcpSocket {
     return ((m[t + TCB.SND_UNA] + m[t + TCB.SNDQ_LENGTH] - end) | 0) > 0;
   }
 
+  /** SO_RCVTIMEO or SO_SNDTIMEO, us; without end unless set. */
+  timeoutUs(name: string): number {
+    return Number(this.options.get(name) ?? 0) || Number.POSITIVE_INFINITY;
+  }
+
+  /** SO_RCVLOWAT: bytes that a read waits for. */
+  get readLeast(): number {
+    return Math.max(1, Number(this.options.get('SO_RCVLOWAT') ?? 1));
+  }
+
   get room(): number {
     const room = Math.max(0, this.engine.sendRoom(this.conn) - this.#waiting);
     return this.limitsChunks ? Math.min(room, chunkRoom(this)) : room;
@@ -198,7 +212,9 @@ export class TcpSocket {
 
   /** Its buffer is filled chunk by chunk. */
   get limitsChunks(): boolean {
-    return this.chunked && this.block !== 0 && (this.sendBufferFixed || this.lowWater < Number.POSITIVE_INFINITY);
+    return (
+      this.chunked && this.block !== 0 && (this.sendBufferFixed || this.lowWater < Number.POSITIVE_INFINITY)
+    );
   }
 
   /** TCP_NOTSENT_LOWAT, bytes. */
@@ -359,11 +375,8 @@ export class TcpSocket {
     const over = this.state === 'ended' || this.state === 'fresh';
     const ended = over || this.atEnd;
     return {
-      readable: this.readable > 0 || (ended && this.state !== 'fresh') || this.error !== null,
-      writable:
-        over ||
-        (this.state === 'connected' &&
-          (this.writeShut || this.#roomEnough)),
+      readable: this.readable >= this.readLeast || (ended && this.state !== 'fresh') || this.error !== null,
+      writable: over || (this.state === 'connected' && (this.writeShut || this.#roomEnough)),
       error: this.error !== null || this.errors.length > 0,
       hangUp: over || (ended && this.writeShut),
       readHangUp: ended,

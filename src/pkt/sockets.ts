@@ -279,16 +279,23 @@ export class Sockets {
     const t = socket.block;
     if (t === 0 || socket.options.has('TCP_NODELAY')) return;
     const { m } = this.#engine.tcp;
-    const waits = !socket.recordWaits && socket.smallEnd !== null && ((socket.smallEnd - m[t + TCB.SND_UNA]) | 0) > 0;
+    const waits =
+      !socket.recordWaits && socket.smallEnd !== null && ((socket.smallEnd - m[t + TCB.SND_UNA]) | 0) > 0;
     const noDelay = (m[t + TCB.FLAGS] & FLAG.NODELAY) !== 0;
     if (waits === noDelay) this.#engine.setNoDelay(socket.conn, !waits);
   }
 
   #noteSmall(packet: LivePacket): void {
-    if (packet.protocol !== 'tcp' || packet.length === 0) return;
+    if (packet.protocol !== 'tcp') return;
     for (const socket of this.#byConn.values()) {
       const t = socket.block;
       if (t === 0 || socket.flow?.sends(packet) !== true) continue;
+      socket.counted.segs_out++;
+      if (packet.length === 0) continue;
+      const end = (packet.seq + packet.length) | 0;
+      socket.counted.data_segs_out++;
+      if (socket.sentEnd === null || ((end - socket.sentEnd) | 0) > 0) socket.sentEnd = end;
+      else socket.counted.bytes_retrans += packet.length;
       socket.last.data_sent = this.#nowMs;
       if (packet.length < this.#engine.tcp.m[t + TCB.MSS]) socket.smallEnd = (packet.seq + packet.length) | 0;
     }
