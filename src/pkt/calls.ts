@@ -42,6 +42,8 @@ class ZeroFile {
 type Socket = TcpSocket | UdpSocket;
 type Descriptor = Socket | EpollSet | Pipe | ZeroFile;
 
+/** Pieces of memory that one of Linux's segments is gathered of. */
+const FRAGMENTS_MAX = 17;
 const OK: Outcome = { value: 0 };
 const LEVELS = /^(SOL_|IPPROTO_)/;
 
@@ -295,6 +297,7 @@ export class Calls {
     if ((flags & this.#flag('MSG_ERRQUEUE')) !== 0) return this.#readError(call, values, source);
     if ((flags & this.#flag('MSG_OOB')) !== 0) return () => ({ value: -1, errno: 'EINVAL' });
     let got = 0;
+    const endUs = this.#host.us + source.timeoutUs('SO_RCVTIMEO');
     return () => {
       const socket = source;
       if (socket.state === 'listening' || (socket.state === 'fresh' && socket.error === null))
@@ -306,12 +309,14 @@ export class Calls {
         this.#host.settle();
         got += socket.readDone();
       }
-      if (got >= bytes || (got > 0 && !all)) return { value: got };
+      const least = all ? bytes : Math.min(bytes, socket.readLeast);
+      const over = socket.atEnd || socket.nonBlocking || dontWait || this.#host.us >= endUs;
+      if (got >= bytes || (got > 0 && (got >= least || over))) return { value: got };
       if (bytes === 0 && socket.state === 'connected') return OK;
       const errno = got === 0 ? socket.takeError() : null;
       if (errno !== null) return { value: -1, errno };
       if (socket.atEnd || socket.state === 'ended') return { value: got };
-      return socket.nonBlocking || dontWait ? { value: -1, errno: 'EAGAIN' } : null;
+      return over && got === 0 ? { value: -1, errno: 'EAGAIN' } : null;
     };
   }
 
@@ -340,6 +345,7 @@ export class Calls {
     const zeroCopy = (flags & this.#flag('MSG_ZEROCOPY')) !== 0;
     if (target.deferred !== null) return this.#fastOpen(call, values, target, bytes, flags);
     let sent = 0;
+    const endUs = this.#host.us + target.timeoutUs('SO_SNDTIMEO');
     return () => {
       const socket = target;
       const errno = sent === 0 ? socket.takeError() : null;
@@ -348,19 +354,26 @@ export class Calls {
         return { value: -1, errno: this.#freebsd ? 'ENOTCONN' : 'EPIPE' };
       if (socket.state === 'ended' || socket.writeShut)
         return sent > 0 ? { value: sent } : { value: -1, errno: 'EPIPE' };
-      const waits = !socket.nonBlocking && !dontWait;
+      const waits = !socket.nonBlocking && !dontWait && this.#host.us < endUs;
       if (socket.state === 'connecting')
         return waits ? null : { value: -1, errno: this.#freebsd ? 'ENOTCONN' : 'EAGAIN' };
+      // Linux wakes a write that waits once a third of the buffer is free.
+      if (socket.blocked && waits && !socket.readiness().writable) return null;
+      socket.blocked = false;
       // What leaves at once makes room for more of the same write (TCP_NOTSENT_LOWAT).
       for (let taken = -1; taken !== 0 && sent < bytes; ) {
         taken = socket.write(bytes - sent, more, record);
         sent += taken;
-        if (taken > 0)
-          socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
         if (urgent) socket.engine.markUrgent(socket.conn);
         this.#host.settle();
       }
-      if (sent >= bytes || (!waits && sent > 0)) return { value: sent };
+      if (sent < bytes) socket.noRoom = true;
+      if (sent >= bytes || (!waits && sent > 0)) {
+        socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
+        socket.noteErrors(this.#host.us);
+        return { value: sent };
+      }
+      socket.blocked = waits && socket.limitsChunks;
       return waits ? null : { value: -1, errno: 'EAGAIN' };
     };
   }
@@ -446,9 +459,13 @@ export class Calls {
   sendmsg(call: SystemCall, values: Values): Attempt {
     const message = call.args[1];
     if (values.items(values.field(message, 'msg_control')).length > 0)
-      throw new Unsupported(call.line, 'control messages with data to send');
-    const bytes = values.vectorBytes(values.field(message, 'msg_iov'));
-    return this.write(call, values, bytes, values.optionalNumber(call.args[2]) ?? 0);
+      this.#settings.lack('control messages with data to send');
+    const vector = values.field(message, 'msg_iov');
+    const flags = values.optionalNumber(call.args[2]) ?? 0;
+    const socket = this.socketOf(call, values);
+    if ((flags & this.#flag('MSG_ZEROCOPY')) !== 0 && socket?.options.get('SO_ZEROCOPY') === 1)
+      socket.pieces = values.vectorPieces(vector, FRAGMENTS_MAX);
+    return this.write(call, values, values.vectorBytes(vector), flags);
   }
 
   /** splice and sendfile: `bytes` from one descriptor to another. */
@@ -788,6 +805,8 @@ const METHODS: Readonly<Record<string, Method>> = {
   fcntl: (c, call, v) => c.fcntl(call, v),
   ioctl: (c, call, v) => c.ioctl(call, v),
   dup: (c, call, v) => c.dup(call, v),
+  dup2: (c, call, v) => c.dup(call, v),
+  dup3: (c, call, v) => c.dup(call, v),
   setsockopt: (c, call, v) => c.setsockopt(call, v),
   getsockopt: (c, call, v) => c.getsockopt(call, v),
   poll: (c, call, v) => c.poll(call, v),
@@ -795,7 +814,9 @@ const METHODS: Readonly<Record<string, Method>> = {
   epoll_create1: (c, call, v) => () => c.open(call, v, new EpollSet()),
   epoll_ctl: (c, call, v) => c.epollCtl(call, v),
   epoll_wait: (c, call, v) => c.epollWait(call, v),
+  epoll_pwait: (c, call, v) => c.epollWait(call, v),
   open: (c, call, v) => () => c.open(call, v, new ZeroFile()),
+  pipe2: (c, call, v) => METHODS.pipe(c, call, v),
   pipe: (c, call, v) => () => {
     const pipe = new Pipe();
     for (const item of v.items(call.args[0])) c.openAs(v.number(item, 'the descriptor'), pipe);

@@ -5,6 +5,22 @@ import type { Settings } from './settings.ts';
 import { parseShell, type Simple } from './shell.ts';
 import { applySysctl } from './sysctl.ts';
 
+const PROC_TCP = '/proc/net/tcp';
+/** As Linux numbers them, from 1. */
+const PROC_STATES: readonly string[] = [
+  'ESTABLISHED',
+  'SYN_SENT',
+  'SYN_RCVD',
+  'FIN_WAIT_1',
+  'FIN_WAIT_2',
+  'TIME_WAIT',
+  'CLOSED',
+  'CLOSE_WAIT',
+  'LAST_ACK',
+  'LISTEN',
+  'CLOSING',
+];
+
 /** What commands can do to the run. */
 export interface CommandTarget {
   readonly settings: Settings;
@@ -110,7 +126,10 @@ function runSimple(given: Simple, input: readonly string[], target: CommandTarge
       return [];
     case 'grep':
       for (const word of args) if (isUnknownCounter(word)) target.settings.lack(`the counter ${word}`);
-      return grep(args, input);
+      return grep(
+        args.filter((word) => !word.startsWith(PROC_TCP)),
+        args.some((word) => word.startsWith(PROC_TCP)) ? procTcp(target) : input,
+      );
     case 'nstat':
       return target.counters();
     case 'wc':
@@ -154,6 +173,19 @@ function setSysctls(args: readonly string[], settings: Settings): string[] {
     if (value !== undefined) applySysctl(settings, path.replace(/^\/proc\/sys\//, ''), value);
   }
   return [];
+}
+
+/** Lines of /proc/net/tcp, as far as scripts look: local port and state, in hexadecimal. */
+function procTcp(target: CommandTarget): string[] {
+  return target.sockets().map((line, i) => {
+    const [, port = '0', state = ''] = /\*:(\d+) \* (\w+)$/.exec(line) ?? [];
+    const number = 1 + PROC_STATES.indexOf(state);
+    return ` ${i}: 00000000:${hexOf(Number(port), 4)} 00000000:0000 ${hexOf(number, 2)} `;
+  });
+}
+
+function hexOf(value: number, digits: number): string {
+  return value.toString(16).toUpperCase().padStart(digits, '0');
 }
 
 function grep(args: readonly string[], input: readonly string[]): string[] | null {

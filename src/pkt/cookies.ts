@@ -20,6 +20,8 @@ const OPTIONS_MAX = 40;
 
 export class Cookies {
   readonly #learned = new Map<string, Set<string>>();
+  /** Ports of the script's that used the experimental option. */
+  readonly #experimental = new Set<number>();
 
   #good(key: string): Set<string> {
     let good = this.#learned.get(key);
@@ -29,17 +31,26 @@ export class Cookies {
 
   /** Options of the script's SYN with the stack's cookie; also where the script's system wants none. */
   toWire(tcp: Tcp, spec: TcpSpec, tuple: Tuple, key: string, needed: boolean): readonly TcpOptionSpec[] {
-    const options = spec.options ?? [];
+    const options = this.#standard(spec.options ?? [], tuple);
     if ((spec.flags & (FLAG_SYN | FLAG_ACK)) !== FLAG_SYN) return options;
     const good = this.#good(key);
     const cookie = issue(tcp, tuple);
     if (needed || spec.length === 0)
       return options.map((o) => (o.kind === 'FO' && good.has(o.cookie) ? { ...o, cookie } : o));
-    const nop = { kind: 'nop' } as const;
     const rest = options.filter(({ kind }) => kind !== 'FO' && kind !== 'nop' && kind !== 'eol');
-    const all: TcpOptionSpec[] = [...rest, { kind: 'FO', cookie, experimental: false }];
-    while (optionBytes(all) % 4 !== 0) all.push(nop);
+    const all = padded([...rest, { kind: 'FO', cookie, experimental: false }]);
     return optionBytes(all) <= OPTIONS_MAX ? all : options;
+  }
+
+  /** The experimental option (RFC 7413 A) as the one that took its place; the answer is then experimental too. */
+  #standard(options: readonly TcpOptionSpec[], tuple: Tuple): readonly TcpOptionSpec[] {
+    if (!options.some((option) => option.kind === 'FO' && option.experimental)) return options;
+    this.#experimental.add(tuple.remotePort);
+    return padded(
+      options
+        .filter(({ kind }) => kind !== 'nop')
+        .map((option) => (option.kind === 'FO' ? { ...option, experimental: false } : option)),
+    );
   }
 
   /** Options of the stack's SYN-ACK with the script's cookie, as `spec` expects it. */
@@ -54,14 +65,23 @@ export class Cookies {
     if (expected?.kind !== 'FO' || (spec.flags & (FLAG_SYN | FLAG_ACK)) !== (FLAG_SYN | FLAG_ACK))
       return options;
     const cookie = issue(tcp, tuple);
-    return options.map((option) => {
-      if (option.kind !== 'FO' || option.cookie !== cookie) return option;
+    const experimental = this.#experimental.has(tuple.remotePort);
+    return options.map((given) => {
+      if (given.kind !== 'FO') return given;
+      const option = { ...given, experimental };
+      if (option.cookie !== cookie) return option;
       const good = this.#good(key);
       // Which one a key makes is learned from the first answer.
       if (good.size === 0) good.add(expected.cookie);
       return good.has(expected.cookie) ? { ...option, cookie: expected.cookie } : option;
     });
   }
+}
+
+function padded(options: readonly TcpOptionSpec[]): TcpOptionSpec[] {
+  const all = [...options];
+  while (optionBytes(all) % 4 !== 0) all.push({ kind: 'nop' });
+  return all;
 }
 
 /** What the stack gives the script's end, in hex. */

@@ -23,6 +23,10 @@ export class Flow {
   /** What the last segment told: its end, its ACK and its window. */
   before: { readonly seq: number; readonly ack: number; readonly window: number } | null = null;
   irs: number | null = null;
+  /** What the script's end last told of ECT(0) and ECT(1), bytes (RFC 9768 3.2.3): s.e0b and s.e1b, which our stack doesn't keep. */
+  readonly ectBytes = { e0b: 0, e1b: 0 };
+  /** Segments of the script's, and those of them with data. */
+  readonly counted = { segs_in: 0, data_segs_in: 0 };
   /** Sent by the stack and not yet expected by the script. */
   readonly queue: LivePacket[] = [];
   /** The script's TS values to those on the wire; and the first of both. */
@@ -63,6 +67,14 @@ export class Flow {
   /** A sequence number of the stack's, which an ICMP error quotes. */
   localToWire(seq: number): number {
     return (seq + (this.isn ?? 0)) | 0;
+  }
+
+  /** Follows the AccECN option of the script's segments. The counters start at 1. */
+  noteEct(options: readonly TcpOptionSpec[]): void {
+    for (const option of options) {
+      if (option.kind !== 'ECN') continue;
+      for (const { name, value } of option.counters) if (name !== 'ceb') this.ectBytes[name] = value - 1;
+    }
   }
 
   /** Options of the script's with SACK blocks and the echoed timestamp as they go on the wire. */

@@ -41,12 +41,16 @@ const LIMITS: Partial<Limits> = {
 
 export class Host {
   readonly engine: Engine;
+  /** Of the link, bytes. */
+  readonly mtu: number;
   /** Sent and not yet looked at, in order. */
   readonly sent: LivePacket[] = [];
   /** Called after each breath: blocking calls may have come to an end. */
   onBreath: () => void = () => {};
   /** Called with each packet that the stack sends. */
   onPacket: (packet: LivePacket) => void = () => {};
+  /** When `onBreath` is to be called at the latest, us; it says when again. */
+  alarmUs = Number.POSITIVE_INFINITY;
   /** us since the script began. */
   #us = 0;
   readonly #port: Port;
@@ -55,6 +59,7 @@ export class Host {
   constructor(options: HostOptions) {
     const { arena, mtu, gateway4, gateway6 } = options;
     const [near, far] = createCable(arena, 'script', { link: 'ip', mtu: LINK_MTU, slots: SLOTS });
+    this.mtu = mtu;
     this.#port = far;
     this.#arena = arena;
     this.engine = new Engine({
@@ -117,7 +122,7 @@ export class Host {
   #nextUs(): number {
     const delay = this.engine.nextDeadline();
     const whole = Math.floor(START_MS + this.#us / 1000) - START_MS;
-    return Math.max(this.#us + STEP_US, (whole + delay) * 1000);
+    return Math.max(this.#us + STEP_US, Math.min((whole + delay) * 1000, this.alarmUs));
   }
 
   #collect(): void {

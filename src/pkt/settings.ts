@@ -31,6 +31,8 @@ export class Settings {
   fastOpenKey = 'a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4';
   /** AccECN isn't agreed to, whatever the peer offers. */
   classicEcn = true;
+  /** Linux's tcp_ecn_fallback: no more ECT where marks get mangled. */
+  ecnFallback = true;
   /** Set by the script, and not to be had here: what, with the reason. */
   readonly missing: string[] = [];
 

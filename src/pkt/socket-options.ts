@@ -3,6 +3,7 @@ import { TCB } from '../tcp/block.ts';
 import type { Outcome } from './calls.ts';
 import { Unsupported } from './errors.ts';
 import type { Host } from './host.ts';
+import { LINUX_SEND_MIN } from './linux-buffer.ts';
 import type { Expression, SystemCall } from './script.ts';
 import type { Settings } from './settings.ts';
 import type { TcpSocket } from './socket.ts';
@@ -45,6 +46,12 @@ const REMEMBERED: readonly string[] = [
   'SO_PRIORITY',
   'SO_MARK',
   'SO_SNDLOWAT',
+  'SO_RCVLOWAT',
+  'SO_BINDTODEVICE',
+  'SO_INCOMING_NAPI_ID',
+  'SO_TXREHASH',
+  'IP_RECVERR',
+  'IPV6_RECVERR',
   'SO_NOSIGPIPE',
   'SO_BUSY_POLL',
   'SO_USER_COOKIE',
@@ -99,9 +106,12 @@ export function setOption(option: OptionCall): Outcome {
     case 'SO_SNDBUF':
     case 'SO_SNDBUFFORCE':
       // Linux doubles what is asked for, and keeps its own records in it.
-      socket.sendBuffer = Math.max((number ?? 0) * (settings.dialect === 'linux' ? 2 : 1), BUFFER_MIN);
+      socket.sendBuffer =
+        settings.dialect === 'linux'
+          ? Math.max(2 * (number ?? 0), LINUX_SEND_MIN)
+          : Math.max(number ?? 0, BUFFER_MIN);
       socket.sendBufferFixed = true;
-      if (socket.block !== 0) socket.engine.setSendBuffer(socket.conn, socket.sendBuffer);
+      if (socket.block !== 0) socket.engine.setSendBuffer(socket.conn, sockets.sendBufferOf(socket));
       return OK;
     case 'SO_LINGER': {
       const on = values.optionalNumber(values.field(value, 'onoff')) ?? 0;
@@ -131,6 +141,12 @@ export function setOption(option: OptionCall): Outcome {
       const length = values.optionalNumber(call.args[4]);
       if (length !== 16 && length !== 32) return { value: -1, errno: 'EINVAL' };
       socket.options.set(name, (hexOf(key.slice(0, 16)).match(/.{8}/g) ?? []).join('-'));
+      return OK;
+    }
+    case 'SO_RCVTIMEO':
+    case 'SO_SNDTIMEO': {
+      const part = (field: string) => values.optionalNumber(values.field(value, field)) ?? 0;
+      socket.options.set(name, part('tv_sec') * 1e6 + part('tv_usec'));
       return OK;
     }
     case 'SO_TIMESTAMPING':

@@ -6,6 +6,7 @@ import { fastOpenRoom } from '../tcp/fast-open.ts';
 import { CLOSED_CLEAN, CLOSED_CODES } from '../tcp/reasons.ts';
 import { ErrorQueue } from './error-queue.ts';
 import type { Flow } from './flow.ts';
+import { chunkRoom, chunksWritable } from './linux-buffer.ts';
 
 export type SocketState = 'fresh' | 'listening' | 'connecting' | 'connected' | 'ended';
 
@@ -44,6 +45,14 @@ export class TcpSocket {
   deferred: { readonly address: string; readonly port: number } | null = null;
   /** MSG_MORE was used. */
   saidMore = false;
+  /** us for which data was queued; of these, that the peer's window, and our buffer with a program that waits, were the limit. */
+  readonly limited = { busy: 0, window: 0, buffer: 0 };
+  #limitedUs = 0;
+  #limit: 'none' | 'busy' | 'window' | 'buffer' = 'none';
+  /** Segments sent, those of them with data, and bytes sent again. */
+  readonly counted = { segs_out: 0, data_segs_out: 0, bytes_retrans: 0 };
+  /** Where what was sent ends; null before any. */
+  sentEnd: number | null = null;
   /** When that last happened, ms of the script's time. */
   readonly last = { data_sent: 0, data_recv: 0, ack_recv: 0 };
   /** Bytes received and not read, before the last breath; and what the connection left when it ended. */
@@ -58,10 +67,15 @@ export class TcpSocket {
   eof = false;
   /** A write ended a record (MSG_EOR), and the bytes of others that wait until it has left. */
   record = false;
+  /** Bytes of the segments that the next write is cut into, for want of room for more pieces of memory in one. */
+  pieces: readonly number[] = [];
   #later: { bytes: number; readonly record: boolean }[] = [];
   /** Bytes that TCP_CORK or MSG_MORE hold back. */
   held = 0;
   corked = false;
+  /** Since when, us, and what was acknowledged then. */
+  #heldUs = 0;
+  #heldUna = 0;
   /** Set by setsockopt, by level and option. */
   readonly options = new Map<string, number | string>();
   receiveBuffer: number;
@@ -69,6 +83,11 @@ export class TcpSocket {
   /** The receive buffer was set by the program, and grows no more. */
   receiveBufferFixed = false;
   sendBufferFixed = false;
+  /** Linux: a buffer that was set is filled in chunks, see linux-buffer.ts. */
+  chunked = false;
+  /** A write waits for room; one found none, and whoever waits for some is to be told. */
+  blocked = false;
+  noRoom = false;
   /** Where the last segment ends that was smaller than it could be; null before any. */
   smallEnd: number | null = null;
   /** The most that was outstanding at once in a round trip, bytes, and where that ends. */
@@ -176,8 +195,31 @@ export class TcpSocket {
     return ((m[t + TCB.SND_UNA] + m[t + TCB.SNDQ_LENGTH] - end) | 0) > 0;
   }
 
+  /** SO_RCVTIMEO or SO_SNDTIMEO, us; without end unless set. */
+  timeoutUs(name: string): number {
+    return Number(this.options.get(name) ?? 0) || Number.POSITIVE_INFINITY;
+  }
+
+  /** SO_RCVLOWAT: bytes that a read waits for. */
+  get readLeast(): number {
+    return Math.max(1, Number(this.options.get('SO_RCVLOWAT') ?? 1));
+  }
+
   get room(): number {
-    return Math.max(0, this.engine.sendRoom(this.conn) - this.#waiting);
+    const room = Math.max(0, this.engine.sendRoom(this.conn) - this.#waiting);
+    return this.limitsChunks ? Math.min(room, chunkRoom(this)) : room;
+  }
+
+  /** Its buffer is filled chunk by chunk. */
+  get limitsChunks(): boolean {
+    return (
+      this.chunked && this.block !== 0 && (this.sendBufferFixed || this.lowWater < Number.POSITIVE_INFINITY)
+    );
+  }
+
+  /** TCP_NOTSENT_LOWAT, bytes. */
+  get lowWater(): number {
+    return Number(this.options.get('TCP_NOTSENT_LOWAT') ?? Number.POSITIVE_INFINITY);
   }
 
   /** Takes up to `length` bytes out of the receive queue. */
@@ -203,6 +245,13 @@ export class TcpSocket {
     this.saidMore ||= more;
     if (taken <= 0) return 0;
     this.written += taken;
+    if (this.pieces.length > 1) {
+      for (const bytes of this.pieces) this.#later.push({ bytes, record: true });
+      this.pieces = [];
+      this.writeRecords();
+      return taken;
+    }
+    this.pieces = [];
     if (record || this.record || this.#later.length > 0) {
       this.#later.push({ bytes: taken, record: record && taken === length });
       this.writeRecords();
@@ -216,6 +265,32 @@ export class TcpSocket {
     return taken;
   }
 
+  /**
+   * Linux holds back what more was said to follow only until an ACK comes, unless the socket is corked; and in any case no
+   * longer than a retransmission timeout when nothing is outstanding. @returns when to look again, us
+   */
+  releaseHeld(us: number): number {
+    const t = this.block;
+    if (this.held === 0 || t === 0) {
+      this.#heldUs = 0;
+      return Number.POSITIVE_INFINITY;
+    }
+    const { m } = this.engine.tcp;
+    const una = m[t + TCB.SND_UNA];
+    if (this.#heldUs === 0) {
+      this.#heldUs = us;
+      this.#heldUna = una;
+    }
+    const rto = (this.engine.info(this.conn)?.rto_ms ?? 0) * 1000;
+    const idle = una === m[t + TCB.SND_NXT];
+    if ((una !== this.#heldUna && !this.corked) || (idle && us >= this.#heldUs + rto)) {
+      this.#heldUs = 0;
+      this.flush();
+      return Number.POSITIVE_INFINITY;
+    }
+    return idle ? this.#heldUs + rto : Number.POSITIVE_INFINITY;
+  }
+
   /** Data of the next record doesn't go into the last segment of one: it waits until that has left. */
   writeRecords(): void {
     while (this.#later.length > 0) {
@@ -225,6 +300,11 @@ export class TcpSocket {
       this.record = next.record;
       this.engine.write(this.conn, new Uint8Array(next.bytes));
     }
+  }
+
+  /** A record is followed by others: it isn't the last small segment, which Nagle's algorithm holds back. */
+  get recordWaits(): boolean {
+    return this.#later.length > 0;
   }
 
   flush(): void {
@@ -244,10 +324,37 @@ export class TcpSocket {
     this.engine.shutdown(this.conn);
   }
 
+  /** Tells who waits for room, once there is enough. */
+  noteRoom(): void {
+    if (!this.noRoom || this.state !== 'connected' || !this.#roomEnough) return;
+    this.noRoom = false;
+    this.rooms++;
+  }
+
   /** What the error queue is to tell, now that the engine has breathed. */
   noteErrors(us: number): void {
     const progress = { sent: this.written - this.unsent, acked: this.written - this.unacknowledged };
     if (this.errors.advance(progress, us)) this.arrivals++;
+  }
+
+  /** Counts what has been the limit since the last breath, as Linux's TCP_INFO has it. */
+  noteLimit(us: number): void {
+    const passed = us - this.#limitedUs;
+    this.#limitedUs = us;
+    if (this.#limit !== 'none') this.limited.busy += passed;
+    if (this.#limit === 'window' || this.#limit === 'buffer') this.limited[this.#limit] += passed;
+    this.#limit = this.#limitNow();
+  }
+
+  #limitNow(): 'none' | 'busy' | 'window' | 'buffer' {
+    const t = this.block;
+    if (t === 0 || this.unacknowledged === 0) return 'none';
+    const { m } = this.engine.tcp;
+    const outstanding = (m[t + TCB.SND_NXT] - m[t + TCB.SND_UNA]) | 0;
+    const next = Math.min(this.unsent, m[t + TCB.MSS]);
+    if (next > 0 && outstanding + next > m[t + TCB.CWND]) return 'busy';
+    if (next > 0 && outstanding + next > m[t + TCB.SND_WND]) return 'window';
+    return next === 0 && this.blocked && outstanding < m[t + TCB.CWND] ? 'buffer' : 'busy';
   }
 
   takeError(): string | null {
@@ -268,15 +375,17 @@ export class TcpSocket {
     const over = this.state === 'ended' || this.state === 'fresh';
     const ended = over || this.atEnd;
     return {
-      readable: this.readable > 0 || (ended && this.state !== 'fresh') || this.error !== null,
-      writable:
-        over ||
-        (this.state === 'connected' &&
-          (this.writeShut || this.room >= (this.sendBufferFixed ? this.sendBuffer / 3 : 1))),
+      readable: this.readable >= this.readLeast || (ended && this.state !== 'fresh') || this.error !== null,
+      writable: over || (this.state === 'connected' && (this.writeShut || this.#roomEnough)),
       error: this.error !== null || this.errors.length > 0,
       hangUp: over || (ended && this.writeShut),
       readHangUp: ended,
     };
+  }
+
+  get #roomEnough(): boolean {
+    if (this.limitsChunks) return chunksWritable(this);
+    return this.sendBufferFixed ? this.room >= this.sendBuffer / 3 : this.room > 0;
   }
 
   /** RFC 9293's name of its state; a socket whose connection the engine has forgotten is CLOSED. */

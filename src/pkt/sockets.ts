@@ -3,15 +3,20 @@ import type { Engine } from '../engine/engine.ts';
 import { EngineError } from '../engine/errors.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import { FLAG, FLAG2, PATH_FLAG, STATE, TCB } from '../tcp/block.ts';
+import { mssUpdate } from '../tcp/handshake.ts';
 import type { Config } from './config.ts';
 import { Flow } from './flow.ts';
 import type { Host } from './host.ts';
+import { LINUX_SEND_MORE } from './linux-buffer.ts';
 import type { LivePacket } from './sent.ts';
 import type { Settings } from './settings.ts';
 import { TcpSocket } from './socket.ts';
 
 /** Fewest bytes that a buffer of the engine's may have. */
 const BUFFER_MIN = 256;
+/** The largest MSS that Linux's SYN cookies remember. */
+const COOKIE_MSS_MAX_4 = 1460;
+const COOKIE_MSS_MAX_6 = 8940;
 const LOW_WATER_MAX = 2 ** 30;
 
 export class Sockets {
@@ -54,8 +59,14 @@ export class Sockets {
   create(version: 4 | 6): TcpSocket {
     const { receiveBuffer, sendBuffer } = this.#settings;
     const socket = new TcpSocket(this.#engine, version, receiveBuffer, sendBuffer);
+    socket.chunked = this.#settings.dialect === 'linux';
     this.all.push(socket);
     return socket;
+  }
+
+  /** The engine's buffer for what the program may write. */
+  sendBufferOf({ sendBuffer, chunked }: TcpSocket): number {
+    return Math.max(BUFFER_MIN, sendBuffer) + (chunked ? LINUX_SEND_MORE : 0);
   }
 
   /** @returns an error's name, or null */
@@ -168,12 +179,19 @@ export class Sockets {
     const fixed = (bytes: number) => Math.max(BUFFER_MIN, bytes);
     const congestion = socket.options.get('TCP_CONGESTION');
     return {
-      receiveBuffer: socket.receiveBufferFixed ? fixed(socket.receiveBuffer) : 0,
-      sendBuffer: socket.sendBufferFixed || dialect === 'freebsd' ? fixed(socket.sendBuffer) : 0,
+      receiveBuffer: socket.receiveBufferFixed ? fixed(this.#firstWindow(socket)) : 0,
+      sendBuffer: socket.sendBufferFixed || dialect === 'freebsd' ? this.sendBufferOf(socket) : 0,
       noDelay: socket.options.get('TCP_NODELAY') === 1,
       ...ipFields(socket),
       ...(congestion === undefined ? {} : { congestion: congestionName(String(congestion)) }),
     };
+  }
+
+  /** Linux tells of whole segments at first, of its own MSS. */
+  #firstWindow({ receiveBuffer, version }: TcpSocket): number {
+    const mss = this.#host.mtu - (version === 6 ? 60 : 40);
+    if (this.#settings.dialect !== 'linux' || receiveBuffer <= mss) return receiveBuffer;
+    return receiveBuffer - (receiveBuffer % mss);
   }
 
   /** What the system's TCP does otherwise than ours, connection by connection; to be called after each breath. */
@@ -184,9 +202,13 @@ export class Sockets {
       socket.unread = readable;
       socket.noteErrors(this.#host.us);
       socket.writeRecords();
+      socket.noteRoom();
+      socket.noteLimit(this.#host.us);
     }
     if (this.#settings.dialect === 'linux') {
+      this.#host.alarmUs = Number.POSITIVE_INFINITY;
       for (const socket of this.#byConn.values()) {
+        this.#host.alarmUs = Math.min(this.#host.alarmUs, socket.releaseHeld(this.#host.us));
         this.#minshall(socket);
         this.#accEcnOption(socket);
         this.#slowStart(socket);
@@ -212,6 +234,19 @@ export class Sockets {
     }
   }
 
+  /** What of the script's Linux takes though it goes beyond the window: a packet for a queue that is empty, and a FIN without data. */
+  takeWhole(seq: number, length: number, fin: boolean): void {
+    if (this.#settings.dialect !== 'linux') return;
+    const { m } = this.#engine.tcp;
+    for (const socket of this.#byConn.values()) {
+      const t = socket.block;
+      if (t === 0 || m[t + TCB.STATE] < STATE.ESTABLISHED || m[t + TCB.RCV_NXT] !== seq) continue;
+      const end = (seq + length + (fin ? 1 : 0)) | 0;
+      const wanted = fin && length === 0 ? true : m[t + TCB.RCVQ_LENGTH] === 0 && m[t + TCB.OOO_BYTES] === 0;
+      if (wanted && ((end - m[t + TCB.RCV_ADV]) | 0) > 0) m[t + TCB.RCV_ADV] = end;
+    }
+  }
+
   /** In slow start Linux takes a window of which half is in use for one that is the limit. */
   #slowStart(socket: TcpSocket): void {
     const t = socket.block;
@@ -232,6 +267,7 @@ export class Sockets {
     const { m } = this.#engine.tcp;
     if (t === 0 || this.#settings.dialect !== 'linux') return;
     if ((m[t + TCB.PATH] & PATH_FLAG.ECN) !== PATH_FLAG.ECN_ACCURATE) return;
+    if (!this.#settings.ecnFallback) m[t + TCB.PATH] |= PATH_FLAG.ECT0;
     const { ACCECN_OPTIONS, ACCECN_OPTIONS_BAD } = FLAG2;
     const seen = (m[t + TCB.FLAGS2] & (ACCECN_OPTIONS | ACCECN_OPTIONS_BAD)) === ACCECN_OPTIONS;
     if (seen && this.#settings.limits.accEcnOption) m[t + TCB.PATH] |= PATH_FLAG.OPTION;
@@ -243,16 +279,23 @@ export class Sockets {
     const t = socket.block;
     if (t === 0 || socket.options.has('TCP_NODELAY')) return;
     const { m } = this.#engine.tcp;
-    const waits = socket.smallEnd !== null && ((socket.smallEnd - m[t + TCB.SND_UNA]) | 0) > 0;
+    const waits =
+      !socket.recordWaits && socket.smallEnd !== null && ((socket.smallEnd - m[t + TCB.SND_UNA]) | 0) > 0;
     const noDelay = (m[t + TCB.FLAGS] & FLAG.NODELAY) !== 0;
     if (waits === noDelay) this.#engine.setNoDelay(socket.conn, !waits);
   }
 
   #noteSmall(packet: LivePacket): void {
-    if (packet.protocol !== 'tcp' || packet.length === 0) return;
+    if (packet.protocol !== 'tcp') return;
     for (const socket of this.#byConn.values()) {
       const t = socket.block;
       if (t === 0 || socket.flow?.sends(packet) !== true) continue;
+      socket.counted.segs_out++;
+      if (packet.length === 0) continue;
+      const end = (packet.seq + packet.length) | 0;
+      socket.counted.data_segs_out++;
+      if (socket.sentEnd === null || ((end - socket.sentEnd) | 0) > 0) socket.sentEnd = end;
+      else socket.counted.bytes_retrans += packet.length;
       socket.last.data_sent = this.#nowMs;
       if (packet.length < this.#engine.tcp.m[t + TCB.MSS]) socket.smallEnd = (packet.seq + packet.length) | 0;
     }
@@ -270,8 +313,12 @@ export class Sockets {
         socket.passive = true;
         const info = this.#engine.info(conn);
         socket.synData = info?.fastOpen === true && info.bytesReceived > 0;
+        // Linux's first window is less than its buffer, so that what the SYN brought doesn't count.
+        if (socket.synData && socket.chunked && !socket.receiveBufferFixed)
+          this.#engine.tcp.m[socket.block + TCB.RCV_ADV] += info?.bytesReceived ?? 0;
       }
     }
+    if (listener !== null) this.#cookieMss(socket);
     this.#sizeBuffers(socket);
     this.#startWindow(socket);
     socket.opened();
@@ -282,6 +329,18 @@ export class Sockets {
     }
     this.applyOptions(socket);
     this.#accEcnOption(socket);
+  }
+
+  /** A cookie of Linux's has room for four MSS; ours for more. */
+  #cookieMss(socket: TcpSocket): void {
+    const { dialect, limits } = this.#settings;
+    if (dialect !== 'linux' || limits.synCookies !== 'always') return;
+    const { m } = this.#engine.tcp;
+    const t = socket.block;
+    const most = socket.version === 6 ? COOKIE_MSS_MAX_6 : COOKIE_MSS_MAX_4;
+    if ((m[t + TCB.PEER_MSS] & 0xffff) <= most) return;
+    m[t + TCB.PEER_MSS] = (m[t + TCB.PEER_MSS] & ~0xffff) | most;
+    mssUpdate(this.#engine.tcp, t);
   }
 
   #startWindow(socket: TcpSocket): void {
@@ -305,7 +364,10 @@ export class Sockets {
     const t = socket.block;
     if (socket.sized) return;
     socket.sized = true;
-    if (this.#settings.dialect !== 'freebsd') return;
+    if (this.#settings.dialect !== 'freebsd') {
+      if (socket.receiveBufferFixed) m[t + TCB.RCV_BUF] = Math.max(BUFFER_MIN, socket.receiveBuffer);
+      return;
+    }
     // FreeBSD rounds both buffers up to whole segments.
     const mss = Math.min(m[t + TCB.PEER_MSS], m[t + TCB.PMTU] - (socket.version === 6 ? 60 : 40));
     const whole = (bytes: number) => (bytes > mss ? Math.ceil(bytes / mss) * mss : bytes);
@@ -346,7 +408,7 @@ export class Sockets {
     const timeout = options.get('TCP_USER_TIMEOUT');
     if (timeout !== undefined) this.#engine.setUserTimeout(conn, Number(timeout));
     const lowWater = options.get('TCP_NOTSENT_LOWAT');
-    if (lowWater !== undefined)
+    if (lowWater !== undefined && !socket.chunked)
       this.#engine.setNotSentLowWater(conn, Math.min(Number(lowWater), LOW_WATER_MAX));
   }
 

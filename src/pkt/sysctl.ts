@@ -145,7 +145,9 @@ const LINUX: Readonly<Record<string, Apply>> = {
   tcp_mem: nothing,
   tcp_orphan_retries: nothing,
   tcp_ecn: ecn,
-  tcp_ecn_fallback: nothing,
+  tcp_ecn_fallback: number((s, n) => {
+    s.ecnFallback = n !== 0;
+  }),
   tcp_ecn_option: number((s, n) => {
     s.limits.accEcnOption = n !== 0;
   }),

@@ -1,4 +1,5 @@
 /** TCP_INFO as the code in scripts names it, of both systems. */
+import { TCB } from '../tcp/block.ts';
 import { reducedByMark } from '../tcp/ecn.ts';
 import type { TcpInfo } from '../tcp/info.ts';
 import type { PyValue } from './python.ts';
@@ -52,6 +53,12 @@ const LINUX_CONSTANTS: Readonly<Record<string, number>> = {
   TCP_CA_Loss: 4,
 };
 
+/** Linux's tcp_reordering: segments by which data may be overtaken before it counts as lost. */
+const REORDERING_START = 3;
+
+/** Of Linux's, what never is other than 0 here: its stack's own doings. */
+const ALWAYS_ZERO: readonly string[] = ['fackets', 'rehash', 'fastopen_client_fail', 'accecn_fail_mode'];
+
 const OPTION_BITS: Readonly<Record<string, number>> = {
   TCPI_OPT_TIMESTAMPS: 1,
   TCPI_OPT_SACK: 2,
@@ -91,6 +98,15 @@ export function setTcpInfo(
   ))
     variables.set(name, value);
   if (info === null) variables.set('tcpi_options', socket.synData ? OPTION_BITS.TCPI_OPT_SYN_DATA : 0);
+  for (const [name, count] of Object.entries({ ...socket.counted, ...socket.flow?.counted }))
+    variables.set(`tcpi_${name}`, count);
+  for (const name of ALWAYS_ZERO) variables.set(`tcpi_${name}`, 0);
+  variables.set('tcpi_probes', socket.block === 0 ? 0 : socket.engine.tcp.m[socket.block + TCB.KEEP_PROBES]);
+  variables.set('tcpi_busy_time', socket.limited.busy);
+  variables.set('tcpi_rwnd_limited', socket.limited.window);
+  variables.set('tcpi_sndbuf_limited', socket.limited.buffer);
+  variables.set('tcpi_delivered_e0_bytes', socket.flow?.ectBytes.e0b ?? 0);
+  variables.set('tcpi_delivered_e1_bytes', socket.flow?.ectBytes.e1b ?? 0);
   for (const name of ['data_sent', 'data_recv', 'ack_recv'] as const)
     variables.set(`tcpi_last_${name}`, nowMs - socket.last[name]);
 }
@@ -137,6 +153,7 @@ function fields(info: TcpInfo, reduced: boolean, synData: boolean, dialect: Dial
     tcpi_delivered_ce: info.ceDelivered,
     tcpi_delivered_ce_bytes: info.ceDeliveredBytes,
     tcpi_received_ce: info.ceReceived,
+    tcpi_reordering: Math.max(REORDERING_START, segments(info.overtaken)),
     tcpi_reord_seen: info.reorderingSeen ? 1 : 0,
     tcpi_dsack_dups: info.duplicatesReported,
     tcpi_delivery_rate: Math.round(info.deliveryRate),
@@ -146,7 +163,9 @@ function fields(info: TcpInfo, reduced: boolean, synData: boolean, dialect: Dial
     tcpi_snd_ssthresh: bytes ? info.ssthresh : Math.floor(info.ssthresh / Math.max(1, info.mss)),
     tcpi_snd_wnd: info.sndWnd,
     tcpi_rcv_wnd: info.rcvWnd,
-    tcpi_rcv_space: info.rcvWnd,
+    tcpi_rcv_space: info.rcvSpace || info.rcvWnd,
+    tcpi_rcv_ssthresh: info.rcvWnd,
+    tcpi_rcv_rtt: us(info.rcvRtt_ms),
     tcpi_snd_nxt: info.sndNxt,
     tcpi_rcv_nxt: info.rcvNxt,
     tcpi_notsent_bytes: info.notSent,

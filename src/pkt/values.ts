@@ -110,6 +110,15 @@ export class Values {
     return { family, port, address: text.toLowerCase() };
   }
 
+  /** Bytes of each `most` members of a scatter/gather list. */
+  vectorPieces(expression: Expression | undefined, most: number): number[] {
+    const items = this.items(expression);
+    const pieces: number[] = [];
+    for (let i = 0; i < items.length; i += most)
+      pieces.push(this.vectorBytes({ type: 'list', items: items.slice(i, i + most) }));
+    return pieces;
+  }
+
   /** Bytes of a scatter/gather list: `[{..., 1000}, {..., 500}]`. */
   vectorBytes(expression: Expression | undefined): number {
     let bytes = 0;

@@ -18,6 +18,7 @@ import { COLD, FLAG, FLAG2, PATH_FLAG, PATH_SHIFT, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
 import { aceOf, marked } from './ecn.ts';
 import { ackNow } from './input.ts';
+import { sackAdvances } from './sack.ts';
 import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 
@@ -107,6 +108,11 @@ function mangled(tcp: Tcp, t: number): void {
   tcp.m[t + PATH] &= ~ECT;
 }
 
+/** Of segments that aren't acceptable RFC 9768 counts none; Linux counts those that bring only what was received. */
+export function accEcnDuplicate(tcp: Tcp, t: number, s: Segment): void {
+  if ((tcp.m[t + PATH] & PATH_FLAG.ECN) === PATH_FLAG.ECN_ACCURATE) countReceived(tcp, t, s);
+}
+
 export function accEcnInput(tcp: Tcp, t: number, s: Segment): void {
   countReceived(tcp, t, s);
   readFeedback(tcp, t, s);
@@ -176,9 +182,10 @@ export function accEcnOptionWrite(tcp: Tcp, t: number, at: number, bytes: number
     return;
   }
   const ce = m[cold + R_CEB];
-  const length = ce === 0 ? 5 : 8;
+  const short = ce === 0 && tcp.limits.habits !== 'linux';
+  const length = short ? 5 : 8;
   tcp.view.setInt32(at, (kind << 24) | (length << 16) | ((first >>> 8) & 0xffff), false);
-  const rest = ce === 0 ? (OPTION_NOP << 16) | (OPTION_NOP << 8) | OPTION_NOP : ce & 0xff_ffff;
+  const rest = short ? (OPTION_NOP << 16) | (OPTION_NOP << 8) | OPTION_NOP : ce & 0xff_ffff;
   tcp.view.setInt32(at + 4, (first << 24) | rest, false);
 }
 
@@ -194,7 +201,7 @@ function readFeedback(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
   const acked = (s.ack - m[t + SND_UNA]) | 0;
   if (acked < 0 || ((s.ack - m[t + SND_NXT]) | 0) > 0) return;
-  if (acked === 0) {
+  if (acked === 0 && !sackAdvances(tcp, t, s)) {
     // What brings neither bytes nor time may have been overtaken, and its counters be old (A.1).
     if ((m[t + FLAGS] & TS) === 0 || ((s.tsVal - m[t + TS_RECENT]) | 0) <= 0) return;
     if (isHandshakeAck(tcp, t, s)) return;

@@ -10,6 +10,8 @@ export class AckNews {
   original = 0;
   /** Some that was sent once arrived behind data sent later (RFC 8985 6.2, step 3). */
   reordered = false;
+  /** The furthest that any of it was overtaken, bytes. */
+  overtaken = 0;
   /** Where the highest that arrived ends; SND.UNA's old place if nothing did. */
   highest = 0;
   /** RTT of the oldest acknowledged and of the newest delivered part that was sent once, us; -1: none. */

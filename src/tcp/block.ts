@@ -220,6 +220,8 @@ export const COLD = {
   REO_MULT: 50,
   REO_PERSIST: 51,
   DSACK_ROUND: 52,
+  /** The furthest that data was overtaken, from where it began to the end of what did, bytes. */
+  OVERTAKEN: 95,
   /** D-SACKs heard. */
   DSACKS: 53,
   /** Probes of the tail, and reductions undone. */

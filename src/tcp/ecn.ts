@@ -88,6 +88,12 @@ export function ecnSyn(tcp: Tcp, t: number, s: Segment, mode: EcnMode): void {
  */
 export function ecnSynCrossed(tcp: Tcp, t: number, s: Segment): void {
   const m = tcp.m;
+  if (tcp.limits.habits === 'bsd' && (m[t + FLAGS2] & (ACCECN_ASK | ECN_ASK)) === 0) {
+    // FreeBSD agrees to what it wouldn't ask for, as if it had sent no SYN.
+    ecnSyn(tcp, t, s, tcp.limits.ecn);
+    ecnStart(tcp, t);
+    return;
+  }
   if ((m[t + FLAGS2] & ACCECN_ASK) !== 0) ecnSyn(tcp, t, s, 'accurate');
   else if ((m[t + FLAGS2] & ECN_ASK) !== 0 && aceOf(s.flags) !== 0 && (tcp.ip.packet.tos & 3) === 0)
     m[t + PATH] |= ECN_CLASSIC | ECT0;

@@ -72,8 +72,9 @@ export interface TcpInfo {
   readonly sacked: number;
   /** Payload that is known to have arrived, modulo 2^32. */
   readonly bytesDelivered: number;
-  /** The path was seen to change the order of packets; by how much RACK allows for it, ms. */
+  /** The path was seen to change the order of packets; by up to how many bytes; how much RACK allows for it, ms. */
   readonly reorderingSeen: boolean;
+  readonly overtaken: number;
   readonly reorderingWindow_ms: number;
   /** Tail loss probes sent, reductions of the window undone, D-SACKs believed. */
   readonly tailProbes: number;
@@ -168,6 +169,7 @@ function lossInfo(tcp: Tcp, t: number) {
     return {
       bytesDelivered,
       reorderingSeen: false,
+      overtaken: 0,
       reorderingWindow_ms: 0,
       tailProbes: 0,
       undos: 0,
@@ -182,6 +184,7 @@ function lossInfo(tcp: Tcp, t: number) {
   return {
     bytesDelivered,
     reorderingSeen: (m[cold + COLD.LOSS_FLAGS] & LOSS_FLAG.REORDERING) !== 0,
+    overtaken: m[cold + COLD.OVERTAKEN],
     reorderingWindow_ms: reorderingWindow(tcp, t) / 1000,
     tailProbes: m[cold + COLD.PROBES],
     undos: m[cold + COLD.UNDOS],

@@ -10,6 +10,7 @@ import {
   FLAG_SYN as SYN,
   FLAG_URG as URG,
 } from '../wire/tcp.ts';
+import { accEcnDuplicate } from './accecn.ts';
 import { acceptAck } from './acks.ts';
 import { synReceivedAck, synSentInput } from './active-open.ts';
 import { FLAG, FLAG2, PATH_FLAG, STATE, TCB } from './block.ts';
@@ -263,6 +264,7 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
       // Duplicates that follow each other in a batch are one report.
       if (m[t + DSACK_START] === m[t + DSACK_END] || m[t + DSACK_END] !== s.seq) m[t + DSACK_START] = s.seq;
       m[t + DSACK_END] = (s.seq + s.length) | 0;
+      if (tcp.limits.habits === 'linux') accEcnDuplicate(tcp, t, s);
       // The peer didn't get our ACK: it shall have it now.
       ackNow(tcp, t);
     } else challengeOrAck(tcp, t);
@@ -426,6 +428,7 @@ export function finReceived(tcp: Tcp, t: number): void {
       m[t + ST] === ESTABLISHED &&
       m[t + BYTES_IN] !== 0 &&
       (m[t + TCB.FLAGS2] & FLAG2.FAST_OPEN) === 0 &&
+      m[t + RCV_ADV] !== m[t + RCV_NXT] &&
       m[t + ACK_OWED] <= m[t + MSS]
     ) {
       // A program that closes at once sends the ACK with its own FIN.

@@ -446,6 +446,8 @@ function retransmit(tcp: Tcp, iface: Interface, t: number): number {
     const seq = m[r + START];
     let n = (m[r + END] - seq) | 0;
     if (n > m[t + MSS]) n = m[t + MSS];
+    if ((m[t + PATH] & OPTION) !== 0 && tcp.limits.habits === 'linux' && n > m[t + MSS] - ACCECN_BYTES)
+      n = m[t + MSS] - ACCECN_BYTES;
     if (tcp.allowance <= 0) {
       paceWait(tcp, t);
       return DONE;
@@ -572,7 +574,7 @@ function sendData(
     (m[t + OOO] !== 0 || m[t + DSACK_START] !== m[t + DSACK_END]) &&
     handshake === 0
   ) {
-    const sackBytes = writeSack(tcp, t, at + optionBytes, sackRoom(m, t));
+    const sackBytes = writeSack(tcp, t, at + optionBytes, sackRoom(tcp, t));
     sum += tcp.arena.kernels.sum(at + optionBytes, sackBytes);
     optionBytes += sackBytes;
   }
@@ -585,7 +587,7 @@ function sendData(
     segmentFlags |= handshake !== 0 ? ecnHandshakeFlags(m, t) : ecnFlags(m, t, fresh);
     if ((path & OPTION) !== 0 && split === 0 && (fresh || length === 0 || linux)) {
       const room = length > 0 ? m[t + MSS] - length : OPTIONS_MAX - optionBytes;
-      const bytes = linux ? ACCECN_BYTES : accEcnOptionBytes(tcp, t);
+      const bytes = linux && room >= ACCECN_BYTES ? ACCECN_BYTES : accEcnOptionBytes(tcp, t);
       if (bytes <= room) {
         accEcnOptionWrite(tcp, t, at + optionBytes, bytes, handshake !== 0 || linux);
         sum += tcp.arena.kernels.sum(at + optionBytes, bytes);
@@ -620,9 +622,12 @@ function sendData(
   m[t + FLAGS] = m[t + FLAGS] & ~(ACK_NOW | ACK_DELAYED | DELACK);
 }
 
-/** Blocks that fit in an ACK. Two must fit beside AccECN's option (RFC 9768 3.2.3.3). */
-function sackRoom(m: Int32Array, t: number): number {
-  return ((m[t + FLAGS] & TS) !== 0 ? 3 : 4) - ((m[t + PATH] & OPTION) !== 0 ? 1 : 0);
+/** Blocks that fit in an ACK. Two must fit beside AccECN's option (RFC 9768 3.2.3.3), where they can: else it waits. */
+function sackRoom(tcp: Tcp, t: number): number {
+  const m = tcp.m;
+  const most = (m[t + FLAGS] & TS) !== 0 ? 3 : 4;
+  if ((m[t + PATH] & OPTION) === 0) return most;
+  return most === 4 || accEcnOptionBytes(tcp, t) < ACCECN_BYTES ? most - 1 : most;
 }
 
 /**
@@ -633,7 +638,7 @@ export function sackIfFull(tcp: Tcp, t: number): boolean {
   const m = tcp.m;
   if ((m[t + FLAGS] & SACK) === 0 || m[t + ST] < ESTABLISHED || (m[t + PATH] & HANDSHAKE) !== 0) return false;
   const duplicate = m[t + DSACK_START] !== m[t + DSACK_END] ? 1 : 0;
-  if (reassemblyUntold(tcp, t) + duplicate < sackRoom(m, t)) return false;
+  if (reassemblyUntold(tcp, t) + duplicate < sackRoom(tcp, t)) return false;
   return ackAtOnce(tcp, t);
 }
 

@@ -10,7 +10,7 @@ import { mtuProbeAcked, mtuProbeOnly, mtuResent, mtuTimeout } from './plpmtud.ts
 import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 
-const { FLAGS2, PATH, CWND, SSTHRESH, ISS } = TCB;
+const { FLAGS2, PATH, CWND, SSTHRESH, ISS, SACKED_BYTES } = TCB;
 const { ANY, ECN, MTU, OPTION } = PATH_FLAG;
 
 /** An acceptable segment came, whose ACK is accepted next. */
@@ -50,8 +50,10 @@ export function lossIsCongestion(tcp: Tcp, t: number): boolean {
 export function pathResent(tcp: Tcp, t: number, seq: number): void {
   const m = tcp.m;
   if ((m[t + PATH] & MTU) !== 0) mtuResent(tcp, t, seq);
-  // RFC 9768 3.2.3.2.2: the first data carried an AccECN option; perhaps that is why it was lost.
-  if ((m[t + PATH] & ECN) === PATH_FLAG.ECN_ACCURATE && seq === ((m[t + ISS] + 1) | 0)) {
+  // RFC 9768 3.2.3.2.2: the first data carried an AccECN option; perhaps that is why it was lost. In Linux all data does,
+  // so that what was SACKed shows that the path lets it through.
+  const carried = tcp.limits.habits === 'linux' && m[t + SACKED_BYTES] > 0;
+  if ((m[t + PATH] & ECN) === PATH_FLAG.ECN_ACCURATE && seq === ((m[t + ISS] + 1) | 0) && !carried) {
     m[t + FLAGS2] |= FLAG2.ACCECN_OPTIONS_OFF;
     m[t + PATH] &= ~OPTION;
   }

@@ -12,7 +12,7 @@ import type { Tcp } from './tcp.ts';
 const { FLAGS, SND_UNA, SND_NXT, MSS, SRTT, MIN_RTT, DUPACKS, SACKED_BYTES, RECORDS } = TCB;
 const { RACK_AT, RACK_END, RACK_RTT } = TCB;
 const { RECOVERY, LOSS } = FLAG;
-const { LOSS_FLAGS, REO_MULT, REO_PERSIST, DSACK_ROUND: ROUND_END } = COLD;
+const { LOSS_FLAGS, REO_MULT, REO_PERSIST, OVERTAKEN, DSACK_ROUND: ROUND_END } = COLD;
 const { REORDERING, DSACK_ROUND } = LOSS_FLAG;
 const { SENT, END } = RECORD;
 
@@ -31,6 +31,7 @@ export function rackNews(tcp: Tcp, t: number, news: AckNews): void {
     m[cold + LOSS_FLAGS] |= REORDERING;
     tcp.counters.reorderingSeen++;
   }
+  if (news.overtaken > m[cold + OVERTAKEN]) m[cold + OVERTAKEN] = news.overtaken;
   if ((m[cold + LOSS_FLAGS] & DSACK_ROUND) !== 0 && ((m[t + SND_UNA] - m[cold + ROUND_END]) | 0) >= 0)
     m[cold + LOSS_FLAGS] &= ~DSACK_ROUND;
   // A duplicate that we sent to probe the tail says nothing of reordering.

@@ -95,8 +95,9 @@ export function receiveReassemble(tcp: Tcp, t: number, next: number, reader: Rea
     reads = offerQueue(tcp, t, reader);
   }
   if (m[t + ST] === CLOSED) return;
-  // RFC 5681 4.2: at once. An ACK may have left since the gap closed, when more runs than it could report had grown.
-  if (m[t + RCV_NXT] !== next) ackNow(tcp, t);
+  // RFC 5681 4.2: at once. An ACK may have left since the gap closed, when more runs than it could report had grown. What
+  // the SYN of a simultaneous open carried is behind no gap, and its ACK may wait as any.
+  if (m[t + RCV_NXT] !== next && next !== ((m[t + TCB.IRS] + 1) | 0)) ackNow(tcp, t);
   if (m[t + FIN_AHEAD] !== 0 && m[t + FIN_AHEAD_SEQ] === m[t + RCV_NXT]) {
     m[t + FIN_AHEAD] = 0;
     finReceived(tcp, t);

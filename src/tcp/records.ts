@@ -236,7 +236,11 @@ function arrived(
   const vague = (m[r + STATE] & S_VAGUE) !== 0;
   if ((m[r + STATE] & S_RXT) === 0) {
     if (!vague && (news.rttNewest < 0 || rtt < news.rttNewest)) news.rttNewest = rtt;
-    if (((end - m[t + RACK_FACK]) | 0) < 0) news.reordered = true;
+    if (((end - m[t + RACK_FACK]) | 0) < 0) {
+      news.reordered = true;
+      const overtaken = (m[t + RACK_FACK] - end + length) | 0;
+      if (overtaken > news.overtaken) news.overtaken = overtaken;
+    }
     if (((end - m[t + RECOVER]) | 0) <= 0) news.original += length;
   } else {
     // RFC 8985 6.2 step 2: was it the original that arrived?

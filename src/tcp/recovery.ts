@@ -53,6 +53,7 @@ export function newsStart(tcp: Tcp, t: number, s: Segment): void {
   n.sacked = 0;
   n.original = 0;
   n.reordered = false;
+  n.overtaken = 0;
   n.rttOldest = -1;
   n.rttNewest = -1;
   n.rackRtt = -1;

@@ -16,6 +16,8 @@ import { CHALLENGE_INTERVAL, type Tcp } from './tcp.ts';
 
 const { FLAGS, PATH, IFACE, SND_NXT, RCV_NXT, RCV_ADV, MINI_CHALLENGE_AT } = TCB;
 const { TS } = FLAG;
+/** IP-ECN codepoint (RFC 3168 5). */
+const ECT_0 = 2;
 
 function reply(tcp: Tcp, t: number, seq: number, ack: number, flags: number, window: number): void {
   const iface = tcp.ip.interfaces[tcp.m[t + IFACE]];
@@ -30,13 +32,22 @@ function reply(tcp: Tcp, t: number, seq: number, ack: number, flags: number, win
     optionBytes = TIMESTAMP_BYTES;
     sum = writeTimestamps(tcp, t, segmentAt(tcp, iface, t, slot) + 20);
   }
-  emit(tcp, iface, t, slot, seq, ack, flags, window, optionBytes, 0, sum, 0, 0);
+  const linux = tcp.limits.habits === 'linux' && (flags & RST) === 0;
+  const tos = linux && (tcp.m[t + PATH] & PATH_FLAG.ECN) === PATH_FLAG.ECN_ACCURATE ? ECT_0 : 0;
+  emit(tcp, iface, t, slot, seq, ack, flags, window, optionBytes, 0, sum, 0, tos);
   if ((flags & RST) !== 0) tcp.counters.resetsOut++;
 }
 
 /** RST of a connection that we have ended. */
 export function sendReset(tcp: Tcp, t: number): void {
-  reply(tcp, t, tcp.m[t + SND_NXT], tcp.m[t + RCV_NXT], RST | ACK, 0);
+  const window = tcp.limits.habits === 'linux' ? toldWindow(tcp.m, t) : 0;
+  reply(tcp, t, tcp.m[t + SND_NXT], tcp.m[t + RCV_NXT], RST | ACK, window);
+}
+
+/** The window as it was told last, in the field's units. */
+function toldWindow(m: Int32Array, t: number): number {
+  const window = ((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) >> ((m[t + FLAGS] >> 4) & 15);
+  return window < 0 ? 0 : window > 0xffff ? 0xffff : window;
 }
 
 /**
@@ -52,10 +63,8 @@ export function sendFinAck(tcp: Tcp, t: number, fin: boolean): void {
 /** An ACK with a block's current state, full or mini. */
 export function sendBareAck(tcp: Tcp, t: number): void {
   const m = tcp.m;
-  const shift = (m[t + FLAGS] >> 4) & 15;
-  const window = ((m[t + RCV_ADV] - m[t + RCV_NXT]) | 0) >> shift;
   const flags = (m[t + PATH] & PATH_FLAG.ECN) !== 0 ? ACK | ecnFlags(m, t, false) : ACK;
-  reply(tcp, t, m[t + SND_NXT], m[t + RCV_NXT], flags, window < 0 ? 0 : window > 0xffff ? 0xffff : window);
+  reply(tcp, t, m[t + SND_NXT], m[t + RCV_NXT], flags, toldWindow(m, t));
 }
 
 /** A mini block's ACK for something suspicious: one in CHALLENGE_INTERVAL, or two of them would never stop. */

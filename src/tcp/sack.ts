@@ -1,11 +1,13 @@
 /** The SACK option of an arriving ACK (RFC 2018, RFC 2883): its blocks become known to the transmission records. */
 import type { AckNews } from './ack-news.ts';
-import { COLD, FLAG2, LOSS_FLAG, TCB } from './block.ts';
+import { COLD, FLAG, FLAG2, LOSS_FLAG, TCB } from './block.ts';
 import { coldOf } from './cold.ts';
 import { recordSacked } from './records.ts';
+import type { Segment } from './segment.ts';
 import type { Tcp } from './tcp.ts';
 
-const { FLAGS2, SND_UNA, SND_NXT, MAX_WND, RETRANSMITS, TLP_END } = TCB;
+const { FLAGS, FLAGS2, SND_UNA, SND_NXT, MAX_WND, RETRANSMITS, TLP_END, SACKED_BYTES, RACK_FACK } = TCB;
+const { SACK } = FLAG;
 const { TLP, TLP_RXT } = FLAG2;
 const { LOSS_FLAGS, DSACKS, UNDO_UNA, UNDO_RXT } = COLD;
 const { UNDO } = LOSS_FLAG;
@@ -24,6 +26,18 @@ export function sackBlocks(tcp: Tcp, t: number, news: AckNews, ack: number): voi
     if (i === 0 && isDuplicate(tcp, start, end, ack)) duplicateReported(tcp, t, news, start, end, ack);
     else if (((start - m[t + SND_UNA]) | 0) >= 0) recordSacked(tcp, t, news, start, end);
   }
+}
+
+/** Whether the SACK option tells of data behind all that was known to have arrived: then no later ACK came before this one. */
+export function sackAdvances(tcp: Tcp, t: number, s: Segment): boolean {
+  const m = tcp.m;
+  if (s.hasOptions === 0 || (m[t + FLAGS] & SACK) === 0) return false;
+  const known = m[t + SACKED_BYTES] > 0 ? m[t + RACK_FACK] : m[t + SND_UNA];
+  for (let i = 0; i < tcp.options.sackCount; i++) {
+    const end = tcp.view.getInt32(tcp.options.sackAt + 8 * i + 4, false);
+    if (((end - known) | 0) > 0 && ((end - m[t + SND_NXT]) | 0) <= 0) return true;
+  }
+  return false;
 }
 
 /** RFC 2883 4: the first block is of a duplicate when it is acknowledged, or inside the second. */
