@@ -206,3 +206,123 @@ describe('TCP', () => {
     expect(run(script)).toBe('pass');
   });
 });
+
+describe('buffers', () => {
+  test('a set send buffer is filled chunk by chunk, and room is told once a third of it is free', () => {
+    const script = `${OPEN}
++0 setsockopt(4, SOL_SOCKET, SO_SNDBUF, [20000], 4) = 0
++0 send(4, ..., 100000, MSG_DONTWAIT) = 42000
++0 > P. 1:10001(10000) ack 1
++0 < . 1:1(0) ack 10001 win 257
++0 > P. 10001:30001(20000) ack 1
++0 poll([{fd=4, events=POLLOUT, revents=0}], 1, 0) = 0
++0 < . 1:1(0) ack 20001 win 257
++0 > P. 30001:42001(12000) ack 1
++0 poll([{fd=4, events=POLLOUT, revents=POLLOUT}], 1, 0) = 1
+`;
+    expect(run(script)).toBe('pass');
+  });
+
+  test('the low-water mark holds back chunks, and room is told once half of it has left', () => {
+    const script = `${OPEN}
++0 setsockopt(4, SOL_TCP, TCP_NOTSENT_LOWAT, [4000], 4) = 0
++0 epoll_create(1) = 5
++0 epoll_ctl(5, EPOLL_CTL_ADD, 4, {events=EPOLLOUT|EPOLLET, fd=4}) = 0
++0 epoll_wait(5, {events=EPOLLOUT, fd=4}, 1, 0) = 1
++0 send(4, ..., 59000, MSG_DONTWAIT) = 26000
++0 > P. 1:10001(10000) ack 1
++0 epoll_wait(5, {events=0, ptr=0}, 1, 0) = 0
++0 < . 1:1(0) ack 8001 win 257
++0 > P. 10001:26001(16000) ack 1
++0 epoll_wait(5, {events=EPOLLOUT, fd=4}, 1, 0) = 1
+`;
+    expect(run(script)).toBe('pass');
+  });
+
+  test('a packet for an empty queue is taken whole', () => {
+    const script = `${SERVER.replace('+0 bind', '+0 setsockopt(3, SOL_SOCKET, SO_RCVBUF, [20000], 4) = 0\n+0 bind')}
++0 < S 0:0(0) win 32792 <mss 1000,nop,wscale 7>
++0 > S. 0:0(0) ack 1 win 18980 <mss 1460,nop,wscale 0>
++0 < . 1:1(0) ack 1 win 257
++0 accept(3, ..., ...) = 4
++0 < P. 1:60001(60000) ack 1 win 257
++0 > . 1:1(0) ack 60001 win 0
++0 < F. 60001:60001(0) ack 1 win 257
++0 > . 1:1(0) ack 60002 win 0
+`;
+    expect(run(script)).toBe('pass');
+  });
+
+  test('what MSG_MORE holds back goes with the next ACK, or after a timeout', () => {
+    const script = `${OPEN}
++0 send(4, ..., 40, MSG_MORE) = 40
++.3~+.31 > P. 1:41(40) ack 1
++.01 < . 1:1(0) ack 41 win 257
+`;
+    expect(run(script)).toBe('pass');
+    expect(run(script.replace('MSG_MORE', '0'))).toMatch(/fail .*time/);
+  });
+
+  test('reads wait for SO_RCVLOWAT, and no longer than SO_RCVTIMEO', () => {
+    const script = `${OPEN}
++0 setsockopt(4, SOL_SOCKET, SO_RCVLOWAT, [2000], 4) = 0
++0 setsockopt(4, SOL_SOCKET, SO_RCVTIMEO, {tv_sec=1, tv_usec=0}, 16) = 0
++0 fcntl(4, F_SETFL, O_RDWR) = 0
++0...1 read(4, ..., 4000) = -1 EAGAIN
++1 < P. 1:1001(1000) ack 1 win 257
++0...0.05 read(4, ..., 4000) = 2000
++.05 < P. 1001:2001(1000) ack 1 win 257
+`;
+    expect(run(script)).toBe('pass');
+  });
+});
+
+describe('TCP_INFO', () => {
+  test('says what a connection was limited by, and how far data was overtaken', () => {
+    const script = `${OPEN}
++0 < . 1:1(0) ack 1 win 0
++0 write(4, ..., 1000) = 1000
++.1 %{
+assert 98000 <= tcpi_rwnd_limited <= 102000, tcpi_rwnd_limited
+assert tcpi_busy_time == tcpi_rwnd_limited
+assert tcpi_reordering == 3
+assert tcpi_sndbuf_limited == 0
+}%
+`;
+    expect(run(script)).toBe('pass');
+    const overtaken = `${OPEN}
++0 write(4, ..., 8000) = 8000
++0 > P. 1:8001(8000) ack 1
++.1 < . 1:1(0) ack 1 win 257 <sack 7001:8001,nop,nop>
++.001 < . 1:1(0) ack 1 win 257 <sack 2001:3001 7001:8001,nop,nop>
++0 %{ assert tcpi_reordering == 6, tcpi_reordering }%
+`;
+    expect(run(overtaken)).toBe('pass');
+  });
+});
+
+test('the experimental Fast Open option is answered in kind', () => {
+  const script = (answer: string) => `${SERVER}
++0 setsockopt(3, SOL_TCP, TCP_FASTOPEN, [1], 4) = 0
++0 < S 0:10(10) win 32792 <mss 1460,sackOK,nop,nop,FOEXP>
++0 > S. 0:0(0) ack 1 <mss 1460,nop,nop,sackOK,${answer} TFO_COOKIE>
+`;
+  expect(run(script('FOEXP'))).toBe('pass');
+  expect(run(script('FO'))).toMatch(/^fail/);
+});
+
+test('AccECN’s counters on an ACK that only SACKs are read', () => {
+  const script = `
+ 0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = 4
++0 connect(4, ..., ...) = -1 EINPROGRESS
++0 > [noecn] SEWA 0:0(0) <...>
++.05 < [noecn] SW. 0:0(0) ack 1 win 32767 <mss 1016,ECN e0b 1 ceb 0 e1b 1,nop,nop,nop,sackOK,nop,wscale 8>
++0 > [ect0] W. 1:1(0) ack 1 <...>
++0 write(4, ..., 2000) = 2000
++0 > [ect0] .5 1:1005(1004) ack 1 <...>
++0 > [ect0] P.5 1005:2001(996) ack 1 <...>
++.05 < [ect0] .6 1:1(0) ack 1 win 264 <ECN e0b 1 ceb 996 e1b 1,nop,nop,nop,sack 1005:2001>
++0 %{ assert tcpi_delivered_ce == 1, tcpi_delivered_ce }%
+`;
+  expect(run(script, 'sysctl -q net.ipv4.tcp_ecn=3\n')).toBe('pass');
+});

@@ -2,7 +2,7 @@
 import type { Arena } from '../memory/arena.ts';
 import { STATE, STATE_NAMES, TCB } from '../tcp/block.ts';
 import { timeWaitRemove } from '../tcp/time-wait.ts';
-import { FLAG_ACK, FLAG_AE, FLAG_CWR, FLAG_ECE, FLAG_FIN, FLAG_RST, FLAG_SYN } from '../wire/tcp.ts';
+import { FLAG_ACK, FLAG_AE, FLAG_CWR, FLAG_ECE, FLAG_FIN, FLAG_SYN } from '../wire/tcp.ts';
 import { type Attempt, Calls } from './calls.ts';
 import { type CommandTarget, type RouteSettings, runCommand } from './commands.ts';
 import { comparePacket, joinSegments } from './compare.ts';
@@ -504,17 +504,11 @@ class Run implements CommandTarget {
     this.#sort();
     const before = this.#lastUs - this.#config.toleranceUs;
     const left = this.#flow?.queue.find(
-      (packet) => packet.us < before && !isBareAck(packet) && !isAnswer(packet) && !this.#goesOn(packet),
+      (packet) => packet.us < before && !isBareAck(packet) && !isAnswer(packet),
     );
     if (left === undefined || this.#flow === null) return;
     const shown = left.protocol === 'tcp' ? { ...left, seq: (left.seq - (this.#flow.isn ?? 0)) >>> 0 } : left;
     throw new Mismatch(last.line, `nothing more was expected, but sent was\n  actual: ${formatLive(shown)}`);
-  }
-
-  /** Linux's scripts leave out data once they have seen what they are about: packetdrill looks at no more than it expects. */
-  #goesOn(packet: LivePacket): boolean {
-    if (packet.protocol !== 'tcp' || this.settings.dialect !== 'linux') return false;
-    return packet.length > 0 && (packet.flags & (FLAG_SYN | FLAG_FIN | FLAG_RST)) === 0;
   }
 
   // --- system calls
