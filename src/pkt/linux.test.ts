@@ -326,3 +326,9 @@ test('AccECN’s counters on an ACK that only SACKs are read', () => {
 `;
   expect(run(script, 'sysctl -q net.ipv4.tcp_ecn=3\n')).toBe('pass');
 });
+
+test('over IPv6 the link makes up for the longer header, so that the same script holds', () => {
+  const text = `\`./defaults.sh\`${OPEN}`;
+  expect(runScript(text, { arena, version: 6 })).toMatchObject({ verdict: 'pass' });
+  expect(runScript(`--ip_version=ipv6\n${text}`, { arena })).toMatchObject({ verdict: 'fail' });
+});

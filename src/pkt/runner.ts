@@ -90,7 +90,7 @@ function runAs(text: string, options: RunOptions, dialect: Dialect, symbol: stri
   try {
     const defines = new Map([...Object.entries(DEFINES), ...(options.defines ?? [])]);
     const script = parseScript(text, { defines, symbols: [symbol] });
-    const config = readConfig(script, options.version ?? null);
+    const config = readConfig(script, options.version ?? null, dialect);
     for (const what of config.missing) settings.lack(what);
     if (!config.dryRun) new Run(script, config, settings, options.arena, trace, warnings).run();
     return end('pass');
