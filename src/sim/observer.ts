@@ -51,6 +51,8 @@ export class Flow {
   finAt = 0;
   finSent = false;
   resetSent = false;
+  /** A RST came that ends it (RFC 5961 3.2). */
+  resetTaken = false;
   ownWindow = 0;
   ownWindowScale = -1;
   ownSack = false;
@@ -188,6 +190,7 @@ export class Observer implements Tap {
         this.marksHidden ||= flow.sendings.countBefore(this.#ack) >= ACE_CYCLE;
       this.#measure(flow);
     }
+    if ((this.#flags & FLAG_RST) !== 0) flow.resetTaken ||= this.#seq === flow.received.contiguous;
     const start = syn ? (this.#seq + 1) | 0 : this.#seq;
     const end = (start + this.#length) | 0;
     if (this.#length > 0) flow.received.add(start, end, flow.edgeTold);
@@ -253,7 +256,7 @@ export class Observer implements Tap {
    */
   #isRevived(flow: Flow): boolean {
     if (!this.#options.cookies || !flow.synchronized || ((this.#seq - flow.iss - 1) | 0) > 0) return false;
-    return flow.resetSent || ((this.#ack - flow.acked) | 0) < 0;
+    return flow.resetSent || flow.resetTaken || ((this.#ack - flow.acked) | 0) < 0;
   }
 
   #revive(flow: Flow): Flow {

@@ -97,6 +97,8 @@ export class Program {
   /** Its flow's highest number, and its smoothed RTT, when last looked at. */
   sndMax = 0;
   srtt_us = 0;
+  /** There is something to read yet, and no more: a cookie may have opened another connection of the same numbers. */
+  offWire = false;
   drained = 0;
   drainedAsked = 0;
   readonly #world: World;

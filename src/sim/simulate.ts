@@ -3,7 +3,7 @@ import { auditEngine } from '../engine/audit.ts';
 import { EngineError } from '../engine/errors.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import type { Arena } from '../memory/arena.ts';
-import { FLAG, TCB } from '../tcp/block.ts';
+import { FLAG, STATE, TCB } from '../tcp/block.ts';
 import { LEVEL_CALM } from '../tcp/memory.ts';
 import { CLOSED_RESET } from '../tcp/reasons.ts';
 import { auditRecords } from '../tcp/records-audit.ts';
@@ -339,7 +339,8 @@ export class Simulation {
         tcp.m[t + TCB.PORTS],
         tcp.m[t + TCB.RADDR],
       );
-      if (flow === null || flow.iss !== program.iss) continue;
+      if (flow === null || flow.iss !== program.iss || program.offWire) continue;
+      program.offWire = tcp.m[t + TCB.STATE] === STATE.UNREAD;
       const sentNew = all && flow.sndMax !== program.sndMax;
       program.sndMax = flow.sndMax;
       checkConnection(host.engine, t, flow, this.#pathRtt(program), sentNew, watch.short);
