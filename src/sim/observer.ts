@@ -53,6 +53,8 @@ export class Flow {
   resetSent = false;
   /** A RST came that ends it (RFC 5961 3.2). */
   resetTaken = false;
+  /** A cookie opened it after another of the same numbers had ended: ACKs of that one's data may seem to be of its own. */
+  revived = false;
   ownWindow = 0;
   ownWindowScale = -1;
   ownSack = false;
@@ -261,6 +263,7 @@ export class Observer implements Tap {
 
   #revive(flow: Flow): Flow {
     const fresh = this.#again(flow, flow.iss);
+    fresh.revived = true;
     this.#tell(fresh, this.#ack, (this.#ack + (this.#window << fresh.ownShift)) | 0);
     return fresh;
   }

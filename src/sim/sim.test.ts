@@ -36,6 +36,7 @@ test.each([
   [243_835, 'the ACK of a simultaneous open’s SYN-ACK was lost, and no timer ran'],
   [260_753, 'a cookie opened a connection anew after an RST'],
   [282_170, 'a cookie opened a connection anew while its program still read'],
+  [298_925, 'an ACK of a connection’s data came when a cookie had opened it anew'],
 ])('seed %i: %s', (seed) => {
   expect(simulate(arena, seed).violation).toBeNull();
 });
