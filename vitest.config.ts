@@ -11,8 +11,6 @@ export default defineConfig({
     hookTimeout: 30_000,
     // V8 flags, signal handlers and native libraries belong to a process, so each file gets its own.
     pool: 'forks',
-    // All cores: unless told, Vitest leaves one idle, which of two is half.
-    maxWorkers: '100%',
     projects: [
       {
         extends: true,
