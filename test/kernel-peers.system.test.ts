@@ -36,6 +36,17 @@ async function play(scene: Partial<Scene>): Promise<Outcome> {
   }
 }
 
+/**
+ * Plays again when the link has lost what the feature began with: ECN isn't asked for by a SYN that is repeated (RFC 3168
+ * 6.1.1.1), nor is data sent on it (RFC 7413 4.2.1). Whatever is lost, all bytes must have arrived.
+ */
+async function playUntil(began: (outcome: Outcome) => boolean, scene: Partial<Scene>): Promise<Outcome> {
+  for (let tries = 1; ; tries++) {
+    const outcome = await play(scene);
+    if (began(outcome) || tries === 4) return outcome;
+  }
+}
+
 vi.setConfig({ testTimeout: 90_000 });
 
 describeWithTun('the kernel over a bad link', () => {
@@ -82,7 +93,7 @@ describeWithTun('the kernel over a bad link', () => {
   it.each(['client', 'server'] as const)('classic ECN, as %s', async (role) => {
     const faults = { ...BAD, mark: 0.05 };
     const ecn = role === 'client' ? 'on' : 'passive';
-    const { syn, ours, kernels, info } = await play({
+    const { syn, ours, kernels, info } = await playUntil((outcome) => outcome.info?.ecn === 'classic', {
       role,
       faults,
       limits: { ecn },
@@ -127,7 +138,12 @@ describeWithTun('the kernel over a bad link', () => {
   });
 
   it.each(['client', 'server'] as const)('Fast Open, as %s', async (role) => {
-    const { fastOpens } = await play({ role, fastOpen: true, bytes: 1000, sysctls: { tcp_fastopen: '3' } });
+    const { fastOpens } = await playUntil((outcome) => outcome.fastOpens > 0, {
+      role,
+      fastOpen: true,
+      bytes: 1000,
+      sysctls: { tcp_fastopen: '3' },
+    });
     expect(fastOpens).toBeGreaterThan(0);
   });
 });

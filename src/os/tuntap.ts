@@ -1,6 +1,6 @@
 /** /dev/net/tun: a network interface of the host whose other end is a file descriptor (linux/if_tun.h). */
 import { closeSync, constants, openSync } from 'node:fs';
-import { EINVAL, SystemError } from './errno.ts';
+import { EBUSY, EINVAL, SystemError } from './errno.ts';
 import { check, libc, NativeMemory } from './libc.ts';
 
 const TUN_PATH = '/dev/net/tun';
@@ -14,6 +14,12 @@ const IFF_TAP = 2;
 const IFF_MULTI_QUEUE = 0x100;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
+/**
+ * The kernel lets go of the descriptors of a process that was killed some time after it has ended, when an io_uring has
+ * them: until then the interface is there, and busy.
+ */
+const BUSY_TRIES = 16;
+const BUSY_PAUSE_MS = 20;
 /** Refused with EBUSY when the interface exists. */
 const IFF_TUN_EXCL = 0x8000;
 
@@ -89,11 +95,21 @@ function openQueue(name: string, flags: number): number {
     using memory = new NativeMemory(IFREQ_BYTES);
     new TextEncoder().encodeInto(name, memory.u8.subarray(0, INTERFACE_NAME_MAX));
     memory.view.setUint16(IFREQ_FLAGS, flags, true);
-    check(libc().ioctl(fd, TUNSETIFF, memory.address), `ioctl TUNSETIFF ${name}`);
+    setInterfaceOf(fd, name, memory.address);
     return fd;
   } catch (error) {
     closeSync(fd);
     throw error;
+  }
+}
+
+/** @param request A struct ifreq. @throws SystemError */
+function setInterfaceOf(fd: number, name: string, request: number): void {
+  const pause = new Int32Array(new SharedArrayBuffer(4));
+  for (let tries = 1; libc().ioctl(fd, TUNSETIFF, request) === -1; tries++) {
+    const errno = libc().errno();
+    if (errno !== EBUSY || tries === BUSY_TRIES) throw new SystemError(errno, `ioctl TUNSETIFF ${name}`);
+    Atomics.wait(pause, 0, 0, BUSY_PAUSE_MS);
   }
 }
 

@@ -1,5 +1,5 @@
 /** However `serve` ends, its device goes with it. */
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { describeInNamespace } from '../describe.ts';
 import { Namespace } from '../netns.ts';
 import { TestFiles } from './files.ts';
@@ -34,7 +34,10 @@ describeInNamespace('the device of serve', () => {
       // A polite end is an end, not a crash.
       if (signal === 'SIGKILL') expect(exit.signal).toBe('SIGKILL');
       else expect(exit, server.stderr).toEqual({ code: 0, signal: null });
-      expect(await deviceNames(ns)).not.toContain(DEVICE);
+      const gone = async () => expect(await deviceNames(ns)).not.toContain(DEVICE);
+      // The kernel takes a moment to let go of what the io_uring of a killed process has.
+      if (signal === 'SIGKILL') await vi.waitFor(gone);
+      else await gone();
 
       await startServe(ns, files.directory);
       await ns.run('curl', ['--silent', '--fail', '--output', '/dev/null', `${URL_IPV4}/`]);
