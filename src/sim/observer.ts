@@ -283,7 +283,8 @@ export class Observer implements Tap {
     fresh.sndMax = (iss + 1) | 0;
     fresh.sendings.begin(fresh.sndMax);
     if (peer !== null) this.#pair(fresh, peer);
-    fresh.received.start(flow.received.contiguous);
+    // What came before the new one's first packet shows that it is a new one may have been for it.
+    fresh.received.startAs(flow.received);
     fresh.edgeAllowed = flow.edgeAllowed;
     return fresh;
   }

@@ -12,6 +12,12 @@ export class Ranges {
     this.#edges.length = 0;
   }
 
+  /** All that another one has. */
+  startAs(other: Ranges): void {
+    this.contiguous = other.contiguous;
+    this.#edges.splice(0, this.#edges.length, ...other.#edges);
+  }
+
   /** Adds [start, end), but nothing from `limit` on. */
   add(start: number, end: number, limit: number): void {
     const to = ((end - limit) | 0) > 0 ? limit : end;

@@ -37,6 +37,7 @@ test.each([
   [260_753, 'a cookie opened a connection anew after an RST'],
   [282_170, 'a cookie opened a connection anew while its program still read'],
   [298_925, 'an ACK of a connection’s data came when a cookie had opened it anew'],
+  [402_861, 'data that a cookie’s new connection took came before its first packet'],
 ])('seed %i: %s', (seed) => {
   expect(simulate(arena, seed).violation).toBeNull();
 });
