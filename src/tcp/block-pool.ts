@@ -3,6 +3,7 @@
  * that the next one gets a new generation and a stale handle never matches.
  */
 import type { Arena } from '../memory/arena.ts';
+import type { Kernels } from '../memory/kernels/kernels.ts';
 import { BLOCK_BEFORE, TCB } from './block.ts';
 
 const { HANDLE } = TCB;
@@ -22,6 +23,7 @@ export class BlockPool {
   /** Requests refused for want of a block. */
   exhausted = 0;
   readonly #m: Int32Array;
+  readonly #kernels: Kernels;
   /** Word 0 of block 0. */
   readonly #base: number;
   /** Stack of freed blocks; those never used are taken in order, so that their memory stays untouched. */
@@ -29,12 +31,14 @@ export class BlockPool {
   #stacked = 0;
   #fresh = 0;
 
+  /** @param words Of a block; a multiple of 16, a cache line. */
   constructor(arena: Arena, name: string, capacity: number, words: number) {
     if (!(capacity > 0 && capacity <= BLOCKS_MAX))
       throw new RangeError(`${name}: 1 to ${BLOCKS_MAX}, not ${capacity}`);
     this.capacity = capacity;
     this.words = words;
     this.#m = arena.i32;
+    this.#kernels = arena.kernels;
     this.#base = (arena.carve(name, capacity * words * 4) >> 2) + BLOCK_BEFORE;
     this.#stack = arena.carve(`${name} free`, capacity * 4) >> 2;
   }
@@ -55,8 +59,7 @@ export class BlockPool {
     this.inUse++;
     const last = ~m[t + HANDLE];
     const generation = ((last >> INDEX_BITS) + 1) & GENERATION_MASK;
-    const end = t - BLOCK_BEFORE + this.words;
-    for (let i = t - BLOCK_BEFORE; i < end; i++) m[i] = 0;
+    this.#kernels.zero((t - BLOCK_BEFORE) << 2, this.words << 2);
     // Generation 0 is left out: handle 0 means none.
     m[t + HANDLE] = ((generation === 0 ? 1 : generation) << INDEX_BITS) | (last & INDEX_MASK);
     return t;

@@ -17,7 +17,7 @@ export function coldOf(tcp: Tcp, t: number): number {
   const cold = tcp.coldBase + BlockPool.slot(m[t + HANDLE]) * WORDS;
   if ((m[t + FLAGS2] & COLD_USED) === 0) {
     m[t + FLAGS2] |= COLD_USED;
-    m.fill(0, cold, cold + WORDS);
+    tcp.arena.kernels.zero(cold << 2, WORDS << 2);
   }
   return cold;
 }

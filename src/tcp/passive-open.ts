@@ -6,7 +6,7 @@
 
 import { txSlot } from '../ip/output.ts';
 import { FLAG_ACK as ACK, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
-import { FLAG, FLAG2, PATH_FLAG, STATE, TCB } from './block.ts';
+import { BLOCK_BEFORE, FLAG, FLAG2, MINI_WORDS, PATH_FLAG, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
 import { congestionChoose } from './congestion/control.ts';
 import { cookieMake, cookieMss, cookieNegotiated, cookiesExpected } from './cookies.ts';
@@ -403,7 +403,7 @@ function promote(tcp: Tcp, t: number, s: Segment): number {
   tcp.wheel.disarm(t);
   tcp.sources?.remove(t, SOURCE_HALF_OPEN);
   const handle = m[full + HANDLE];
-  for (let i = -16; i < 16; i++) m[full + i] = m[t + i];
+  tcp.arena.kernels.copy((full - BLOCK_BEFORE) << 2, (t - BLOCK_BEFORE) << 2, MINI_WORDS << 2);
   const lost = m[t + RETRIES] > 0;
   const synAckAt = (m[t + TCB.T_AT] - SYN_RTO) | 0;
   m[full + HANDLE] = handle;

@@ -5,7 +5,7 @@
  */
 
 import { FLAG_ACK as ACK, FLAG_FIN as FIN, FLAG_RST as RST, FLAG_SYN as SYN } from '../wire/tcp.ts';
-import { FLAG, STATE, TCB } from './block.ts';
+import { BLOCK_BEFORE, FLAG, MINI_WORDS, STATE, TCB } from './block.ts';
 import { blockRelease } from './close.ts';
 import { ipFieldsOf } from './ip-fields.ts';
 import { flowReplace } from './lookup.ts';
@@ -58,7 +58,7 @@ export function timeWaitEnter(tcp: Tcp, t: number): void {
   }
   const handle = m[w + HANDLE];
   // The rare line and line 0: addresses, ports, sequence numbers, timestamps.
-  for (let i = -16; i < 16; i++) m[w + i] = m[t + i];
+  tcp.arena.kernels.copy((w - BLOCK_BEFORE) << 2, (t - BLOCK_BEFORE) << 2, MINI_WORDS << 2);
   m[w + HANDLE] = handle;
   m[w + NEXT_OUT] = 0;
   m[w + MINI_CHALLENGE_AT] = (tcp.nowMs - CHALLENGE_INTERVAL) | 0;

@@ -20,6 +20,8 @@ export interface Kernels {
   sum(at: number, length: number): number;
   /** Copies `length` bytes; the ranges must not overlap. */
   copy(to: number, from: number, length: number): void;
+  /** Zeroes cache lines: `length` is a multiple of 64. */
+  zero(at: number, length: number): void;
   /** `copy`, returning `sum` of what it copied, in one pass. */
   copySum(to: number, from: number, length: number): number;
   /**
@@ -52,9 +54,9 @@ let module: WebAssembly.Module | null = null;
 /** @param memory Shared, of at most 2 GiB; the kernels work on it. */
 export function instantiateKernels(memory: WebAssembly.Memory): Kernels {
   module ??= new WebAssembly.Module(decodeBase64(KERNELS_WASM_BASE64));
-  const { sum, copy, copySum, exchange } = new WebAssembly.Instance(module, { env: { memory } })
+  const { sum, copy, zero, copySum, exchange } = new WebAssembly.Instance(module, { env: { memory } })
     .exports as unknown as Kernels;
-  return { sum, copy, copySum, exchange };
+  return { sum, copy, zero, copySum, exchange };
 }
 
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> {

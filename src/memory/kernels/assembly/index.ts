@@ -117,6 +117,18 @@ export function copy(to: usize, from: usize, length: u32): void {
   v128.store(end, last);
 }
 
+export function zero(at: usize, length: u32): void {
+  const zeros = i64x2.splat(0);
+  const end = at + length;
+  while (at < end) {
+    v128.store(at, zeros);
+    v128.store(at, zeros, 16);
+    v128.store(at, zeros, 32);
+    v128.store(at, zeros, 48);
+    at += 64;
+  }
+}
+
 export function copySum(to: usize, from: usize, length: u32): u32 {
   let a = i32x4.splat(0);
   let b = i32x4.splat(0);
