@@ -90,6 +90,16 @@ test('all three at any length to 70,000', () => {
   );
 });
 
+test('zero: every number of lines to 20, and not a byte around them', () => {
+  for (let lines = 0; lines <= 20; lines++) {
+    const length = lines * 64;
+    u8.fill(UNTOUCHED, TO - GUARD, TO + length + GUARD);
+    kernels.zero(TO, length);
+    const expected = new Uint8Array(length + 2 * GUARD).fill(UNTOUCHED).fill(0, GUARD, GUARD + length);
+    expect(Buffer.compare(u8.subarray(TO - GUARD, TO + length + GUARD), expected), `${lines} lines`).toBe(0);
+  }
+});
+
 test('the largest sums carry, and only zeros sum to zero', () => {
   for (const [byte, sum] of [
     [0xff, 0xffff],
