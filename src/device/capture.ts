@@ -38,7 +38,7 @@ export function capture(port: Port, sink: (bytes: Uint8Array) => void, clock: ()
     frameBytes: port.frameBytes,
     pool: port.pool,
     rxTimes: port.rxTimes,
-    fd: port.fd,
+    fds: port.fds,
     get onArrival() {
       return port.onArrival;
     },

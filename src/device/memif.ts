@@ -154,7 +154,7 @@ export class MemifPort implements Port {
   readonly frameBytes: number;
   readonly pool: FramePool;
   readonly rxTimes = null;
-  readonly fd: number;
+  readonly fds: readonly number[];
   onArrival: () => void = () => {};
   readonly #control: MemifControl;
   readonly #cursor: TxCursor = { taken: 0, chained: false };
@@ -194,7 +194,7 @@ export class MemifPort implements Port {
       for (const ring of filled) emptyRing(ring, this.pool);
       throw error;
     }
-    this.fd = this.#control.fd;
+    this.fds = [this.#control.fd];
     this.tx.tail = slots;
   }
 
@@ -248,7 +248,7 @@ export class MemifPort implements Port {
     return tx.available;
   }
 
-  /** The peer is told. A Poller that watches `fd` must be closed before. */
+  /** The peer is told. A Poller that watches `fds` must be closed before. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -105,7 +105,7 @@ export function meter(port: Port, clock: () => number): MeteredPort {
     frameBytes: port.frameBytes,
     pool: port.pool,
     rxTimes: port.rxTimes,
-    fd: port.fd,
+    fds: port.fds,
     get onArrival() {
       return port.onArrival;
     },

@@ -63,7 +63,7 @@ class NullPort implements Port {
   readonly frameBytes: number;
   readonly pool: FramePool;
   readonly rxTimes = null;
-  readonly fd = -1;
+  readonly fds = [];
   onArrival: () => void = () => {};
   readonly #rxBytes: number;
   #taken = 0;

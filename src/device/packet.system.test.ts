@@ -278,7 +278,7 @@ describe.skipIf(reason !== '')(`AF_PACKET ports and the kernel${reason}`, () => 
     const port = open({ queues: 4 });
     expect(port.capabilities.queues).toBe(4);
     const far = open({ name: 'mr1' });
-    const poller = new Poller([port.fd]);
+    const poller = new Poller(port.fds);
     const arrival = poller.wait(1000);
     const sent: string[] = [];
     for (let i = 0; i < 60; i++) {
@@ -406,7 +406,7 @@ describe.skipIf(reason !== '')(`AF_PACKET ports and the kernel${reason}`, () => 
     expect(back).toBe(true);
     const removed = expect.objectContaining({ name: 'PortError', code: 'ENODEV' });
     receiveAll(port);
-    const poller = new Poller([port.fd]);
+    const poller = new Poller(port.fds);
     const woken = poller.wait(1000);
     ip('link', 'delete', 'mr0');
     await woken;

@@ -17,7 +17,6 @@
  *     copied out of that ring all the same.
  */
 import { createHash } from 'node:crypto';
-import { closeSync } from 'node:fs';
 import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
 import {
@@ -30,7 +29,6 @@ import {
   FRAME_SEGMENT,
   Ring,
 } from '../memory/ring.ts';
-import { joinDescriptors } from '../os/epoll.ts';
 import { EAGAIN, EINTR, ENOBUFS, ENXIO, errorCode } from '../os/errno.ts';
 import { type InterfaceInfo, interfaceInfo } from '../os/interface.ts';
 import { type Libc, libc, NativeMemory } from '../os/libc.ts';
@@ -142,18 +140,15 @@ export function openPacket(arena: Arena, options: PacketOptions): Port {
   const { addresses, hostMac = false } = options;
   const target = addresses === undefined ? null : { mac, shared: hostMac, addresses: ipv4Of(addresses) };
   const opened: PacketQueue[] = [];
-  let fd = -1;
   try {
     for (let i = 0; i < queues; i++) {
       const more = i > 0 ? null : target !== null && hostMac ? 'groups' : 'hosts';
       opened.push(new PacketQueue(arena, `packet:${name} queue ${i}`, on.index, target, more));
     }
     if (queues > 1) for (const size of [0, 1]) shareOut(opened.map(({ fds }) => fds[size]));
-    fd = joinDescriptors(opened.flatMap(({ fds }) => fds));
-    return new PacketPort(arena, options, on.index, mtu, mac, opened, fd);
+    return new PacketPort(arena, options, on.index, mtu, mac, opened);
   } catch (error) {
     for (const queue of opened) queue.close();
-    if (fd >= 0) closeSync(fd);
     throw asPortError(error, `packet:${name}`, packetAdvice(errorCode(error)));
   }
 }
@@ -238,7 +233,7 @@ class PacketPort implements Port {
   readonly frameBytes: number;
   readonly pool: FramePool;
   readonly rxTimes: Float64Array;
-  readonly fd: number;
+  readonly fds: readonly number[];
   onArrival: () => void = () => {};
   readonly #libc: Libc;
   readonly #interface: string;
@@ -275,12 +270,11 @@ class PacketPort implements Port {
     mtu: number,
     mac: Uint8Array,
     queues: readonly PacketQueue[],
-    fd: number,
   ) {
     const { name, offload = true, slots = slotsDefault(offload), pool } = options;
     this.name = `packet:${name}`;
     this.arena = arena;
-    this.fd = fd;
+    this.fds = queues.flatMap(({ fds }) => fds);
     this.capabilities = {
       ...PLAIN,
       link: 'ether',
@@ -542,12 +536,11 @@ class PacketPort implements Port {
     return new PortError('ENODEV', message);
   }
 
-  /** A Poller that watches `fd` must be closed before. */
+  /** A Poller that watches `fds` must be closed before. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     emptyRings(this, this.pool);
-    closeSync(this.fd);
     for (const queue of this.#queues) queue.close();
     this.#messages.free();
   }

@@ -196,7 +196,7 @@ class FilePort implements PcapPort {
   readonly frameBytes = FRAME_BYTES;
   readonly pool: FramePool;
   readonly rxTimes: Float64Array;
-  readonly fd = -1;
+  readonly fds = [];
   onArrival: () => void = () => {};
   readonly #source: Source | null;
   readonly #sink: Sink | null;

@@ -18,7 +18,6 @@ import {
   FRAME_SEGMENT,
   Ring,
 } from '../memory/ring.ts';
-import { joinDescriptors } from '../os/epoll.ts';
 import { EBADFD, SystemError } from '../os/errno.ts';
 import { IoUring } from '../os/io-uring.ts';
 import { libc } from '../os/libc.ts';
@@ -71,10 +70,10 @@ export class TunPort implements Port {
   readonly frameBytes: number;
   readonly pool: FramePool;
   readonly rxTimes = null;
-  readonly fd: number;
+  /** One a queue. */
+  readonly fds: readonly number[];
   readonly calls: TunCalls;
   onArrival: () => void = () => {};
-  readonly #fds: readonly number[];
   /** Where the arena's offset 0 is in memory, and a frame's virtio header from its DESC_AT. Holds as long as `arena` does. */
   readonly #base: number;
   readonly #ether: boolean;
@@ -102,7 +101,7 @@ export class TunPort implements Port {
     this.name = name;
     this.arena = arena;
     this.capabilities = capabilities;
-    this.#fds = fds;
+    this.fds = fds;
     this.#base = libc().addressOf(arena.u8) - HEADER_BYTES;
     this.#ether = capabilities.link === 'ether';
     this.rx = new Ring(arena, `${name} rx`, slots);
@@ -123,13 +122,6 @@ export class TunPort implements Port {
       throw error;
     }
     this.tx.tail = slots;
-    try {
-      this.fd = fds.length === 1 ? fds[0] : joinDescriptors(fds);
-    } catch (error) {
-      emptyRing(this.rx, this.pool);
-      emptyRing(this.tx, this.pool);
-      throw error;
-    }
     this.#ring = ioUring ? openRing(this.#batch, fds) : null;
     const { base, frames, frameBytes: bytes } = this.pool.depot;
     this.#ring?.registerMemory(libc().addressOf(arena.u8) + base, frames * bytes);
@@ -140,7 +132,7 @@ export class TunPort implements Port {
   rxSync(): number {
     const { rx } = this;
     if (this.#closed) return 0;
-    const queues = this.#fds.length;
+    const queues = this.fds.length;
     if (queues === 1) {
       this.#receive(0, (rx.slots - rx.available) | 0);
       return rx.available;
@@ -161,7 +153,7 @@ export class TunPort implements Port {
     if (this.#closed) return 0;
     const { m } = tx;
     const { view } = this.arena;
-    const queues = this.#fds.length;
+    const queues = this.fds.length;
     let dropped = 0;
     let taken = this.#taken;
     while (taken !== tx.head) {
@@ -191,14 +183,13 @@ export class TunPort implements Port {
     return tx.available;
   }
 
-  /** The interface disappears from the host. A Poller that watches `fd` must be closed before. */
+  /** The interface disappears from the host. A Poller that watches `fds` must be closed before. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     emptyRings(this, this.pool);
     this.#ring?.close();
-    if (this.#fds.length > 1) closeSync(this.fd);
-    for (const fd of this.#fds) closeSync(fd);
+    for (const fd of this.fds) closeSync(fd);
   }
 
   /** Up to `room` frames of one queue. */

@@ -62,7 +62,7 @@ export class Nic implements Port {
   readonly frameBytes: number;
   readonly pool = null;
   readonly rxTimes = null;
-  readonly fd = -1;
+  readonly fds = [];
   onArrival: () => void = () => {};
   /** Set when the host is joined to something. */
   out: Link | null = null;
