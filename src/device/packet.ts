@@ -28,7 +28,7 @@ import {
   FRAME_CHECKSUM_FILL,
   FRAME_MORE,
   FRAME_SEGMENT,
-  Ring,
+  type Ring,
 } from '../memory/ring.ts';
 import { joinDescriptors } from '../os/epoll.ts';
 import { EAGAIN, EINTR, ENOBUFS, ENXIO, errorCode } from '../os/errno.ts';
@@ -36,14 +36,7 @@ import { type InterfaceInfo, interfaceInfo } from '../os/interface.ts';
 import { type Libc, libc, NativeMemory } from '../os/libc.ts';
 import { packetAdvice, shareOut } from '../os/packet-socket.ts';
 import { parseCidr, parseMac } from '../wire/address.ts';
-import {
-  createFrames,
-  emptyRings,
-  FRAME_HEADROOM,
-  fillRing,
-  framesArenaBytes,
-  ringArenaBytes,
-} from './frames.ts';
+import { createRings, emptyRings, framesArenaBytes, ringArenaBytes } from './frames.ts';
 import { PacketQueue, QUEUE_ARENA_BYTES } from './packet-rings.ts';
 import { type Capabilities, PLAIN, type Port, PortError, portCounters } from './port.ts';
 import { asPortError } from './port-error.ts';
@@ -301,17 +294,13 @@ class PacketPort implements Port {
     this.#base = this.#libc.addressOf(arena.u8);
     this.#lengthMax = mtu + LINK_BYTES_MAX;
     this.#segmenter = new Segmenter(arena);
-    this.rx = new Ring(arena, `${this.name} rx`, slots);
-    this.tx = new Ring(arena, `${this.name} tx`, slots);
+    this.frameBytes = frameBytesOf(offload, mtu);
+    const rings = createRings(arena, this.name, { slots, frameBytes: this.frameBytes, link: 'ether', pool });
+    this.rx = rings.rx;
+    this.tx = rings.tx;
+    this.pool = rings.pool;
     const times = arena.carve(`${this.name} rx times`, slots * 8);
     this.rxTimes = new Float64Array(arena.memory.buffer, times, slots);
-    this.frameBytes = frameBytesOf(offload, mtu);
-    const fits = pool !== undefined && pool.frameBytes - FRAME_HEADROOM >= this.frameBytes;
-    this.pool = fits ? pool : createFrames(arena, `${this.name} frames`, 2 * slots, this.frameBytes);
-    // So that the IP header is at a multiple of 16.
-    fillRing(this.rx, this.pool, FRAME_HEADROOM - ETHER_BYTES);
-    fillRing(this.tx, this.pool, FRAME_HEADROOM - ETHER_BYTES);
-    this.tx.tail = slots;
     this.#messages = new NativeMemory(slots * (MESSAGE_BYTES + IOVEC_BYTES));
     this.#vectors = slots * MESSAGE_BYTES;
     const { view, address } = this.#messages;
