@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Child } from '../../test/child.ts';
 import { Namespace, namespaceSupport } from '../../test/netns.ts';
+import { PING } from '../../test/ping.ts';
 
 const { reason } = namespaceSupport();
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
@@ -52,27 +53,6 @@ const CLIENT = `
   });
   socket.on('close', () => console.log(hash.digest('hex'))).resume();`;
 
-/**
- * One echo request after the other. Each is waited for as long as it takes: a machine that is busy, or stops us for a while,
- * makes answers late, however long one would wait, but loses none. Tells each round-trip time, ms.
- */
-const PING = `
-  import { PingSocket } from '${new URL('../device/tun.testing.ts', import.meta.url)}';
-  import { emitIcmp } from '${new URL('../wire/icmp.ts', import.meta.url)}';
-  import { emitIcmpv6 } from '${new URL('../wire/icmpv6.ts', import.meta.url)}';
-  const [to, count] = [process.argv[1], Number(process.argv[2])];
-  const v6 = to.includes(':');
-  using socket = new PingSocket(v6);
-  for (let seq = 0; seq < count; seq++) {
-    const message = { kind: 'echo request', id: process.pid & 0xffff, seq, payload: new Uint8Array(56) };
-    const at = performance.now();
-    socket.send(to, v6 ? emitIcmpv6(message, { src: '::', dst: to }) : emitIcmp(message));
-    for (let answer; answer?.[0] !== (v6 ? 129 : 0) || ((answer[6] << 8) | answer[7]) !== seq; ) {
-      await new Promise((resolve) => setImmediate(resolve));
-      answer = socket.receive();
-    }
-    console.log(performance.now() - at);
-  }`;
 /** For all answers of a run. */
 const PING_MS_MAX = 15_000;
 

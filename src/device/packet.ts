@@ -27,6 +27,7 @@ import {
   DESC_LENGTH,
   FRAME_CHECKSUM_FILL,
   FRAME_MORE,
+  FRAME_OUTGOING,
   FRAME_SEGMENT,
   type Ring,
 } from '../memory/ring.ts';
@@ -66,6 +67,11 @@ export interface PacketOptions {
    * own. The host must not forward (net.ipv4.ip_forward): it gets our packets, too.
    */
   readonly hostMac?: boolean;
+  /**
+   * Receive what leaves the interface, too, marked FRAME_OUTGOING: for captures. What AF_PACKET sockets like ours send isn't
+   * seen. false unless told.
+   */
+  readonly outgoing?: boolean;
   /** Sockets that the kernel spreads flows over, so that several of its cores may receive at once; 1 unless told. */
   readonly queues?: number;
   /** Slots of each ring, a power of two; 64 with offload, whose buffers are of 64 KiB, otherwise 256. */
@@ -90,6 +96,9 @@ const SECONDS = 16;
 const NANOSECONDS = 20;
 const VLAN_TCI = 24;
 const VLAN_TPID = 26;
+/** Of the struct sockaddr_ll behind the header: PACKET_OUTGOING for what leaves. */
+const PACKET_TYPE = 32 + 10;
+const PACKET_OUTGOING = 4;
 const STATUS_VLAN_VALID = 0x10;
 const STATUS_VLAN_TPID_VALID = 0x40;
 const ETHERTYPE_VLAN = 0x8100;
@@ -111,7 +120,7 @@ const GLANCE_MASK = 63;
 const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
 const HEADER_BYTES = VIRTIO_HEADER_BYTES;
 const MALFORMED = VIRTIO_MALFORMED;
-const [FILL, MORE, SEGMENT] = [FRAME_CHECKSUM_FILL, FRAME_MORE, FRAME_SEGMENT];
+const [FILL, MORE, OUTGOING, SEGMENT] = [FRAME_CHECKSUM_FILL, FRAME_MORE, FRAME_OUTGOING, FRAME_SEGMENT];
 const TAG_BYTES = VLAN_TAG_BYTES;
 const ADDRESSES_BYTES = 12;
 const ETHER_BYTES = 14;
@@ -126,7 +135,7 @@ const ETHER_BYTES = 14;
  * @throws ArenaFullError
  */
 export function openPacket(arena: Arena, options: PacketOptions): Port {
-  const { name, queues = 1 } = options;
+  const { name, queues = 1, outgoing = false } = options;
   if (!Number.isInteger(queues) || queues < 1 || queues > PACKET_QUEUES_MAX)
     throw new PortError('EINVAL', `packet:${name} has 1 to ${PACKET_QUEUES_MAX} queues, not ${queues}`);
   const on = usableInterface(name);
@@ -139,9 +148,14 @@ export function openPacket(arena: Arena, options: PacketOptions): Port {
   try {
     for (let i = 0; i < queues; i++) {
       const more = i > 0 ? null : target !== null && hostMac ? 'groups' : 'hosts';
-      opened.push(new PacketQueue(arena, `packet:${name} queue ${i}`, on.index, target, more));
+      opened.push(new PacketQueue(arena, `packet:${name} queue ${i}`, on.index, target, more, outgoing));
     }
-    if (queues > 1) for (const size of [0, 1]) shareOut(opened.map(({ fds }) => fds[size]));
+    if (queues > 1)
+      for (const size of [0, 1])
+        shareOut(
+          opened.map(({ fds }) => fds[size]),
+          outgoing,
+        );
     fd = joinDescriptors(opened.flatMap(({ fds }) => fds));
     return new PacketPort(arena, options, on.index, mtu, mac, opened, fd);
   } catch (error) {
@@ -346,13 +360,14 @@ class PacketPort implements Port {
       const frame = from + view.getUint16(from + MAC_OFFSET, true);
       let length = m[(from + WHOLE_LENGTH) >> 2];
       const time = (m[(from + SECONDS) >> 2] >>> 0) * 1e6 + m[(from + NANOSECONDS) >> 2] / 1000;
+      const way = view.getUint8(from + PACKET_TYPE) === PACKET_OUTGOING ? OUTGOING : 0;
       let flags =
         m[(from + KEPT_LENGTH) >> 2] === length && length >= ETHER_BYTES
           ? virtioDecode(view, frame, length)
           : MALFORMED;
       if (flags !== MALFORMED && (flags & SEGMENT) !== 0 && !offload) {
         rx.tail = tail;
-        const whole = this.#cut(frame, length, time);
+        const whole = this.#cut(frame, length, way, time);
         bytes += this.#cutBytes;
         tail = rx.tail;
         if (!whole) break;
@@ -384,7 +399,7 @@ class PacketPort implements Port {
             flags = 0;
           }
           m[slot + LENGTH] = length;
-          m[slot + FLAGS] = flags;
+          m[slot + FLAGS] = flags | way;
           m[slot + AUX] = segmentBytes;
           rxTimes[tail & mask] = time;
           bytes += length;
@@ -399,7 +414,7 @@ class PacketPort implements Port {
   }
 
   /** Writes the pieces of a super-segment as far as there is room. @returns whether all are written, or it can't be cut */
-  #cut(frame: number, length: number, time: number): boolean {
+  #cut(frame: number, length: number, flags: number, time: number): boolean {
     const { rx, counters, frameBytes } = this;
     const { m } = rx;
     const segmenter = this.#segmenter;
@@ -416,7 +431,7 @@ class PacketPort implements Port {
       const slot = rx.slot(rx.tail);
       const bytes = segmenter.write(i, m[slot + AT]);
       m[slot + LENGTH] = bytes;
-      m[slot + FLAGS] = 0;
+      m[slot + FLAGS] = flags;
       m[slot + AUX] = 0;
       this.rxTimes[rx.tail & (rx.slots - 1)] = time;
       this.#cutBytes += bytes;
