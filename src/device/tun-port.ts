@@ -16,15 +16,14 @@ import {
   DESC_LENGTH,
   FRAME_MORE,
   FRAME_SEGMENT,
-  Ring,
+  type Ring,
 } from '../memory/ring.ts';
 import { EBADFD, SystemError } from '../os/errno.ts';
 import { IoUring } from '../os/io-uring.ts';
 import { libc } from '../os/libc.ts';
 import { type PacketCalls, PlainCalls } from '../os/packet-calls.ts';
-import { ETHER_HEADER_BYTES } from '../wire/ethernet.ts';
 import { flowHash } from './flow-hash.ts';
-import { createFrames, emptyRing, emptyRings, FRAME_HEADROOM, fillRing } from './frames.ts';
+import { createRings, emptyRings } from './frames.ts';
 import { type Capabilities, type Port, PortError, portCounters } from './port.ts';
 import {
   VIRTIO_HEADER_BYTES,
@@ -104,24 +103,14 @@ export class TunPort implements Port {
     this.fds = fds;
     this.#base = libc().addressOf(arena.u8) - HEADER_BYTES;
     this.#ether = capabilities.link === 'ether';
-    this.rx = new Ring(arena, `${name} rx`, slots);
-    this.tx = new Ring(arena, `${name} tx`, slots);
     this.frameBytes = frameBytes;
-    const fits = pool !== undefined && pool.frameBytes - FRAME_HEADROOM >= frameBytes;
-    this.pool = fits ? pool : createFrames(arena, `${name} frames`, 2 * slots, frameBytes);
+    const rings = createRings(arena, name, { slots, frameBytes, link: capabilities.link, pool });
+    this.rx = rings.rx;
+    this.tx = rings.tx;
+    this.pool = rings.pool;
     this.#batch = Math.min(slots, BATCH_MAX);
     this.#want = new Int32Array(fds.length).fill(1);
     this.#plain = new PlainCalls(this.#batch, fds);
-    // So that the IP header is at a multiple of 16.
-    const headroom = this.#ether ? FRAME_HEADROOM - ETHER_HEADER_BYTES : FRAME_HEADROOM;
-    fillRing(this.rx, this.pool, headroom);
-    try {
-      fillRing(this.tx, this.pool, headroom);
-    } catch (error) {
-      emptyRing(this.rx, this.pool);
-      throw error;
-    }
-    this.tx.tail = slots;
     this.#ring = ioUring ? openRing(this.#batch, fds) : null;
     const { base, frames, frameBytes: bytes } = this.pool.depot;
     this.#ring?.registerMemory(libc().addressOf(arena.u8) + base, frames * bytes);
