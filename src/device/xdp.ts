@@ -15,9 +15,9 @@
 import { closeSync } from 'node:fs';
 import { type Arena, ArenaFullError } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
+import { EXCHANGE_FRAME } from '../memory/kernels/kernels.ts';
 import {
   DESC_AT,
-  DESC_AUX,
   DESC_FLAGS,
   DESC_LENGTH,
   FRAME_CHECKSUM_FILL,
@@ -120,6 +120,7 @@ const ETHER_BYTES = 14;
 /** An Ethernet header with a VLAN tag. */
 const LINK_BYTES_MAX = 18;
 const PAGE_BYTES = 4096;
+const LINE = 64;
 /** Kinds of devices whose other end may be this machine's kernel, which leaves checksums to them. */
 const LOCAL_KINDS: readonly string[] = ['veth', 'netkit', 'tun'];
 /** How often syncs look whether the interface is still as it was; a Poller wakes its user for that until they do. */
@@ -129,19 +130,18 @@ const BUSY_POLL_BUDGET = 64;
 const MSG_DONTWAIT = 0x40;
 
 // V8 folds a module's own constants, not imported ones.
-const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
+const [AT, LENGTH, FLAGS] = [DESC_AT, DESC_LENGTH, DESC_FLAGS];
 const HEADROOM = FRAME_HEADROOM;
 const MORE = FRAME_MORE;
 const CHECKSUM_FILL = FRAME_CHECKSUM_FILL;
 const SEGMENT = FRAME_SEGMENT;
-/** What a frame of one buffer hasn't, most of the time. */
-const UNUSUAL = MORE | CHECKSUM_FILL | SEGMENT;
 const PARTIAL = FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_FILL;
 const CONTD = XDP_PKT_CONTD;
 const METADATA = XDP_TX_METADATA;
 const METADATA_BYTES = TX_METADATA_BYTES;
 const NEED_WAKEUP = XDP_RING_NEED_WAKEUP;
 const BUFFERS_MAX = TX_BUFFERS_MAX;
+const FRAME = EXCHANGE_FRAME;
 
 /**
  * Opens the interface's queues, and takes our packets from now on. The hardware address is the interface's own, and the
@@ -168,7 +168,14 @@ export function xdpArenaBytes(options: XdpOptions): number {
   const slots = options.slots ?? SLOTS_DEFAULT;
   const rings = queues * (xskRingBytes('rx', slots) + xskRingBytes('fill', slots));
   const tx = xskRingBytes('tx', slots) + queues * xskRingBytes('completion', slots);
-  return 2 * ringArenaBytes(slots) + rings + tx + framesArenaBytes((queues + 1) * slots, SMALL_ROOM_BYTES);
+  const frames = (queues + 1) * slots;
+  return (
+    2 * ringArenaBytes(slots) + rings + tx + framesArenaBytes(frames, SMALL_ROOM_BYTES) + lentBytes(frames)
+  );
+}
+
+function lentBytes(frames: number): number {
+  return frames + LINE;
 }
 
 /** Opening will tell what is wrong with the interface. */
@@ -227,8 +234,8 @@ class XdpDevice implements XdpPort {
   readonly #base: number;
   readonly #chunkShift: number;
   readonly #chunkMask: number;
-  /** By the buffer's number: 1 while the kernel has it. */
-  readonly #lent: Uint8Array;
+  /** Where the arena has a byte for each buffer: 1 while the kernel has it. */
+  readonly #lent: number;
   readonly #multiBuffer: boolean;
   readonly #metadata: boolean;
   readonly #local: boolean;
@@ -276,7 +283,7 @@ class XdpDevice implements XdpPort {
     this.#base = depot.base;
     this.#chunkShift = Math.log2(frameBytes);
     this.#chunkMask = frameBytes - 1;
-    this.#lent = new Uint8Array(frames);
+    this.#lent = arena.carve(`${this.name} lent`, frames);
     try {
       this.#fill(this.rx);
       this.#fill(this.tx);
@@ -393,10 +400,7 @@ class XdpDevice implements XdpPort {
   #refill(released: number): void {
     const { rx, counters } = this;
     const { m } = rx;
-    const base = this.#base;
-    const mask = this.#chunkMask;
-    const shift = this.#chunkShift;
-    const lent = this.#lent;
+    const { xskFill } = this.arena.kernels;
     let from = this.#released;
     const end = (from + released) | 0;
     for (let i = 0; from !== end; i++) {
@@ -405,17 +409,22 @@ class XdpDevice implements XdpPort {
       const left = (end - from) | 0;
       const n = queue.lacks < left ? queue.lacks : left;
       if (n === 0) continue;
-      let producer = queue.fillProducer;
-      for (let k = 0; k < n; k++) {
-        const chunk = (m[rx.slot(from) + AT] - base) & ~mask;
-        m[fill.entries + ((producer & fill.mask) << 1)] = chunk;
-        lent[chunk >> shift] = 1;
-        producer = (producer + 1) | 0;
-        from = (from + 1) | 0;
-      }
-      queue.fillProducer = producer;
+      xskFill(
+        rx.base << 2,
+        rx.mask,
+        from,
+        fill.entries << 2,
+        fill.mask,
+        queue.fillProducer,
+        n,
+        this.#base,
+        this.#chunkShift,
+        this.#lent,
+      );
+      from = (from + n) | 0;
+      queue.fillProducer = (queue.fillProducer + n) | 0;
       queue.lacks -= n;
-      Atomics.store(m, fill.producer, producer);
+      Atomics.store(m, fill.producer, queue.fillProducer);
       if ((m[fill.flags] & NEED_WAKEUP) !== 0) {
         counters.syscalls++;
         this.#libc.recv(queue.fd, 0, 0, MSG_DONTWAIT);
@@ -433,35 +442,27 @@ class XdpDevice implements XdpPort {
     const free = (rx.slots - ((rx.tail - rx.head) | 0)) | 0;
     if (n > free) n = this.#wholeFrames(queue, free);
     if (n <= 0) return 0;
-    const base = this.#base;
-    const shift = this.#chunkShift;
-    const lent = this.#lent;
-    let consumer = queue.rxConsumer;
-    let tail = rx.tail;
-    let bytes = 0;
-    let more = 0;
-    for (let i = 0; i < n; i++) {
-      const entry = ring.entries + ((consumer & ring.mask) << 2);
-      const slot = rx.slot(tail);
-      const address = m[entry];
-      const length = m[entry + 2];
-      m[slot + AT] = (base + address) | 0;
-      m[slot + LENGTH] = length;
-      m[slot + FLAGS] = (m[entry + 3] & CONTD) !== 0 ? MORE : 0;
-      m[slot + AUX] = 0;
-      lent[address >> shift] = 0;
-      bytes += length;
-      more += m[entry + 3] & CONTD;
-      consumer = (consumer + 1) | 0;
-      tail = (tail + 1) | 0;
-    }
+    const received = this.arena.kernels.xskReceive(
+      rx.base << 2,
+      rx.mask,
+      rx.tail,
+      ring.entries << 2,
+      ring.mask,
+      queue.rxConsumer,
+      n,
+      this.#base,
+      this.#chunkShift,
+      this.#lent,
+    );
+    const frames = Math.floor(received / FRAME);
+    const tail = (rx.tail + n) | 0;
     if (this.#local) this.#markPartial(rx.tail, tail);
     rx.tail = tail;
-    queue.rxConsumer = consumer;
+    queue.rxConsumer = (queue.rxConsumer + n) | 0;
     queue.lacks += n;
-    Atomics.store(m, ring.consumer, consumer);
-    counters.rxFrames += n - more;
-    counters.rxBytes += bytes;
+    Atomics.store(m, ring.consumer, queue.rxConsumer);
+    counters.rxFrames += frames;
+    counters.rxBytes += received - frames * FRAME;
     return n;
   }
 
@@ -497,7 +498,9 @@ class XdpDevice implements XdpPort {
   #submit(): void {
     const { tx, counters } = this;
     const { m } = tx;
+    const { u8 } = this.arena;
     const ring = this.#xskTx;
+    const { xskSend } = this.arena.kernels;
     const base = this.#base;
     const mask = this.#chunkMask;
     const shift = this.#chunkShift;
@@ -508,13 +511,31 @@ class XdpDevice implements XdpPort {
     let frames = 0;
     let bytes = 0;
     while (taken !== tx.head) {
+      // Nearly always all of them.
+      const n = (tx.head - taken) | 0;
+      const sent = xskSend(
+        tx.base << 2,
+        tx.mask,
+        taken,
+        ring.entries << 2,
+        ring.mask,
+        producer,
+        n,
+        base,
+        shift,
+        lent,
+        room,
+      );
+      const plain = Math.floor(sent / FRAME);
+      producer = (producer + plain) | 0;
+      taken = (taken + plain) | 0;
+      frames += plain;
+      bytes += sent - plain * FRAME;
+      if (plain === n) break;
       const slot = tx.slot(taken);
-      const flags = m[slot + FLAGS];
-      // Nearly always one buffer without anything to be done, which is all that this loop does itself.
-      const plain = (flags & UNUSUAL) === 0;
-      const buffers = plain || (flags & MORE) === 0 ? 1 : this.#chain(taken);
+      const buffers = (m[slot + FLAGS] & MORE) === 0 ? 1 : this.#chain(taken);
       if (buffers === 0) break;
-      const options = plain ? 0 : this.#options(taken, buffers);
+      const options = this.#options(taken, buffers);
       const address = (m[slot + AT] - base) | 0;
       const length = m[slot + LENGTH];
       const offset = address & mask;
@@ -529,7 +550,7 @@ class XdpDevice implements XdpPort {
       m[entry] = address;
       m[entry + 2] = length;
       m[entry + 3] = options;
-      lent[address >> shift] = 1;
+      u8[lent + (address >> shift)] = 1;
       bytes += length;
       producer = (producer + 1) | 0;
       if (buffers > 1) {
@@ -570,7 +591,7 @@ class XdpDevice implements XdpPort {
       m[entry] = address;
       m[entry + 2] = m[slot + LENGTH];
       m[entry + 3] = i + 1 < buffers ? CONTD : 0;
-      this.#lent[address >> this.#chunkShift] = 1;
+      this.arena.u8[this.#lent + (address >> this.#chunkShift)] = 1;
       bytes += m[slot + LENGTH];
     }
     return bytes;
@@ -643,24 +664,25 @@ class XdpDevice implements XdpPort {
     const { tx } = this;
     const { m } = tx;
     const ring = this.#completion;
-    const base = this.#base;
-    const mask = this.#chunkMask;
-    const shift = this.#chunkShift;
-    const lent = this.#lent;
     const producer = Atomics.load(m, ring.producer);
-    let consumer = this.#completionConsumer;
-    let done = this.#done;
-    if (consumer === producer) return;
-    while (consumer !== producer) {
-      const chunk = m[ring.entries + ((consumer & ring.mask) << 1)] & ~mask;
-      m[tx.slot(done) + AT] = (base + chunk + HEADROOM) | 0;
-      lent[chunk >> shift] = 0;
-      consumer = (consumer + 1) | 0;
-      done = (done + 1) | 0;
-    }
-    this.#done = done;
-    this.#completionConsumer = consumer;
-    Atomics.store(m, ring.consumer, consumer);
+    const n = (producer - this.#completionConsumer) | 0;
+    if (n === 0) return;
+    this.arena.kernels.xskComplete(
+      tx.base << 2,
+      tx.mask,
+      this.#done,
+      ring.entries << 2,
+      ring.mask,
+      this.#completionConsumer,
+      n,
+      this.#base,
+      this.#chunkShift,
+      this.#lent,
+      HEADROOM,
+    );
+    this.#done = (this.#done + n) | 0;
+    this.#completionConsumer = producer;
+    Atomics.store(m, ring.consumer, producer);
   }
 
   // ── What goes wrong ─────────────────────────────────────────────────────────────────────────────────────
@@ -764,8 +786,9 @@ class XdpDevice implements XdpPort {
     for (let i = from; i !== (end | 0); i = (i + 1) | 0) m[ring.slot(i) + AT] = 0;
     emptyRing(ring, this.pool);
     if (ring !== this.rx) return;
-    for (const [i, lent] of this.#lent.entries()) {
-      if (lent === 1) this.pool.give(this.#base + (i << this.#chunkShift));
+    const { frames } = this.pool.depot;
+    for (let i = 0; i < frames; i++) {
+      if (this.arena.u8[this.#lent + i] === 1) this.pool.give(this.#base + (i << this.#chunkShift));
     }
   }
 }
