@@ -40,6 +40,8 @@ describe('options', () => {
     ['hostAddresses.0', { hostAddresses: ['x'] }, /prefix length/],
     ['mtu', { mtu: 100 }, /576/],
     ['mtu', { mtu: 1400.5 }, /int/],
+    ['queues', { queues: 0 }, /0/],
+    ['queues', { queues: 65 }, /64/],
     ['limits.connections', { limits: { connections: 0 } }, /0/],
     ['limits', { limits: { conections: 5 } }, /conections/],
     ['limits.congestion', { limits: { congestion: 'vegas' } }, /cubic/],

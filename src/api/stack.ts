@@ -209,9 +209,13 @@ export class Stack implements SocketStack, AsyncDisposable {
   }
 }
 
-function openDevice({ device, limits, mtu, offload, hostAddresses, addresses }: Settings): Port {
+function openDevice({ device, limits, mtu, queues, offload, hostAddresses, addresses }: Settings): Port {
   if (typeof device !== 'string') return device;
-  const settings = { offload, hostAddresses, addresses, ...(mtu === undefined ? {} : { mtu }) };
+  const settings = {
+    ...{ offload, hostAddresses, addresses },
+    ...(mtu !== undefined && { mtu }),
+    ...(queues !== undefined && { queues }),
+  };
   const arena = new Arena(arenaBytes(limits, portArenaBytes(device, settings)));
   return openPort(arena, device, settings);
 }

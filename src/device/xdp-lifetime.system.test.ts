@@ -184,6 +184,9 @@ describe.skipIf(reason !== '')(`an AF_XDP port comes, goes and says why it canâ€
     for (const mtu of [67, 65_536, 1500.5]) wrong({ mtu }, /mtu must be/);
     wrong({ mtu: 9000 }, /ip link set xdp0 mtu 9000/);
     for (const queue of [-1, 0.5]) wrong({ queue }, /no queue/);
+    for (const queues of [0, 65, 1.5]) wrong({ queues }, /takes 1 to 64 queues/);
+    wrong({ queue: 1, queues: 2 }, /leave its number away/);
+    wrong({ queues: 3 }, /has 2, not 3 queues: ethtool -L xdp0 combined 3/);
     wrong({ addresses: ['10.0.0.1'] }, /prefix length/);
     wrong({ only: [{ protocol: 6 }] }, /there are none/);
     ip('link', 'set', 'xdp0', 'mtu', '9000');
@@ -213,7 +216,13 @@ describe.skipIf(reason !== '')(`an AF_XDP port comes, goes and says why it canâ€
   });
 
   test('xdpArenaBytes is what a device carves, and hardly more', () => {
-    for (const options of [{}, { slots: 64 }, { queue: 1 }, { slots: 16, multiBuffer: true }]) {
+    for (const options of [
+      {},
+      { slots: 64 },
+      { queue: 1 },
+      { queues: 1 },
+      { slots: 16, multiBuffer: true },
+    ]) {
       const bytes = xdpArenaBytes({ name: 'xdp0', ...options });
       const arena = new Arena(4096 + bytes);
       openXdp(arena, { name: 'xdp0', ...options }).close();

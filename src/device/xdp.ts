@@ -77,6 +77,8 @@ export interface XdpOptions {
   readonly name: string;
   /** The only queue to take; all of them unless told. */
   readonly queue?: number;
+  /** Take so many, the first ones; packets of the others pass to the host. All of them unless told. */
+  readonly queues?: number;
   /** Ours, with prefix lengths: only their packets are taken. Everything unless told, or when empty. */
   readonly addresses?: readonly string[];
   /** Of those, only packets of these protocols and ports. */
@@ -165,7 +167,7 @@ export function openXdp(arena: Arena, options: XdpOptions): XdpPort {
 
 /** How many bytes of arena a device carves, at most. */
 export function xdpArenaBytes(options: XdpOptions): number {
-  const queues = options.queue === undefined ? rxQueuesOrOne(options.name) : 1;
+  const queues = options.queue === undefined ? (options.queues ?? rxQueuesOrOne(options.name)) : 1;
   const slots = options.slots ?? SLOTS_DEFAULT;
   const rings = queues * (xskRingBytes('rx', slots) + xskRingBytes('fill', slots));
   const tx = xskRingBytes('tx', slots) + queues * xskRingBytes('completion', slots);
@@ -260,7 +262,7 @@ class XdpDevice implements XdpPort {
     this.#busyPoll = busyPoll_us !== undefined;
     this.#local = offload && LOCAL_KINDS.includes(info.kind);
 
-    const wanted = queue === undefined ? upTo(rxQueues(name)) : [queue];
+    const wanted = queue === undefined ? queuesOf(options) : [queue];
     const slots = options.slots ?? SLOTS_DEFAULT;
     this.frameBytes = multiBuffer ? SMALL_ROOM_BYTES : Math.min(SMALL_ROOM_BYTES, info.mtu + LINK_BYTES_MAX);
     const mtu = mtuOf(options, info, this.frameBytes);
@@ -797,8 +799,16 @@ function suitsUmem({ frameBytes, depot }: FramePool): boolean {
   );
 }
 
-function upTo(queues: number): number[] {
-  return Array.from({ length: Math.min(queues, QUEUES_MAX) }, (_, i) => i);
+/** @returns their numbers. @throws PortError EINVAL */
+function queuesOf({ name, queues }: XdpOptions): number[] {
+  const there = rxQueues(name);
+  if (queues !== undefined && queues > there) {
+    throw new PortError(
+      'EINVAL',
+      `xdp:${name}: it has ${there}, not ${queues} queues: ethtool -L ${name} combined ${queues}, if its driver can`,
+    );
+  }
+  return Array.from({ length: queues ?? Math.min(there, QUEUES_MAX) }, (_, i) => i);
 }
 
 /** @throws PortError EINVAL */
@@ -821,6 +831,7 @@ function mtuOf(
 function checkOptions({
   name,
   queue,
+  queues = 1,
   addresses = [],
   only = [],
   mtu = MTU_MIN,
@@ -830,6 +841,10 @@ function checkOptions({
     throw new PortError('EINVAL', `xdp:${name}: ${why}`);
   };
   if (queue !== undefined && !(Number.isInteger(queue) && queue >= 0)) refuse(`there is no queue ${queue}`);
+  if (!(Number.isInteger(queues) && queues >= 1 && queues <= QUEUES_MAX))
+    refuse(`it takes 1 to ${QUEUES_MAX} queues, not ${queues}`);
+  if (queue !== undefined && queues > 1)
+    refuse(`queue ${queue} is one: for ${queues} queues leave its number away`);
   if (!Number.isInteger(mtu) || mtu < MTU_MIN || mtu > IP_BYTES_MAX)
     refuse(`the mtu must be ${MTU_MIN} to ${IP_BYTES_MAX} bytes, not ${mtu}`);
   if (!(Number.isInteger(Math.log2(slots)) && slots >= 1 && slots <= SLOTS_MAX))
