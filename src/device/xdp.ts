@@ -931,7 +931,8 @@ function busyAdvice(name: string, syscall: string): string {
   const program = interfaceInfo(name).xdpProgram;
   const which = program === 0 ? '' : ` (number ${program}: bpftool prog show id ${program})`;
   return (
-    `another XDP program${which} is attached: end the process that it belongs to, or ip link set ${name} xdp off; ` +
-    'one process takes all the queues that it wants of an interface'
+    `another XDP program${which} is attached, and an interface takes one: end the process that it belongs to, or if it ` +
+    `has none, ip link set ${name} xdp off. If it is Millrace's: one process takes all queues, by xdp:${name}, and others ` +
+    `may join by packet:${name}`
   );
 }
