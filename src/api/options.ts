@@ -33,7 +33,8 @@ export interface StackOptions {
   /**
    * Take part in what hosts and routers of the link arrange: ask before an address is used (ARP probes, duplicate
    * address detection), announce it, and learn IPv6 addresses, routers and the rest from routers (SLAAC). Addresses
-   * are ours some seconds after the stack is open: `onAddress` tells. Off unless told.
+   * are ours some seconds after the stack is open: `onAddress` tells. Off unless told, and refused on an `xdp:` with
+   * addresses, which leaves what is sent to groups to the host.
    */
   readonly autoconfigure?: boolean | undefined;
   /** Any text that others don't know: with the same one, autoconfigured addresses are the same each time (RFC 7217). */

@@ -88,6 +88,7 @@ export class Stack implements SocketStack, AsyncDisposable {
     const { onHandlerError, onDeviceError, onAddress, autoconfigure = false, addressSecret } = options;
     const { addresses, gateways, limits, mtu, congestionControls } = settings;
     const { arena } = port;
+    if (autoconfigure && !port.capabilities.groups) throw deafToRouters(port.name);
     const secret = randomFillSync(new Int32Array(4));
     this.engine = new Engine({
       arena,
@@ -218,6 +219,14 @@ function openDevice({ device, limits, mtu, queues, offload, hostAddresses, addre
   };
   const arena = new Arena(arenaBytes(limits, portArenaBytes(device, settings)));
   return openPort(arena, device, settings);
+}
+
+function deafToRouters(name: string): StackOptionsError {
+  return new StackOptionsError(
+    'autoconfigure',
+    `${name} leaves to the host what is sent to groups, as routers' advertisements are, and all addresses but those that it ` +
+      'was given: take packet: instead, or give no addresses, and have the whole interface',
+  );
 }
 
 /** Four words of a text. */

@@ -59,7 +59,7 @@ export function withDevice(command: Command, fallback: string): Command {
     .option(...QUEUES_OPTION)
     .option(
       '--autoconfigure',
-      'learn IPv6 addresses and routers from the link, and ask whether an address is free before using it',
+      'learn IPv6 addresses and routers from the link, and ask whether an address is free before using it; not on xdp:',
     )
     .option('--address-secret <text>', 'with the same one, autoconfigured addresses stay the same')
     .option('--no-offload', 'leave checksums and segmentation to the stack')

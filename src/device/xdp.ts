@@ -320,6 +320,7 @@ class XdpDevice implements XdpPort {
         txChecksum: this.#metadata,
         rxChecksum: this.#local,
         multiBuffer,
+        groups: (options.addresses ?? []).length === 0,
         queues: wanted.length,
       };
       this.counters = countersWith(() => this.#kernelDrops());
