@@ -13,6 +13,7 @@ export default defineConfig({
     hookTimeout: 30_000,
     // V8 flags, signal handlers and native libraries belong to a process, so each file gets its own.
     pool: 'forks',
+    setupFiles: ['test/equality.ts'],
     // For the programs that tests start: a command starts in 0.4 s instead of 0.8.
     env: { NODE_COMPILE_CACHE: COMPILE_CACHE },
     projects: [
