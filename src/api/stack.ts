@@ -110,7 +110,7 @@ export class Stack implements SocketStack, AsyncDisposable {
     this.net = bindNet(this);
     this.dgram = bindDgram(this);
     this.#port = port;
-    const poller = port.fd >= 0 ? new Poller([port.fd]) : null;
+    const poller = port.fds.length > 0 ? new Poller(port.fds) : null;
     this.#onDeviceError = onDeviceError ?? ((error) => void process.nextTick(rethrow, error));
     this.#runner = new Runner(
       this.engine,

@@ -21,12 +21,13 @@ export const bridgeCommand = new Command('bridge')
   .addHelpText(
     'after',
     `
-Offload is used when both devices have it (TUN and TAP do): then checksums and super-segments of up to 64 KiB cross
-undone. Frames longer than the other device's MTU are dropped and counted. A line for each second in which something
-moved, and a summary at Ctrl-C.
+Offload is used when both devices have it (tun, tap, packet and host do): then checksums and super-segments of up to
+64 KiB cross undone. Frames longer than the other device's MTU are dropped and counted. A line for each second in
+which something moved, and a summary at Ctrl-C.
 
-  millrace bridge tap:a tap:b      two Ethernet interfaces, as with a cable between them
-  millrace bridge tun:a tun:b      the same with IP packets`,
+  millrace bridge tap:a tap:b              two Ethernet interfaces, as with a cable between them
+  millrace bridge tun:a tun:b              the same with IP packets
+  millrace bridge packet:eth0 packet:eth1  two interfaces of this host, which goes on using them`,
   )
   .action(bridge);
 

@@ -1,4 +1,4 @@
-/** `millrace capture`: prints or records what a device receives or a capture file has, as tcpdump. */
+/** `millrace capture`: prints or records what passes at a device or a capture file has, as tcpdump. */
 import { Command } from 'commander';
 import { BpfFilter } from '../device/bpf-filter.ts';
 import { FrameTap } from '../device/frame-tap.ts';
@@ -24,7 +24,7 @@ const FILE = 'pcap:';
 
 export const captureCommand = withPort(
   new Command('capture')
-    .description('print what a device receives or a capture file has, or record it')
+    .description('print what passes at a device or a capture file has, or record it')
     .argument('<device>', `${DEVICE_USAGE}; a pcap:FILE is read at once, to its end`, portName)
     .argument('[filter...]', "which packets, in tcpdump's language (man pcap-filter): udp port 53")
     .option('-w, --write <file>', 'record in pcapng instead of printing; - is stdout')
@@ -36,7 +36,11 @@ export const captureCommand = withPort(
     `
   millrace capture tap:mr0 --host 10.77.0.1/24 arp or icmp       what this host sends to the device
   millrace capture tap:mr0 -w x.pcapng -c 1000                   for Wireshark, or millrace replay
+  millrace capture packet:eth0 icmp                              what eth0 receives and what this host sends by it
   millrace capture pcap:x.pcapng tcp port 80 and host 10.0.0.1   what of a file matches
+
+Devices show what they receive, packet:INTERFACE what leaves the interface, too; a file says which was which. Packets are
+as on a wire: super-segments are cut, and checksums filled in. What packet: devices send isn't seen by each other.
 
 Filters need libpcap (Debian: apt install libpcap0.8). For a running stack's packets see its option --pcap.`,
   )
@@ -110,7 +114,7 @@ async function captureDevice(
   output: CaptureWriter | null,
 ): Promise<void> {
   const ended = interrupted();
-  const port = openToolPort(device, options, 0);
+  const port = openToolPort(device, options, 0, true);
   const status = new StatusLine();
   try {
     const { link } = port.capabilities;
@@ -119,10 +123,10 @@ async function captureDevice(
       filterFor(link),
       options.count ?? Number.POSITIVE_INFINITY,
       () => (performance.timeOrigin + performance.now()) * 1000,
-      (frame, timeUs) => take(frame, link, timeUs, 'rx'),
+      (frame, timeUs, outgoing) => take(frame, link, timeUs, outgoing ? 'tx' : 'rx'),
     );
     const tell = (): string =>
-      `${tap.matched} captured of ${tap.received} received, ${port.counters.rxDropped} dropped by the device`;
+      `${tap.matched} captured of ${tap.seen} seen, ${port.counters.rxDropped} dropped by the device`;
     say(`listening on ${device}, Ctrl-C ends it`);
     const timer = setInterval(() => {
       output?.flush();

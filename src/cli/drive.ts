@@ -38,12 +38,14 @@ export function portName(text: string): string {
 /**
  * Opens a device without offloads, so that each frame is a packet as it is on a wire.
  * @param extra What the tool itself carves from the arena, bytes.
+ * @param outgoing Whether the tool knows frames that leave (FRAME_OUTGOING).
  * @throws PortError and what else `openPort` throws
  */
-export function openToolPort(name: string, options: PortOptions, extra: number): Port {
+export function openToolPort(name: string, options: PortOptions, extra: number, outgoing = false): Port {
   raiseInliningBudget();
   const settings: DeviceSettings = {
     offload: false,
+    outgoing,
     hostAddresses: options.host ?? [],
     ...(options.mtu !== undefined && { mtu: options.mtu }),
     ...(options.queues !== undefined && { queues: options.queues }),

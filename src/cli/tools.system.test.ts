@@ -8,11 +8,14 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Child } from '../../test/child.ts';
 import { describeWithTun } from '../../test/describe.ts';
 import { Namespace } from '../../test/netns.ts';
+import { PING } from '../../test/ping.ts';
 import { publicationFolder } from '../control/publish.ts';
 import { readPcapng } from '../device/pcapng.testing.ts';
 import { decodeFrame } from '../wire/decode.ts';
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
+/** The direction in the flags of a pcapng packet. */
+const [INBOUND, OUTBOUND] = [1, 2];
 const HOSTS = ['--host', '10.77.0.1/24', '--host', 'fd77::1/64'];
 
 /** Counts the datagrams that come to port 1234, and from how many sockets, until told to end. Its queue holds some 270. */
@@ -216,6 +219,29 @@ describeWithTun('tools and the kernel', () => {
     const replay = millrace('replay', file, 'tap:mr2', ...HOSTS);
     expect(await replay.success()).toMatch(/^50 packets in /m);
     expect(await counted(counter)).toMatchObject({ count: 50, peers: 1, numbers: 50 });
+  });
+
+  test('capture of packet: has what the host sends and what it receives, and says which', async () => {
+    const far = await Namespace.create(ns);
+    try {
+      await ns.link(far, 'mr0', 'mr1');
+      await ns.run('ip', ['address', 'add', '10.77.0.1/24', 'dev', 'mr0']);
+      await far.run('ip', ['address', 'add', '10.77.0.2/24', 'dev', 'mr1']);
+      const file = join(folder, 'x.pcapng');
+      const capture = millrace('capture', 'packet:mr0', '-w', file, '-c', '6', 'icmp');
+      await expect.poll(() => capture.stderr, { timeout: 10_000 }).toContain('listening');
+      await ns.run(process.execPath, ['--input-type=module', '-e', PING, '10.77.0.2', '3']);
+      await capture.success();
+      const { packets } = readPcapng(readFileSync(file));
+      const ways = packets.map(({ bytes, flags }) => [decodeFrame(bytes, 'ether').icmp?.kind, flags]);
+      const there = ['echo request', OUTBOUND];
+      const back = ['echo reply', INBOUND];
+      expect(ways).toEqual([there, back, there, back, there, back]);
+      const times = packets.map(({ ticks }) => ticks);
+      expect(times).toEqual([...times].sort((a, b) => Number(a - b)));
+    } finally {
+      await far.close();
+    }
   });
 
   test('capture prints, by a filter, what comes to a device', async () => {

@@ -68,7 +68,7 @@ class CableEnd implements Port {
   readonly frameBytes: number;
   readonly pool: FramePool;
   readonly rxTimes = null;
-  readonly fd = -1;
+  readonly fds = [];
   onArrival: () => void = () => {};
   peer: CableEnd | null = null;
   readonly #kernels: Kernels;

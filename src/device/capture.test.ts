@@ -143,7 +143,7 @@ test('what came before the capture is left out, and the port behind is the same'
   expect(port.rxSync()).toBe(1);
   expect(port.txSync()).toBe(8);
   expect(readPcapng(Buffer.concat(pieces)).packets).toEqual([]);
-  for (const key of ['name', 'arena', 'capabilities', 'counters', 'rx', 'tx', 'frameBytes', 'fd'] as const) {
+  for (const key of ['name', 'arena', 'capabilities', 'counters', 'rx', 'tx', 'frameBytes', 'fds'] as const) {
     expect(port[key]).toBe(a[key]);
   }
   let calls = 0;

@@ -1,11 +1,8 @@
-/**
- * A port that records every frame of the port it wraps, in pcapng, and changes nothing: it shares that port's
- * rings and counters, and only its syncs look at the slots that change hands. A port that isn't wrapped pays
- * nothing.
- */
+/** A port that records every frame of the port it wraps, in pcapng, and changes nothing. */
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH, FRAME_MORE, type Ring } from '../memory/ring.ts';
 import { type PcapngInterface, pcapngInterface, pcapngPacket, pcapngSection } from './pcapng.ts';
 import type { Port } from './port.ts';
+import { watch } from './watch.ts';
 
 /** As tcpdump's: more than any frame has. */
 const SNAP_BYTES = 262_144;
@@ -28,37 +25,10 @@ export function capture(port: Port, sink: (bytes: Uint8Array) => void, clock: ()
   sink(pcapngInterface(on));
   const rx = new Recorder(port, port.rx, 'rx', on, sink, clock);
   const tx = new Recorder(port, port.tx, 'tx', on, sink, clock);
-  return {
-    name: port.name,
-    arena: port.arena,
-    capabilities: port.capabilities,
-    counters: port.counters,
-    rx: port.rx,
-    tx: port.tx,
-    frameBytes: port.frameBytes,
-    pool: port.pool,
-    rxTimes: port.rxTimes,
-    fd: port.fd,
-    get onArrival() {
-      return port.onArrival;
-    },
-    set onArrival(arrived) {
-      port.onArrival = arrived;
-    },
-    rxSync() {
-      const available = port.rxSync();
-      rx.recordTo(port.rx.tail);
-      return available;
-    },
-    txSync() {
-      // Before: the device may send from these buffers, and hand them back, within the sync.
-      tx.recordTo(port.tx.head);
-      return port.txSync();
-    },
-    close() {
-      port.close();
-    },
-  };
+  return watch(port, {
+    received: () => rx.recordTo(port.rx.tail),
+    sending: () => tx.recordTo(port.tx.head),
+  });
 }
 
 /** Records the slots of one ring, each once, in order. */

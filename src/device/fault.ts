@@ -44,7 +44,7 @@ export class FaultPort implements Port {
   readonly frameBytes: number;
   readonly pool = null;
   readonly rxTimes = null;
-  readonly fd: number;
+  readonly fds: readonly number[];
   onArrival: () => void = () => {};
   readonly inner: Port;
   readonly #rx: Channel | null;
@@ -61,7 +61,7 @@ export class FaultPort implements Port {
     this.capabilities = { ...inner.capabilities, rxTimestamps: false };
     this.counters = inner.counters;
     this.frameBytes = inner.frameBytes;
-    this.fd = inner.fd;
+    this.fds = inner.fds;
     this.inner = inner;
     this.#now = now;
     inner.onArrival = () => this.onArrival();

@@ -45,7 +45,7 @@ function wrap(port: Port): Port {
     frameBytes: port.frameBytes,
     pool: port.pool,
     rxTimes: null,
-    fd: -1,
+    fds: [],
     onArrival: () => {},
     rxSync: () => port.rxSync(),
     txSync: () => port.txSync(),

@@ -43,7 +43,7 @@ test('hands on what the filter lets through, in order, and gives every slot back
   }
   expect(tap.step()).toBe(0);
   expect(got).toEqual(Array.from({ length: 10 }, (_, i) => [[3 * i + 2, 2], 77]));
-  expect(tap).toMatchObject({ received: 30, matched: 10 });
+  expect(tap).toMatchObject({ seen: 30, matched: 10 });
   expect(port.rx.available).toBe(0);
 });
 

@@ -1,5 +1,5 @@
 /** Takes what a port receives, keeps what a filter lets through, and hands it on: tcpdump's loop. */
-import { DESC_AT, DESC_FLAGS, DESC_LENGTH, FRAME_MORE } from '../memory/ring.ts';
+import { DESC_AT, DESC_FLAGS, DESC_LENGTH, FRAME_MORE, FRAME_OUTGOING } from '../memory/ring.ts';
 import { concat } from '../wire/plain.ts';
 import type { BpfFilter } from './bpf-filter.ts';
 import type { Port } from './port.ts';
@@ -8,13 +8,13 @@ import type { Port } from './port.ts';
 const BURST = 256;
 
 export class FrameTap {
-  received = 0;
+  seen = 0;
   matched = 0;
   readonly #port: Port;
   readonly #filter: BpfFilter | null;
   readonly #count: number;
   readonly #clock: () => number;
-  readonly #sink: (frame: Uint8Array, timeUs: number) => void;
+  readonly #sink: (frame: Uint8Array, timeUs: number, outgoing: boolean) => void;
   /** Of a frame that goes on in the next slot. */
   readonly #pieces: Uint8Array[] = [];
 
@@ -28,7 +28,7 @@ export class FrameTap {
     filter: BpfFilter | null,
     count: number,
     clock: () => number,
-    sink: (frame: Uint8Array, timeUs: number) => void,
+    sink: (frame: Uint8Array, timeUs: number, outgoing: boolean) => void,
   ) {
     this.#port = port;
     this.#filter = filter;
@@ -54,19 +54,22 @@ export class FrameTap {
       const slot = rx.slot(rx.head);
       const at = rx.m[slot + DESC_AT];
       const piece = arena.u8.subarray(at, at + rx.m[slot + DESC_LENGTH]);
-      const more = (rx.m[slot + DESC_FLAGS] & FRAME_MORE) !== 0;
+      const flags = rx.m[slot + DESC_FLAGS];
       const time = rxTimes === null ? now : rxTimes[rx.head & (rx.slots - 1)];
-      if (more) this.#pieces.push(piece.slice());
-      else this.#take(this.#pieces.length === 0 ? piece : concat(...this.#pieces.splice(0), piece), time);
+      if ((flags & FRAME_MORE) !== 0) this.#pieces.push(piece.slice());
+      else {
+        const frame = this.#pieces.length === 0 ? piece : concat(...this.#pieces.splice(0), piece);
+        this.#take(frame, time, (flags & FRAME_OUTGOING) !== 0);
+      }
       rx.head = (rx.head + 1) | 0;
     }
     return n;
   }
 
-  #take(frame: Uint8Array, timeUs: number): void {
-    this.received++;
+  #take(frame: Uint8Array, timeUs: number, outgoing: boolean): void {
+    this.seen++;
     if (this.#filter !== null && this.#filter.run(frame, 0, frame.length) === 0) return;
     this.matched++;
-    this.#sink(frame, timeUs);
+    this.#sink(frame, timeUs, outgoing);
   }
 }

@@ -10,7 +10,9 @@
  */
 import type { Arena } from '../memory/arena.ts';
 import { FramePool } from '../memory/frame-pool.ts';
-import { DESC_AT, DESC_WORDS, type Ring } from '../memory/ring.ts';
+import { DESC_AT, DESC_WORDS, Ring } from '../memory/ring.ts';
+import { ETHER_HEADER_BYTES } from '../wire/ethernet.ts';
+import type { Link } from './port.ts';
 
 /** What AF_XDP leaves before the frames that it receives, and more than any other device needs. */
 export const FRAME_HEADROOM = 256;
@@ -46,6 +48,44 @@ function frameSize(roomBytes: number): number {
   if (roomBytes <= SMALL_ROOM_BYTES) return SMALL_FRAME_BYTES;
   if (roomBytes <= LARGE_ROOM_BYTES) return LARGE_FRAME_BYTES;
   throw new RangeError(`a frame has ${LARGE_ROOM_BYTES} B at most, not ${roomBytes}`);
+}
+
+export interface PortRings {
+  readonly rx: Ring;
+  readonly tx: Ring;
+  readonly pool: FramePool;
+}
+
+/**
+ * A port's rings with a buffer in each slot, so placed that the IP header is at a multiple of 16; the tx slots are the user's.
+ * @param frameBytes Room for a frame.
+ * @param pool Where the buffers come from; one of the port's own unless told, or when that one's are too small.
+ * @throws RangeError when the pool has too few; those taken are given back. ArenaFullError
+ */
+export function createRings(
+  arena: Arena,
+  name: string,
+  {
+    slots,
+    frameBytes,
+    link,
+    pool,
+  }: { slots: number; frameBytes: number; link: Link; pool: FramePool | undefined },
+): PortRings {
+  const rx = new Ring(arena, `${name} rx`, slots);
+  const tx = new Ring(arena, `${name} tx`, slots);
+  const fits = pool !== undefined && pool.frameBytes - FRAME_HEADROOM >= frameBytes;
+  const frames = fits ? pool : createFrames(arena, `${name} frames`, 2 * slots, frameBytes);
+  const headroom = link === 'ether' ? FRAME_HEADROOM - ETHER_HEADER_BYTES : FRAME_HEADROOM;
+  fillRing(rx, frames, headroom);
+  try {
+    fillRing(tx, frames, headroom);
+  } catch (error) {
+    emptyRing(rx, frames);
+    throw error;
+  }
+  tx.tail = slots;
+  return { rx, tx, pool: frames };
 }
 
 /**

@@ -130,7 +130,7 @@ class End implements Port {
   readonly frameBytes: number;
   readonly pool = null;
   readonly rxTimes = null;
-  readonly fd = -1;
+  readonly fds = [];
   onArrival: () => void = () => {};
   readonly #out: Line;
   readonly #in: Line;

@@ -167,6 +167,18 @@ describe('a lie ends it', () => {
     ['a tail ahead of the ring', (w) => u16(w, CLIENT_RING + TAIL, SLOTS + 1), 'client', 'reader'],
     ['a tail ahead of the head', (w) => u16(w, TAIL, 1), 'client', 'writer'],
     ['an unknown region', (w) => word(w, 128, 1 << 16), 'server', 'reader'],
+    [
+      // Its entry is zero otherwise, and a region of no bytes is refused, too: the count has to do it alone.
+      'a region that wasn’t announced',
+      (w) => {
+        w.regions.at[1] = w.before;
+        w.regions.bytes[1] = 4096;
+        word(w, 128, 1 << 16);
+        word(w, 136, 0);
+      },
+      'server',
+      'reader',
+    ],
     ['a region of 65535', (w) => word(w, 128, -65_536), 'server', 'reader'],
     ['an offset at 2^31', (w) => word(w, 136, -(2 ** 31)), 'server', 'reader'],
     ['an offset beyond the end', (w) => word(w, 136, w.memory.bytes), 'server', 'reader'],

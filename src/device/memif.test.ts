@@ -303,7 +303,7 @@ describe('whoever sleeps is woken', () => {
     const client = open('client');
     await meet(client, server);
     const [sleeper, other] = role === 'client' ? [client, server] : [server, client];
-    const poller = new Poller([sleeper.fd]);
+    const poller = new Poller(sleeper.fds);
     try {
       for (let i = 0; i < 20; i++) {
         await idle(sleeper, poller);
@@ -326,7 +326,7 @@ describe('whoever sleeps is woken', () => {
 
   test('a server, by a client', async () => {
     const server = open('server');
-    const poller = new Poller([server.fd]);
+    const poller = new Poller(server.fds);
     await idle(server, poller);
     const woken = poller.wait(5000);
     open('client');

@@ -15,20 +15,11 @@
 import { randomBytes } from 'node:crypto';
 import { type Arena, ArenaFullError } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
-import { Ring } from '../memory/ring.ts';
+import type { Ring } from '../memory/ring.ts';
 import { errorCode } from '../os/errno.ts';
 import { PAGE_BYTES } from '../os/shared-memory.ts';
 import { MEMIF_SECRET_BYTES, RING_LOG2_MAX } from '../wire/memif.ts';
-import {
-  createFrames,
-  emptyRing,
-  emptyRings,
-  FRAME_HEADROOM,
-  fillRing,
-  framesArenaBytes,
-  LARGE_ROOM_BYTES,
-  ringArenaBytes,
-} from './frames.ts';
+import { createRings, emptyRings, framesArenaBytes, LARGE_ROOM_BYTES, ringArenaBytes } from './frames.ts';
 import { MemifControl, type MemifCounters, type MemifLink } from './memif-control.ts';
 import { clientMemory } from './memif-handshake.ts';
 import { dropFrames, type TxCursor } from './memif-rings.ts';
@@ -68,7 +59,6 @@ interface Settings extends Required<Omit<MemifOptions, 'pool' | 'mac'>> {
   readonly mac: Uint8Array | null;
 }
 
-const ETHER_BYTES = 14;
 /** An Ethernet header with a VLAN tag. */
 const LINK_BYTES_MAX = 18;
 const MTU_MIN = 68;
@@ -154,7 +144,7 @@ export class MemifPort implements Port {
   readonly frameBytes: number;
   readonly pool: FramePool;
   readonly rxTimes = null;
-  readonly fd: number;
+  readonly fds: readonly number[];
   onArrival: () => void = () => {};
   readonly #control: MemifControl;
   readonly #cursor: TxCursor = { taken: 0, chained: false };
@@ -172,30 +162,22 @@ export class MemifPort implements Port {
     this.arena = arena;
     this.capabilities = { ...PLAIN, link, mtu, mac, queues };
     this.frameBytes = frameBytesOf(settings);
-    this.rx = new Ring(arena, `${this.name} rx`, slots);
-    this.tx = new Ring(arena, `${this.name} tx`, slots);
-    const fits = pool !== undefined && pool.frameBytes - FRAME_HEADROOM >= this.frameBytes;
-    this.pool = fits ? pool : createFrames(arena, `${this.name} frames`, 2 * slots, this.frameBytes);
+    const rings = createRings(arena, this.name, { slots, frameBytes: this.frameBytes, link, pool });
+    this.rx = rings.rx;
+    this.tx = rings.tx;
+    this.pool = rings.pool;
     const room = roomBytes(settings);
-    const roomAt = arena.carve(`${this.name} regions`, room, PAGE_BYTES);
-    // So that the IP header is at a multiple of 16.
-    const headroom = link === 'ether' ? FRAME_HEADROOM - ETHER_BYTES : FRAME_HEADROOM;
-    const filled: Ring[] = [];
     try {
-      for (const ring of [this.rx, this.tx]) {
-        fillRing(ring, this.pool, headroom);
-        filled.push(ring);
-      }
+      const roomAt = arena.carve(`${this.name} regions`, room, PAGE_BYTES);
       const identity = { id, mode: link, secret };
       const shape = { queues, ringLog2 };
       const all = { role, socket, identity, shape, bufferBytes, roomAt, roomBytes: room };
       this.#control = new MemifControl(arena, all, this.counters);
     } catch (error) {
-      for (const ring of filled) emptyRing(ring, this.pool);
+      emptyRings(this, this.pool);
       throw error;
     }
-    this.fd = this.#control.fd;
-    this.tx.tail = slots;
+    this.fds = [this.#control.fd];
   }
 
   /** Whether somebody is at the other end. As of the last sync. */
@@ -248,7 +230,7 @@ export class MemifPort implements Port {
     return tx.available;
   }
 
-  /** The peer is told. A Poller that watches `fd` must be closed before. */
+  /** The peer is told. A Poller that watches `fds` must be closed before. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

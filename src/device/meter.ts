@@ -1,9 +1,10 @@
 /**
  * A port that measures what crosses the port it wraps, and changes nothing: how much, how fast, how long the frames are
- * and how far apart. Like a capture it shares that port's rings, and looks at the slots that change hands.
+ * and how far apart.
  */
 import { DESC_FLAGS, DESC_LENGTH, FRAME_MORE, type Ring } from '../memory/ring.ts';
 import type { Port } from './port.ts';
+import { watch } from './watch.ts';
 
 /** Lengths up to which each class of `Meter.sizes` goes, bytes, as RMON has them (RFC 2819); the last has no end. */
 export const SIZE_CLASSES: readonly number[] = [64, 127, 255, 511, 1023, 1518, Number.POSITIVE_INFINITY];
@@ -94,36 +95,9 @@ export function meter(port: Port, clock: () => number): MeteredPort {
   const now = clock();
   const rx = new Meter(port.rx, port.rx.tail, now);
   const tx = new Meter(port.tx, port.tx.head, now);
-  return {
-    meters: { rx, tx },
-    name: port.name,
-    arena: port.arena,
-    capabilities: port.capabilities,
-    counters: port.counters,
-    rx: port.rx,
-    tx: port.tx,
-    frameBytes: port.frameBytes,
-    pool: port.pool,
-    rxTimes: port.rxTimes,
-    fd: port.fd,
-    get onArrival() {
-      return port.onArrival;
-    },
-    set onArrival(arrived) {
-      port.onArrival = arrived;
-    },
-    rxSync() {
-      const available = port.rxSync();
-      rx.countTo(port.rx.tail, clock(), port.rxTimes);
-      return available;
-    },
-    txSync() {
-      // Before: the device may hand slots back within the sync.
-      tx.countTo(port.tx.head, clock(), null);
-      return port.txSync();
-    },
-    close() {
-      port.close();
-    },
-  };
+  const watched = watch(port, {
+    received: () => rx.countTo(port.rx.tail, clock(), port.rxTimes),
+    sending: () => tx.countTo(port.tx.head, clock(), null),
+  });
+  return Object.assign(watched, { meters: { rx, tx } });
 }

@@ -6,15 +6,8 @@
  */
 import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
-import { DESC_AUX, DESC_FLAGS, DESC_LENGTH, FRAME_MORE, Ring } from '../memory/ring.ts';
-import {
-  createFrames,
-  emptyRings,
-  FRAME_HEADROOM,
-  fillRing,
-  framesArenaBytes,
-  ringArenaBytes,
-} from './frames.ts';
+import { DESC_AUX, DESC_FLAGS, DESC_LENGTH, FRAME_MORE, type Ring } from '../memory/ring.ts';
+import { createRings, emptyRings, framesArenaBytes, ringArenaBytes } from './frames.ts';
 import { type Capabilities, PLAIN, type Port, PortError, portCounters } from './port.ts';
 
 export interface NullOptions {
@@ -63,7 +56,7 @@ class NullPort implements Port {
   readonly frameBytes: number;
   readonly pool: FramePool;
   readonly rxTimes = null;
-  readonly fd = -1;
+  readonly fds = [];
   onArrival: () => void = () => {};
   readonly #rxBytes: number;
   #taken = 0;
@@ -77,14 +70,12 @@ class NullPort implements Port {
     this.arena = arena;
     this.#rxBytes = rxBytes;
     this.capabilities = { ...PLAIN, link: 'ether', mtu, mac: MAC, multiBuffer: true };
-    this.rx = new Ring(arena, `${this.name} rx`, slots);
-    this.tx = new Ring(arena, `${this.name} tx`, slots);
-    this.frameBytes = frameBytesOf(mtu);
-    const fits = pool !== undefined && pool.frameBytes - FRAME_HEADROOM >= this.frameBytes;
-    this.pool = fits ? pool : createFrames(arena, `${this.name} frames`, 2 * slots, this.frameBytes);
-    fillRing(this.rx, this.pool);
-    fillRing(this.tx, this.pool);
-    this.tx.tail = slots;
+    const frameBytes = frameBytesOf(mtu);
+    const rings = createRings(arena, this.name, { slots, frameBytes, link: 'ether', pool });
+    this.frameBytes = frameBytes;
+    this.rx = rings.rx;
+    this.tx = rings.tx;
+    this.pool = rings.pool;
   }
 
   rxSync(): number {

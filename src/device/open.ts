@@ -22,6 +22,8 @@ export interface DeviceSettings {
   readonly addresses?: readonly string[];
   /** The user of the port knows frames of several buffers (FRAME_MORE); false unless told. */
   readonly multiBuffer?: boolean;
+  /** Of an interface shared with the host, receive what leaves it, too (FRAME_OUTGOING); false unless told. */
+  readonly outgoing?: boolean;
   /** Slots of each ring, a power of two. */
   readonly slots?: number;
   /** Of the device, all behind the one port; 1 unless told, all that there are of an `xdp:`. */

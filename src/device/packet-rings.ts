@@ -63,8 +63,8 @@ class RxRing {
   }
 
   /** @throws SystemError */
-  start(ifindex: number, target: FilterTarget | null): void {
-    setPacketModes(this.fd);
+  start(ifindex: number, target: FilterTarget | null, outgoing: boolean): void {
+    setPacketModes(this.fd, outgoing);
     attachFilter(this.fd, packetFilter(SMALL_LENGTH_MAX, this.#ring === LARGE, target));
     mapRxRing(this.fd, this.#ring, this.#address);
     this.#mapped = true;
@@ -97,6 +97,7 @@ export class PacketQueue {
   /**
    * @param target Whose frames are received; null: everybody's.
    * @param more What the interface has to take besides what it takes for the host: nothing, where another queue saw to it.
+   * @param outgoing Whether frames that leave the interface are received, too.
    * @throws SystemError, ArenaFullError
    */
   constructor(
@@ -105,14 +106,15 @@ export class PacketQueue {
     ifindex: number,
     target: FilterTarget | null,
     more: 'hosts' | 'groups' | null,
+    outgoing: boolean,
   ) {
     this.#m = arena.i32;
     this.#small = new RxRing(arena, `${name} small`, SMALL);
     let large: RxRing | null = null;
     try {
       large = new RxRing(arena, `${name} large`, LARGE);
-      this.#small.start(ifindex, target);
-      large.start(ifindex, target);
+      this.#small.start(ifindex, target, outgoing);
+      large.start(ifindex, target, outgoing);
       if (more !== null) joinAll(this.#small.fd, ifindex, more);
       this.#large = large;
     } catch (error) {

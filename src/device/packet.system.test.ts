@@ -6,7 +6,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Child } from '../../test/child.ts';
 import { Arena } from '../memory/arena.ts';
-import { FRAME_CHECKSUM_FILL, FRAME_CHECKSUM_GOOD, FRAME_MORE, FRAME_SEGMENT } from '../memory/ring.ts';
+import {
+  FRAME_CHECKSUM_FILL,
+  FRAME_CHECKSUM_GOOD,
+  FRAME_MORE,
+  FRAME_OUTGOING,
+  FRAME_SEGMENT,
+} from '../memory/ring.ts';
 import { interfaceInfo } from '../os/interface.ts';
 import { Poller } from '../os/poll.ts';
 import { formatMac, parseMac } from '../wire/address.ts';
@@ -21,7 +27,7 @@ import { emitUdp, parseUdp } from '../wire/udp.ts';
 import { addVeth, enterVeth, ip, openTestPacket } from './packet.testing.ts';
 import { openPacket, type PacketOptions, packetArenaBytes } from './packet.ts';
 import type { Port } from './port.ts';
-import { eventually, type Frame, queue, receiveAll, send } from './tun.testing.ts';
+import { eventually, type Frame, queue, receiveAll, send, sendSegmented } from './tun.testing.ts';
 
 const reason = process.geteuid?.() === 0 ? '' : ' (skipped: needs root, or unshare -Urn)';
 
@@ -111,6 +117,33 @@ describe.skipIf(reason !== '')(`AF_PACKET ports and the kernel${reason}`, () => 
     expect(serials(two)).toEqual([3]);
     expect(serials(far)).toEqual([1, 2]);
   });
+
+  test.each([1, 2])(
+    'what the host sends is seen by who asked for it only, and marked (queues: %i)',
+    (queues) => {
+      const [port, far] = [open({ name: 'mr1', queues }), open()];
+      const all = open({ name: 'mr1', queues, outgoing: true });
+      const cut = open({ name: 'mr1', queues, outgoing: true, offload: false });
+      const payload = Uint8Array.from({ length: 5000 }, (_, i) => i * 7);
+      sendSegmented(OURS, 9, payload, 1200);
+      send(far, frameTo(OTHER_MAC, 1));
+      expect(receiveAll(port).map(({ flags }) => flags)).toEqual([0]);
+      const byFlags = (frames: Frame[]) => frames.sort((a, b) => b.flags - a.flags);
+      const [whole, ...others] = byFlags(receiveAll(all));
+      expect(whole).toMatchObject({
+        flags: FRAME_OUTGOING | FRAME_SEGMENT | FRAME_CHECKSUM_FILL | FRAME_CHECKSUM_GOOD,
+      });
+      expect(others).toMatchObject([{ flags: 0 }]);
+      const pieces = byFlags(receiveAll(cut));
+      expect(pieces.pop()).toMatchObject({ flags: 0 });
+      for (const piece of pieces) {
+        expect(piece.flags).toBe(FRAME_OUTGOING);
+        const packet = parseIpv4Packet(parseEthernet(piece.bytes).payload);
+        expect(transportChecksumGood(packet.payload, packet, PROTOCOL_UDP)).toBe(true);
+      }
+      expect(Buffer.concat(pieces.map((piece) => udpOf(piece).payload)).equals(payload)).toBe(true);
+    },
+  );
 
   test('with addresses, what can’t concern them is left to the host', () => {
     const port = open({ addresses: [`${OURS}/24`, 'fd09::2/64'] });
@@ -278,7 +311,7 @@ describe.skipIf(reason !== '')(`AF_PACKET ports and the kernel${reason}`, () => 
     const port = open({ queues: 4 });
     expect(port.capabilities.queues).toBe(4);
     const far = open({ name: 'mr1' });
-    const poller = new Poller([port.fd]);
+    const poller = new Poller(port.fds);
     const arrival = poller.wait(1000);
     const sent: string[] = [];
     for (let i = 0; i < 60; i++) {
@@ -406,7 +439,7 @@ describe.skipIf(reason !== '')(`AF_PACKET ports and the kernel${reason}`, () => 
     expect(back).toBe(true);
     const removed = expect.objectContaining({ name: 'PortError', code: 'ENODEV' });
     receiveAll(port);
-    const poller = new Poller([port.fd]);
+    const poller = new Poller(port.fds);
     const woken = poller.wait(1000);
     ip('link', 'delete', 'mr0');
     await woken;

@@ -17,7 +17,6 @@
  *     copied out of that ring all the same.
  */
 import { createHash } from 'node:crypto';
-import { closeSync } from 'node:fs';
 import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
 import {
@@ -27,23 +26,16 @@ import {
   DESC_LENGTH,
   FRAME_CHECKSUM_FILL,
   FRAME_MORE,
+  FRAME_OUTGOING,
   FRAME_SEGMENT,
-  Ring,
+  type Ring,
 } from '../memory/ring.ts';
-import { joinDescriptors } from '../os/epoll.ts';
 import { EAGAIN, EINTR, ENOBUFS, ENXIO, errorCode } from '../os/errno.ts';
 import { type InterfaceInfo, interfaceInfo } from '../os/interface.ts';
 import { type Libc, libc, NativeMemory } from '../os/libc.ts';
 import { packetAdvice, shareOut } from '../os/packet-socket.ts';
 import { parseCidr, parseMac } from '../wire/address.ts';
-import {
-  createFrames,
-  emptyRings,
-  FRAME_HEADROOM,
-  fillRing,
-  framesArenaBytes,
-  ringArenaBytes,
-} from './frames.ts';
+import { createRings, emptyRings, framesArenaBytes, ringArenaBytes } from './frames.ts';
 import { PacketQueue, QUEUE_ARENA_BYTES } from './packet-rings.ts';
 import { type Capabilities, PLAIN, type Port, PortError, portCounters } from './port.ts';
 import { asPortError } from './port-error.ts';
@@ -73,6 +65,11 @@ export interface PacketOptions {
    * own. The host must not forward (net.ipv4.ip_forward): it gets our packets, too.
    */
   readonly hostMac?: boolean;
+  /**
+   * Receive what leaves the interface, too, marked FRAME_OUTGOING: for captures. What AF_PACKET sockets like ours send isn't
+   * seen. false unless told.
+   */
+  readonly outgoing?: boolean;
   /** Sockets that the kernel spreads flows over, so that several of its cores may receive at once; 1 unless told. */
   readonly queues?: number;
   /** Slots of each ring, a power of two; 64 with offload, whose buffers are of 64 KiB, otherwise 256. */
@@ -97,6 +94,9 @@ const SECONDS = 16;
 const NANOSECONDS = 20;
 const VLAN_TCI = 24;
 const VLAN_TPID = 26;
+/** Of the struct sockaddr_ll behind the header: PACKET_OUTGOING for what leaves. */
+const PACKET_TYPE = 32 + 10;
+const PACKET_OUTGOING = 4;
 const STATUS_VLAN_VALID = 0x10;
 const STATUS_VLAN_TPID_VALID = 0x40;
 const ETHERTYPE_VLAN = 0x8100;
@@ -118,7 +118,7 @@ const GLANCE_MASK = 63;
 const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
 const HEADER_BYTES = VIRTIO_HEADER_BYTES;
 const MALFORMED = VIRTIO_MALFORMED;
-const [FILL, MORE, SEGMENT] = [FRAME_CHECKSUM_FILL, FRAME_MORE, FRAME_SEGMENT];
+const [FILL, MORE, OUTGOING, SEGMENT] = [FRAME_CHECKSUM_FILL, FRAME_MORE, FRAME_OUTGOING, FRAME_SEGMENT];
 const TAG_BYTES = VLAN_TAG_BYTES;
 const ADDRESSES_BYTES = 12;
 const ETHER_BYTES = 14;
@@ -133,7 +133,7 @@ const ETHER_BYTES = 14;
  * @throws ArenaFullError
  */
 export function openPacket(arena: Arena, options: PacketOptions): Port {
-  const { name, queues = 1 } = options;
+  const { name, queues = 1, outgoing = false } = options;
   if (!Number.isInteger(queues) || queues < 1 || queues > QUEUES_MAX)
     throw new PortError('EINVAL', `packet:${name} has 1 to ${QUEUES_MAX} queues, not ${queues}`);
   const on = usableInterface(name);
@@ -142,18 +142,20 @@ export function openPacket(arena: Arena, options: PacketOptions): Port {
   const { addresses, hostMac = false } = options;
   const target = addresses === undefined ? null : { mac, shared: hostMac, addresses: ipv4Of(addresses) };
   const opened: PacketQueue[] = [];
-  let fd = -1;
   try {
     for (let i = 0; i < queues; i++) {
       const more = i > 0 ? null : target !== null && hostMac ? 'groups' : 'hosts';
-      opened.push(new PacketQueue(arena, `packet:${name} queue ${i}`, on.index, target, more));
+      opened.push(new PacketQueue(arena, `packet:${name} queue ${i}`, on.index, target, more, outgoing));
     }
-    if (queues > 1) for (const size of [0, 1]) shareOut(opened.map(({ fds }) => fds[size]));
-    fd = joinDescriptors(opened.flatMap(({ fds }) => fds));
-    return new PacketPort(arena, options, on.index, mtu, mac, opened, fd);
+    if (queues > 1)
+      for (const size of [0, 1])
+        shareOut(
+          opened.map(({ fds }) => fds[size]),
+          outgoing,
+        );
+    return new PacketPort(arena, options, on.index, mtu, mac, opened);
   } catch (error) {
     for (const queue of opened) queue.close();
-    if (fd >= 0) closeSync(fd);
     throw asPortError(error, `packet:${name}`, packetAdvice(errorCode(error)));
   }
 }
@@ -238,7 +240,7 @@ class PacketPort implements Port {
   readonly frameBytes: number;
   readonly pool: FramePool;
   readonly rxTimes: Float64Array;
-  readonly fd: number;
+  readonly fds: readonly number[];
   onArrival: () => void = () => {};
   readonly #libc: Libc;
   readonly #interface: string;
@@ -275,12 +277,11 @@ class PacketPort implements Port {
     mtu: number,
     mac: Uint8Array,
     queues: readonly PacketQueue[],
-    fd: number,
   ) {
     const { name, offload = true, slots = slotsDefault(offload), pool } = options;
     this.name = `packet:${name}`;
     this.arena = arena;
-    this.fd = fd;
+    this.fds = queues.flatMap(({ fds }) => fds);
     this.capabilities = {
       ...PLAIN,
       link: 'ether',
@@ -301,17 +302,13 @@ class PacketPort implements Port {
     this.#base = this.#libc.addressOf(arena.u8);
     this.#lengthMax = mtu + LINK_BYTES_MAX;
     this.#segmenter = new Segmenter(arena);
-    this.rx = new Ring(arena, `${this.name} rx`, slots);
-    this.tx = new Ring(arena, `${this.name} tx`, slots);
+    this.frameBytes = frameBytesOf(offload, mtu);
+    const rings = createRings(arena, this.name, { slots, frameBytes: this.frameBytes, link: 'ether', pool });
+    this.rx = rings.rx;
+    this.tx = rings.tx;
+    this.pool = rings.pool;
     const times = arena.carve(`${this.name} rx times`, slots * 8);
     this.rxTimes = new Float64Array(arena.memory.buffer, times, slots);
-    this.frameBytes = frameBytesOf(offload, mtu);
-    const fits = pool !== undefined && pool.frameBytes - FRAME_HEADROOM >= this.frameBytes;
-    this.pool = fits ? pool : createFrames(arena, `${this.name} frames`, 2 * slots, this.frameBytes);
-    // So that the IP header is at a multiple of 16.
-    fillRing(this.rx, this.pool, FRAME_HEADROOM - ETHER_BYTES);
-    fillRing(this.tx, this.pool, FRAME_HEADROOM - ETHER_BYTES);
-    this.tx.tail = slots;
     this.#messages = new NativeMemory(slots * (MESSAGE_BYTES + IOVEC_BYTES));
     this.#vectors = slots * MESSAGE_BYTES;
     const { view, address } = this.#messages;
@@ -357,13 +354,14 @@ class PacketPort implements Port {
       const frame = from + view.getUint16(from + MAC_OFFSET, true);
       let length = m[(from + WHOLE_LENGTH) >> 2];
       const time = (m[(from + SECONDS) >> 2] >>> 0) * 1e6 + m[(from + NANOSECONDS) >> 2] / 1000;
+      const way = view.getUint8(from + PACKET_TYPE) === PACKET_OUTGOING ? OUTGOING : 0;
       let flags =
         m[(from + KEPT_LENGTH) >> 2] === length && length >= ETHER_BYTES
           ? virtioDecode(view, frame, length)
           : MALFORMED;
       if (flags !== MALFORMED && (flags & SEGMENT) !== 0 && !offload) {
         rx.tail = tail;
-        const whole = this.#cut(frame, length, time);
+        const whole = this.#cut(frame, length, way, time);
         bytes += this.#cutBytes;
         tail = rx.tail;
         if (!whole) break;
@@ -395,7 +393,7 @@ class PacketPort implements Port {
             flags = 0;
           }
           m[slot + LENGTH] = length;
-          m[slot + FLAGS] = flags;
+          m[slot + FLAGS] = flags | way;
           m[slot + AUX] = segmentBytes;
           rxTimes[tail & mask] = time;
           bytes += length;
@@ -410,7 +408,7 @@ class PacketPort implements Port {
   }
 
   /** Writes the pieces of a super-segment as far as there is room. @returns whether all are written, or it can't be cut */
-  #cut(frame: number, length: number, time: number): boolean {
+  #cut(frame: number, length: number, flags: number, time: number): boolean {
     const { rx, counters, frameBytes } = this;
     const { m } = rx;
     const segmenter = this.#segmenter;
@@ -427,7 +425,7 @@ class PacketPort implements Port {
       const slot = rx.slot(rx.tail);
       const bytes = segmenter.write(i, m[slot + AT]);
       m[slot + LENGTH] = bytes;
-      m[slot + FLAGS] = 0;
+      m[slot + FLAGS] = flags;
       m[slot + AUX] = 0;
       this.rxTimes[rx.tail & (rx.slots - 1)] = time;
       this.#cutBytes += bytes;
@@ -542,12 +540,11 @@ class PacketPort implements Port {
     return new PortError('ENODEV', message);
   }
 
-  /** A Poller that watches `fd` must be closed before. */
+  /** A Poller that watches `fds` must be closed before. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     emptyRings(this, this.pool);
-    closeSync(this.fd);
     for (const queue of this.#queues) queue.close();
     this.#messages.free();
   }

@@ -13,17 +13,10 @@ import {
   FRAME_CHECKSUM_FILL,
   FRAME_MORE,
   FRAME_SEGMENT,
-  Ring,
+  type Ring,
 } from '../memory/ring.ts';
 import { errorCode } from '../os/errno.ts';
-import {
-  createFrames,
-  emptyRings,
-  FRAME_HEADROOM,
-  fillRing,
-  framesArenaBytes,
-  ringArenaBytes,
-} from './frames.ts';
+import { createRings, emptyRings, framesArenaBytes, ringArenaBytes } from './frames.ts';
 import { type CapturedPacket, PcapReader } from './pcap-reader.ts';
 import { type PcapngInterface, pcapngInterface, pcapngPacket, pcapngSection } from './pcapng.ts';
 import { type Capabilities, type Link, PLAIN, type Port, PortError, portCounters } from './port.ts';
@@ -53,7 +46,6 @@ export interface PcapPort extends Port {
 
 /** Captures of local connections have super-segments. */
 const FRAME_BYTES = 65_535 + 18;
-const ETHER_BYTES = 14;
 const MTU_DEFAULT = 1500;
 const SLOTS_DEFAULT = 64;
 const CHUNK_BYTES = 262_144;
@@ -196,7 +188,7 @@ class FilePort implements PcapPort {
   readonly frameBytes = FRAME_BYTES;
   readonly pool: FramePool;
   readonly rxTimes: Float64Array;
-  readonly fd = -1;
+  readonly fds = [];
   onArrival: () => void = () => {};
   readonly #source: Source | null;
   readonly #sink: Sink | null;
@@ -222,16 +214,12 @@ class FilePort implements PcapPort {
     this.#speed = speed;
     this.#clock = options.clock ?? (() => performance.now());
     this.#lengthMax = mtu + FRAME_BYTES - 65_535;
-    this.rx = new Ring(arena, `${this.name} rx`, slots);
-    this.tx = new Ring(arena, `${this.name} tx`, slots);
+    const rings = createRings(arena, this.name, { slots, frameBytes: FRAME_BYTES, link, pool });
+    this.rx = rings.rx;
+    this.tx = rings.tx;
+    this.pool = rings.pool;
     const times = arena.carve(`${this.name} rx times`, slots * 8);
     this.rxTimes = new Float64Array(arena.memory.buffer, times, slots);
-    const fits = pool !== undefined && pool.frameBytes - FRAME_HEADROOM >= FRAME_BYTES;
-    this.pool = fits ? pool : createFrames(arena, `${this.name} frames`, 2 * slots, FRAME_BYTES);
-    const headroom = link === 'ether' ? FRAME_HEADROOM - ETHER_BYTES : FRAME_HEADROOM;
-    fillRing(this.rx, this.pool, headroom);
-    fillRing(this.tx, this.pool, headroom);
-    this.tx.tail = slots;
   }
 
   get ended(): boolean {

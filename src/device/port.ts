@@ -106,8 +106,11 @@ export interface Port {
   rxSync(): number;
   /** Sends the tx slots before `head`, regains those whose frames are out. @returns tx.available */
   txSync(): number;
-  /** A file descriptor that polls readable when rxSync would bring something, or -1: then `onArrival` tells. */
-  readonly fd: number;
+  /**
+   * Descriptors of which one polls readable when rxSync would bring something; without any, `onArrival` tells. To be
+   * waited for by poll(2): one that is in an epoll all the time costs the kernel 100 ns a packet, waiting or not.
+   */
+  readonly fds: readonly number[];
   /** Set by whoever runs the engine; called by in-memory ports, at most once a batch, when rxSync would bring something. */
   onArrival: () => void;
   /** Releases everything. Idempotent. Frames not yet sent are lost. */

@@ -133,16 +133,17 @@ describe.skipIf(reason !== '')(`a TUN port${reason}`, () => {
     for (const [ring, word, at] of swapped) ring.m[word] = at;
   });
 
+  const datagram = (flow: number, serial: number) => {
+    const ends = { src: '192.0.2.1', dst: '192.0.2.2' };
+    const payload = Uint8Array.of(flow, serial);
+    const udp = emitUdp({ srcPort: 1000 + flow, dstPort: 7, payload }, ends);
+    return emitIpv4Packet({ ...ends, protocol: PROTOCOL_UDP, payload: udp });
+  };
+
   test('of several queues it hears all, each flow in order', () => {
     for (const ioUring of [true, false]) {
       const { port, far } = open({ slots: 256, queues: 4, ioUring });
       const FLOWS = 40;
-      const datagram = (flow: number, serial: number) => {
-        const ends = { src: '192.0.2.1', dst: '192.0.2.2' };
-        const payload = Uint8Array.of(flow, serial);
-        const udp = emitUdp({ srcPort: 1000 + flow, dstPort: 7, payload }, ends);
-        return emitIpv4Packet({ ...ends, protocol: PROTOCOL_UDP, payload: udp });
-      };
       const sent = Array.from({ length: 5 * FLOWS }, (_, i) => datagram(i % FLOWS, Math.floor(i / FLOWS)));
       const inOrder = (got: Uint8Array[]) => {
         expect(got.length).toBe(sent.length);
@@ -164,6 +165,25 @@ describe.skipIf(reason !== '')(`a TUN port${reason}`, () => {
       port.close();
       far.close();
       opened.length = 0;
+    }
+  });
+
+  test('all frames of a flow leave by one queue, and flows by all of them', () => {
+    for (const ioUring of [true, false]) {
+      const { port, far } = open({ slots: 256, queues: 4, ioUring });
+      const FLOWS = 41;
+      for (let i = 0; i < 5 * FLOWS; i++) queueFrame(port, datagram(i % FLOWS, Math.floor(i / FLOWS)));
+      const queues = [0, 1, 2, 3].map((queue) => new HostEnd('mr0', queue));
+      opened.push(...queues);
+      port.txSync();
+      const flows = queues.map((queue) => queue.receive().map((frame) => frame[28]));
+      for (const some of flows) {
+        expect(some.length).toBeGreaterThan(0);
+        for (const flow of some) expect(some.filter((other) => other === flow)).toHaveLength(5);
+      }
+      expect(flows.flat()).toHaveLength(5 * FLOWS);
+      expect(far.receive()).toHaveLength(5 * FLOWS);
+      for (const one of opened.splice(0).reverse()) one.close();
     }
   });
 

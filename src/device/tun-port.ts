@@ -16,16 +16,14 @@ import {
   DESC_LENGTH,
   FRAME_MORE,
   FRAME_SEGMENT,
-  Ring,
+  type Ring,
 } from '../memory/ring.ts';
-import { joinDescriptors } from '../os/epoll.ts';
 import { EBADFD, SystemError } from '../os/errno.ts';
 import { IoUring } from '../os/io-uring.ts';
 import { libc } from '../os/libc.ts';
 import { type PacketCalls, PlainCalls } from '../os/packet-calls.ts';
-import { ETHER_HEADER_BYTES } from '../wire/ethernet.ts';
 import { flowHash } from './flow-hash.ts';
-import { createFrames, emptyRing, emptyRings, FRAME_HEADROOM, fillRing } from './frames.ts';
+import { createRings, emptyRings } from './frames.ts';
 import { type Capabilities, type Port, PortError, portCounters } from './port.ts';
 import {
   VIRTIO_HEADER_BYTES,
@@ -71,10 +69,10 @@ export class TunPort implements Port {
   readonly frameBytes: number;
   readonly pool: FramePool;
   readonly rxTimes = null;
-  readonly fd: number;
+  /** One a queue. */
+  readonly fds: readonly number[];
   readonly calls: TunCalls;
   onArrival: () => void = () => {};
-  readonly #fds: readonly number[];
   /** Where the arena's offset 0 is in memory, and a frame's virtio header from its DESC_AT. Holds as long as `arena` does. */
   readonly #base: number;
   readonly #ether: boolean;
@@ -102,34 +100,17 @@ export class TunPort implements Port {
     this.name = name;
     this.arena = arena;
     this.capabilities = capabilities;
-    this.#fds = fds;
+    this.fds = fds;
     this.#base = libc().addressOf(arena.u8) - HEADER_BYTES;
     this.#ether = capabilities.link === 'ether';
-    this.rx = new Ring(arena, `${name} rx`, slots);
-    this.tx = new Ring(arena, `${name} tx`, slots);
     this.frameBytes = frameBytes;
-    const fits = pool !== undefined && pool.frameBytes - FRAME_HEADROOM >= frameBytes;
-    this.pool = fits ? pool : createFrames(arena, `${name} frames`, 2 * slots, frameBytes);
+    const rings = createRings(arena, name, { slots, frameBytes, link: capabilities.link, pool });
+    this.rx = rings.rx;
+    this.tx = rings.tx;
+    this.pool = rings.pool;
     this.#batch = Math.min(slots, BATCH_MAX);
     this.#want = new Int32Array(fds.length).fill(1);
     this.#plain = new PlainCalls(this.#batch, fds);
-    // So that the IP header is at a multiple of 16.
-    const headroom = this.#ether ? FRAME_HEADROOM - ETHER_HEADER_BYTES : FRAME_HEADROOM;
-    fillRing(this.rx, this.pool, headroom);
-    try {
-      fillRing(this.tx, this.pool, headroom);
-    } catch (error) {
-      emptyRing(this.rx, this.pool);
-      throw error;
-    }
-    this.tx.tail = slots;
-    try {
-      this.fd = fds.length === 1 ? fds[0] : joinDescriptors(fds);
-    } catch (error) {
-      emptyRing(this.rx, this.pool);
-      emptyRing(this.tx, this.pool);
-      throw error;
-    }
     this.#ring = ioUring ? openRing(this.#batch, fds) : null;
     const { base, frames, frameBytes: bytes } = this.pool.depot;
     this.#ring?.registerMemory(libc().addressOf(arena.u8) + base, frames * bytes);
@@ -140,7 +121,7 @@ export class TunPort implements Port {
   rxSync(): number {
     const { rx } = this;
     if (this.#closed) return 0;
-    const queues = this.#fds.length;
+    const queues = this.fds.length;
     if (queues === 1) {
       this.#receive(0, (rx.slots - rx.available) | 0);
       return rx.available;
@@ -161,7 +142,7 @@ export class TunPort implements Port {
     if (this.#closed) return 0;
     const { m } = tx;
     const { view } = this.arena;
-    const queues = this.#fds.length;
+    const queues = this.fds.length;
     let dropped = 0;
     let taken = this.#taken;
     while (taken !== tx.head) {
@@ -191,14 +172,13 @@ export class TunPort implements Port {
     return tx.available;
   }
 
-  /** The interface disappears from the host. A Poller that watches `fd` must be closed before. */
+  /** The interface disappears from the host. A Poller that watches `fds` must be closed before. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     emptyRings(this, this.pool);
     this.#ring?.close();
-    if (this.#fds.length > 1) closeSync(this.fd);
-    for (const fd of this.#fds) closeSync(fd);
+    for (const fd of this.fds) closeSync(fd);
   }
 
   /** Up to `room` frames of one queue. */

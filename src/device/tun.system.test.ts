@@ -222,7 +222,7 @@ describe.skipIf(reason !== '')(`the kernel and a TUN or TAP port${reason}`, () =
   test('a poller sleeps until the host sends', async () => {
     const port = open({ hostAddresses: [`${HOST}/24`] });
     receiveAll(port);
-    const poller = new Poller([port.fd]);
+    const poller = new Poller(port.fds);
     const { socket } = await hostSocket();
     await poller.wait(50);
     receiveAll(port);

@@ -4,6 +4,7 @@ import { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH } from '../memory/ring.ts';
 import { interfaceInfo } from '../os/interface.ts';
 import { check, libc, NativeMemory } from '../os/libc.ts';
+import { attachFilter } from '../os/packet-socket.ts';
 import { parseIpv4, parseIpv6 } from '../wire/address.ts';
 import type { FarEnd } from './compliance.testing.ts';
 import type { Port } from './port.ts';
@@ -15,6 +16,10 @@ const SOL_PACKET = 263;
 const PACKET_IGNORE_OUTGOING = 23;
 const ETH_P_ALL = 3;
 const ETH_P_IP = 0x0800;
+/** Classic BPF: load a word, skip as many unless it is equal, return. */
+const [LOAD, JUMP_EQUAL, RETURN] = [0x20, 0x15, 0x06];
+/** Where the kernel has the queue that a frame came by, counted from 1: SKF_AD_OFF + SKF_AD_QUEUE. */
+const QUEUE = -0x1000 + 24;
 /** struct sockaddr_ll: family u16, protocol u16 (big-endian), index i32, and what isn't needed. */
 const SOCKADDR_LL_BYTES = 20;
 const AF_INET = 2;
@@ -144,13 +149,24 @@ export class HostEnd implements FarEnd {
   readonly #fd: number;
   readonly #memory = new NativeMemory(1 << 17);
 
-  /** @param name An interface that is up, and on which the host says nothing by itself. */
-  constructor(name: string) {
-    const { view, address } = this.#memory;
+  /**
+   * @param name An interface that is up, and on which the host says nothing by itself.
+   * @param queue Of the interface: only what comes by this one; all unless told.
+   */
+  constructor(name: string, queue?: number) {
+    const { view, u8, address } = this.#memory;
     const { index, mac } = interfaceInfo(name);
     this.#fd = check(libc().socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0), 'socket');
     view.setInt32(0, 1, true);
     check(libc().setsockopt(this.#fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, address, 4), 'setsockopt');
+    if (queue !== undefined) {
+      attachFilter(this.#fd, [
+        [LOAD, 0, 0, QUEUE],
+        [JUMP_EQUAL, 0, 1, queue + 1],
+        [RETURN, 0, 0, u8.length],
+        [RETURN, 0, 0, 0],
+      ]);
+    }
     view.setUint16(0, AF_PACKET, true);
     view.setUint16(2, ETH_P_ALL, false);
     view.setInt32(4, index, true);

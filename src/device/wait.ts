@@ -9,7 +9,7 @@ export class PortWaiter {
 
   constructor(ports: readonly Port[]) {
     this.#ports = ports;
-    this.#poller = new Poller(ports.filter((port) => port.fd >= 0).map((port) => port.fd));
+    this.#poller = new Poller(ports.flatMap((port) => port.fds));
     for (const port of ports) port.onArrival = () => this.#poller.wake();
   }
 

@@ -135,7 +135,7 @@ describe.skipIf(reason !== '')(`an AF_XDP port and the kernel${reason}`, () => {
   test('its descriptor wakes a Poller for frames of any queue', async () => {
     const port = open();
     const far = raw();
-    const poller = new Poller([port.fd]);
+    const poller = new Poller(port.fds);
     // The interfaces' own coming up is news, too.
     for (let i = 0; i < 1024; i++) port.rxSync();
     try {

@@ -27,7 +27,6 @@ import {
   Ring,
 } from '../memory/ring.ts';
 import { attachXdp, createXskMap, loadXdpProgram, updateMap, type XdpMode } from '../os/bpf.ts';
-import { joinDescriptors } from '../os/epoll.ts';
 import { EAGAIN, EBUSY, EINTR, ENETDOWN, ENOBUFS, errorCode, SystemError } from '../os/errno.ts';
 import { rxQueues } from '../os/ethtool.ts';
 import { type InterfaceInfo, interfaceInfo } from '../os/interface.ts';
@@ -215,7 +214,7 @@ class XdpDevice implements XdpPort {
   readonly frameBytes: number;
   readonly pool: FramePool;
   readonly rxTimes = null;
-  readonly fd: number;
+  readonly fds: readonly number[];
   readonly mode: XdpMode;
   readonly zeroCopy: boolean;
   onArrival: () => void = () => {};
@@ -330,8 +329,7 @@ class XdpDevice implements XdpPort {
         this.#refill(slots);
       }
       this.tx.tail = slots;
-      this.fd = joinDescriptors([...this.#queues.map((each) => each.fd), this.#watch.fd]);
-      this.#undo.push(() => closeSync(this.fd));
+      this.fds = [...this.#queues.map((each) => each.fd), this.#watch.fd];
       // What we did ourselves is no news.
       this.#watch.changed();
       // Packets come from here on.
@@ -380,7 +378,7 @@ class XdpDevice implements XdpPort {
     return tx.available;
   }
 
-  /** The host gets all packets from now on. A Poller that watches `fd` must be closed before. */
+  /** The host gets all packets from now on. A Poller that watches `fds` must be closed before. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -53,7 +53,7 @@ export function memoryPort(arena: Arena, link: Link, mac: string, slots = 64): P
     rxTimes: null,
     rxSync: () => 0,
     txSync: () => tx.available,
-    fd: -1,
+    fds: [],
     onArrival: () => {},
     close() {},
   };

@@ -34,6 +34,8 @@ export const FRAME_CHECKSUM_FILL = 2;
 export const FRAME_SEGMENT = 4;
 /** The frame goes on in the next descriptor. */
 export const FRAME_MORE = 8;
+/** The host sent it, and it was seen on its way out: of ports that were asked for such frames, for captures. */
+export const FRAME_OUTGOING = 16;
 
 export class Ring {
   /** The arena's words; `m[slot + DESC_AT]` reads a slot. */

@@ -1,4 +1,4 @@
-/** epoll(7): one descriptor that polls readable when one of several does. */
+/** epoll(7): one descriptor that polls readable when one of several does, and tells which. */
 import { closeSync } from 'node:fs';
 import { check, libc, NativeMemory } from './libc.ts';
 
@@ -47,23 +47,5 @@ export class Epoll {
   close(): void {
     closeSync(this.fd);
     this.#memory.free();
-  }
-}
-
-/**
- * A descriptor of the caller's that polls readable when one of `fds` does; they must stay open as long as it.
- * @throws SystemError
- */
-export function joinDescriptors(fds: readonly number[]): number {
-  const c = libc();
-  using event = new NativeMemory(EVENT_BYTES);
-  event.view.setUint32(0, EPOLLIN, true);
-  const epoll = check(c.epoll_create1(EPOLL_CLOEXEC), 'epoll_create1');
-  try {
-    for (const fd of fds) check(c.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event.address), 'epoll_ctl');
-    return epoll;
-  } catch (error) {
-    closeSync(epoll);
-    throw error;
   }
 }

@@ -24,8 +24,8 @@ const TPACKET_V2 = 1;
 const PACKET_MR_PROMISC = 1;
 const PACKET_MR_ALLMULTI = 2;
 const PACKET_FANOUT_HASH = 0;
-/** None that leave the interface: a group has PACKET_IGNORE_OUTGOING of its own. */
-const FANOUT_FLAGS = 0x4000;
+/** A group has PACKET_IGNORE_OUTGOING of its own. */
+const FANOUT_FLAG_IGNORE_OUTGOING = 0x4000;
 /** A group that nobody has. */
 const FANOUT_FLAG_UNIQUEID = 0x2000;
 const ETH_P_ALL = 3;
@@ -61,15 +61,16 @@ export function openPacketSocket(): number {
 }
 
 /**
- * How a socket's frames come and go, before it is bound: a virtio header of 10 bytes before each; none that leave the
- * interface are received; those that are sent take no queueing discipline on their way.
+ * How a socket's frames come and go, before it is bound: a virtio header of 10 bytes before each; those that are sent take
+ * no queueing discipline on their way.
+ * @param outgoing Whether frames that leave the interface are received, too; sockets of this kind are not seen sending.
  * @throws SystemError, ENOPROTOOPT when the kernel is older than Linux 4.20
  */
-export function setPacketModes(fd: number): void {
+export function setPacketModes(fd: number, outgoing: boolean): void {
   setOption(fd, SOL_PACKET, PACKET_VERSION, [TPACKET_V2]);
   setOption(fd, SOL_PACKET, PACKET_VNET_HDR, [1]);
   setOption(fd, SOL_PACKET, PACKET_QDISC_BYPASS, [1]);
-  setOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, [1]);
+  if (!outgoing) setOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, [1]);
 }
 
 /** Only frames for which the program returns more than 0 are received. @throws SystemError */
@@ -133,14 +134,15 @@ export function joinAll(fd: number, ifindex: number, what: 'hosts' | 'groups'): 
   );
 }
 
-/** Shares the frames out between bound sockets, each flow to one of them. @throws SystemError */
-export function shareOut(fds: readonly number[]): void {
+/** Shares the frames out between bound sockets, each flow to one of them. @param outgoing As theirs. @throws SystemError */
+export function shareOut(fds: readonly number[], outgoing: boolean): void {
   const [first, ...others] = fds;
+  const modes = outgoing ? 0 : FANOUT_FLAG_IGNORE_OUTGOING;
   const join = (fd: number, group: number, flags: number): void =>
     setOption(fd, SOL_PACKET, PACKET_FANOUT, [group | ((PACKET_FANOUT_HASH | flags) << 16)]);
-  join(first, 0, FANOUT_FLAGS | FANOUT_FLAG_UNIQUEID);
+  join(first, 0, modes | FANOUT_FLAG_UNIQUEID);
   const group = getOption(first, SOL_PACKET, PACKET_FANOUT, 1)[0] & 0xffff;
-  for (const fd of others) join(fd, group, FANOUT_FLAGS);
+  for (const fd of others) join(fd, group, modes);
 }
 
 /** How many frames found no free slot since the last call. */
@@ -157,7 +159,7 @@ export function takeError(fd: number): number {
 export function tryPacketSocket(): void {
   const fd = openPacketSocket();
   try {
-    setPacketModes(fd);
+    setPacketModes(fd, false);
     setOption(fd, SOL_PACKET, PACKET_RX_RING, [4096, 1, 4096, 1]);
   } finally {
     closeSync(fd);

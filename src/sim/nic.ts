@@ -5,6 +5,7 @@
  * packets that fit them.
  */
 import { type Capabilities, PLAIN, type Port, portCounters } from '../device/port.ts';
+import { completeChecksum, Segmenter } from '../device/segmentation.ts';
 import type { Arena } from '../memory/arena.ts';
 import {
   DESC_AT,
@@ -16,24 +17,15 @@ import {
   FRAME_SEGMENT,
   Ring,
 } from '../memory/ring.ts';
-import { checksumFinish, pseudoIpv4, pseudoIpv6, sumWords } from '../wire/checksum.ts';
+import { checksumFinish, sumWords } from '../wire/checksum.ts';
 import { ETHER_HEADER_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
-import { IPV4_CHECKSUM, IPV4_DST, IPV4_SRC, IPV4_TOTAL_LENGTH } from '../wire/ipv4.ts';
-import { IPV6_NEXT_HEADER, IPV6_PAYLOAD_LENGTH } from '../wire/ipv6.ts';
-import {
-  FLAG_ACK,
-  FLAG_CWR,
-  FLAG_FIN,
-  FLAG_PSH,
-  TCP_CHECKSUM,
-  TCP_OFFSET_FLAGS,
-  TCP_SEQ,
-} from '../wire/tcp.ts';
+import { IPV4_CHECKSUM, IPV4_TOTAL_LENGTH } from '../wire/ipv4.ts';
+import { IPV6_PAYLOAD_LENGTH } from '../wire/ipv6.ts';
+import { FLAG_ACK, FLAG_PSH, TCP_OFFSET_FLAGS, TCP_SEQ } from '../wire/tcp.ts';
 import type { Link } from './link.ts';
 import type { World } from './world.ts';
 
 const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
-const PROTOCOL_TCP = 6;
 const OFFLOAD_BYTES = 65_536;
 /** What stands in frames that were given back; no program sends it. */
 const POISON = 0xdb;
@@ -62,7 +54,7 @@ export class Nic implements Port {
   readonly frameBytes: number;
   readonly pool = null;
   readonly rxTimes = null;
-  readonly fd = -1;
+  readonly fds = [];
   onArrival: () => void = () => {};
   /** Set when the host is joined to something. */
   out: Link | null = null;
@@ -74,6 +66,7 @@ export class Nic implements Port {
   readonly #offload: boolean;
   readonly #linkBytes: number;
   readonly #poison: number;
+  readonly #segmenter: Segmenter;
   #head = -1;
   #tail = -1;
   /** Free-running indices: rx slots poisoned, tx slots taken. */
@@ -89,6 +82,7 @@ export class Nic implements Port {
     this.#world = world;
     this.#m = arena.i32;
     this.#offload = offload;
+    this.#segmenter = new Segmenter(arena);
     this.#linkBytes = ether ? ETHER_HEADER_BYTES : 0;
     this.frameBytes = offload ? OFFLOAD_BYTES : mtu + this.#linkBytes;
     this.capabilities = {
@@ -277,7 +271,7 @@ export class Nic implements Port {
     const f = this.#frame(length);
     const to = this.#world.frames.at[f];
     this.arena.kernels.copy(to, at, length);
-    if (fill) this.#checksum(to + this.#linkBytes, length - this.#linkBytes);
+    if (fill) completeChecksum(this.arena, to, length, this.#linkBytes > 0);
     this.#depart(f);
   }
 
@@ -300,50 +294,16 @@ export class Nic implements Port {
     else frames.give(f);
   }
 
-  /** Cuts a super-segment: FIN and PSH go with the last piece, CWR with the first. */
   #cut(at: number, length: number, size: number): void {
-    const { view, kernels } = this.arena;
     const { frames } = this.#world;
-    const ip = this.#linkBytes;
-    const l4 = ip + (view.getUint8(at + ip) >> 4 === 4 ? 20 : 40);
-    const header = l4 + ((view.getUint8(at + l4 + TCP_OFFSET_FLAGS) >> 4) << 2);
-    const seq = view.getInt32(at + l4 + TCP_SEQ, false);
-    const word = view.getUint16(at + l4 + TCP_OFFSET_FLAGS, false);
-    for (let done = 0; done < length - header; done += size) {
-      const piece = Math.min(size, length - header - done);
-      const f = this.#frame(header + piece);
-      const to = frames.at[f];
-      kernels.copy(to, at, header);
-      kernels.copy(to + header, at + header + done, piece);
-      const last = done + piece === length - header;
-      const drop = (last ? 0 : FLAG_FIN | FLAG_PSH) | (done === 0 ? 0 : FLAG_CWR);
-      view.setUint16(to + l4 + TCP_OFFSET_FLAGS, word & ~drop, false);
-      view.setInt32(to + l4 + TCP_SEQ, (seq + done) | 0, false);
-      this.#setLength(to + ip, header + piece - ip);
-      this.#checksum(to + ip, header + piece - ip);
+    const segmenter = this.#segmenter;
+    if (!segmenter.begin(at, length, size, this.#linkBytes > 0))
+      throw new Error(`${this.name} can't cut this`);
+    for (let i = 0; i < segmenter.pieces; i++) {
+      const f = this.#frame(segmenter.pieceBytes);
+      frames.length[f] = segmenter.write(i, frames.at[f]);
       this.#depart(f);
     }
-  }
-
-  /** Writes the TCP checksum of the packet at `ip`. */
-  #checksum(ip: number, length: number): void {
-    const { view, kernels } = this.arena;
-    const v4 = view.getUint8(ip) >> 4 === 4;
-    // Nobody leaves out other checksums than TCP's.
-    if (!v4 && view.getUint8(ip + IPV6_NEXT_HEADER) !== PROTOCOL_TCP) return;
-    const header = v4 ? 20 : 40;
-    const l4 = ip + header;
-    const pseudo = v4
-      ? pseudoIpv4(
-          view.getInt32(ip + IPV4_SRC, false),
-          view.getInt32(ip + IPV4_DST, false),
-          PROTOCOL_TCP,
-          length - header,
-        )
-      : pseudoIpv6(view, ip, PROTOCOL_TCP, length - header);
-    view.setUint16(l4 + TCP_CHECKSUM, 0, false);
-    const sum = pseudo + kernels.sum(l4, length - header);
-    view.setUint16(l4 + TCP_CHECKSUM, checksumFinish(sum), false);
   }
 
   /** Loses what waits, as when the host loses power. */
