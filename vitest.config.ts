@@ -1,6 +1,8 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 const SYSTEM = '**/*.system.test.ts';
+const COMPILE_CACHE = fileURLToPath(new URL('node_modules/.cache/node-compile', import.meta.url));
 
 /** Everything but the tests with real clients, which have a configuration of their own. */
 // biome-ignore lint/style/noDefaultExport: where Vitest looks for its configuration
@@ -11,6 +13,9 @@ export default defineConfig({
     hookTimeout: 30_000,
     // V8 flags, signal handlers and native libraries belong to a process, so each file gets its own.
     pool: 'forks',
+    setupFiles: ['test/equality.ts'],
+    // For the programs that tests start: a command starts in 0.4 s instead of 0.8.
+    env: { NODE_COMPILE_CACHE: COMPILE_CACHE },
     projects: [
       {
         extends: true,
@@ -19,6 +24,8 @@ export default defineConfig({
           include: ['{src,bench,test,scripts}/**/*.test.ts'],
           exclude: [SYSTEM, '**/*.clients.test.ts'],
           sequence: { groupOrder: 0 },
+          // Vitest's own default leaves one core idle.
+          maxWorkers: '100%',
         },
       },
       {

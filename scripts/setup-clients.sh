@@ -4,9 +4,12 @@
 #
 # usage: scripts/setup-clients.sh [--with-tshark]
 set -eu
+. "$(dirname "$0")/install-missing.sh"
 
-# command:package. `ip` and `unshare` make the network namespaces, the rest are the peers.
+# `ip` and `unshare` make the network namespaces, the rest are the peers.
 wanted='ip:iproute2 unshare:util-linux curl:curl wrk:wrk nginx:nginx redis-server:redis-server chromium:chromium'
+# A page without any font renders as empty boxes.
+command -v chromium >/dev/null 2>&1 || wanted="$wanted missing-font:fonts-liberation"
 for argument in "$@"; do
   case $argument in
     --with-tshark) wanted="$wanted tshark:tshark" ;;
@@ -14,47 +17,8 @@ for argument in "$@"; do
   esac
 done
 
-# Daemons live in sbin, which a user's PATH often lacks.
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-
-missing=''
-for pair in $wanted; do
-  command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
-done
-if [ -z "$missing" ]; then
-  echo 'setup-clients: everything is installed'
-  exit 0
-fi
-
-# A page without any font renders as empty boxes.
-case $missing in *chromium*) missing="$missing fonts-liberation" ;; esac
-
-if ! command -v apt-get >/dev/null 2>&1; then
-  echo "setup-clients: this is not Debian (no apt-get). Install these yourself:$missing" >&2
-  exit 1
-fi
-if [ "$(id -u)" -ne 0 ]; then
-  echo "setup-clients: needs root to install:$missing. Try: sudo $0 $*" >&2
-  exit 1
-fi
-
-# invoke-rc.d asks this program before it starts a daemon; 101 means "not allowed".
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-  trap 'rm -f "$policy"' EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM
-  printf '#!/bin/sh\nexit 101\n' >"$policy"
-  chmod 755 "$policy"
-fi
-
-# Without package lists, or with stale ones, the simulation or the download fails: update, then try again.
-install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; }
-# shellcheck disable=SC2086 # a list of package names
-if ! install -s $missing >/dev/null 2>&1 || ! install $missing; then
-  apt-get update -q
-  install $missing
-fi
+# shellcheck disable=SC2086 # a list
+install_missing $wanted
 
 # Packages enable their services even where they may not start them. Only those that came with this run.
 for service in nginx redis-server; do
@@ -62,5 +26,3 @@ for service in nginx redis-server; do
     *" $service "*) update-rc.d "$service" disable >/dev/null 2>&1 || true ;;
   esac
 done
-
-echo "setup-clients: installed$missing"

@@ -1,7 +1,7 @@
 /** What a Stack is opened with: checked, completed, and turned into the size of its arena. */
 import { isIPv4, isIPv6 } from 'node:net';
 import { z } from 'zod';
-import { DEVICE_USAGE, type DeviceKindName, deviceFault } from '../device/open.ts';
+import { DEVICE_QUEUES_MAX, DEVICE_USAGE, type DeviceKindName, deviceFault } from '../device/open.ts';
 import type { Port } from '../device/port.ts';
 import type { Conn } from '../engine/handlers.ts';
 import { LIMITS_DEFAULT, type Limits } from '../engine/limits.ts';
@@ -33,7 +33,8 @@ export interface StackOptions {
   /**
    * Take part in what hosts and routers of the link arrange: ask before an address is used (ARP probes, duplicate
    * address detection), announce it, and learn IPv6 addresses, routers and the rest from routers (SLAAC). Addresses
-   * are ours some seconds after the stack is open: `onAddress` tells. Off unless told.
+   * are ours some seconds after the stack is open: `onAddress` tells. Off unless told, and refused on an `xdp:` with
+   * addresses, which leaves what is sent to groups to the host.
    */
   readonly autoconfigure?: boolean | undefined;
   /** Any text that others don't know: with the same one, autoconfigured addresses are the same each time (RFC 7217). */
@@ -47,6 +48,11 @@ export interface StackOptions {
   readonly hostAddresses?: readonly string[] | undefined;
   /** Largest IP packet, bytes; the device's (1500) unless told. */
   readonly mtu?: number | undefined;
+  /**
+   * Of the device, over which the kernel, or memif's peer, spreads flows; the one engine looks at all of them. 1 unless
+   * told; an `xdp:` has all of its interface's, or the first so many (as `ethtool -X IF equal N` fills them).
+   */
+  readonly queues?: number | undefined;
   /** Leave checksums and segmentation to the device, when it can; true unless told. */
   readonly offload?: boolean | undefined;
   readonly limits?: Partial<Limits> | undefined;
@@ -73,6 +79,7 @@ export interface Settings {
   readonly gateways: { readonly gateway4?: string; readonly gateway6?: string };
   readonly hostAddresses: string[];
   readonly mtu: number | undefined;
+  readonly queues: number | undefined;
   readonly offload: boolean;
   readonly limits: Limits;
   readonly congestionControls: readonly CongestionControl[];
@@ -171,6 +178,7 @@ const schema = z.strictObject({
   gateway6: z.string().refine(isIPv6, 'takes an IPv6 address').optional(),
   hostAddresses: z.array(cidr).optional(),
   mtu: z.int().min(576).max(65_535).optional(),
+  queues: count.max(DEVICE_QUEUES_MAX).optional(),
   offload: z.boolean().optional(),
   limits: limits.optional(),
   congestionControls: z
@@ -210,6 +218,7 @@ export function settle(given: StackOptions): Settings {
     gateway6,
     hostAddresses,
     mtu,
+    queues,
     offload = true,
     idle = 'adaptive',
     congestionControls = [],
@@ -236,6 +245,7 @@ export function settle(given: StackOptions): Settings {
     gateways: defined({ gateway4, gateway6 }),
     hostAddresses: hostAddresses ?? hostAddressesFor(addresses),
     mtu,
+    queues,
     offload,
     limits,
     congestionControls,

@@ -72,6 +72,31 @@ describeWithTun('a stack on the kernel', () => {
     expect(result).toEqual(['::ffff:10.77.0.2', 'fd77::2', 'ECONNREFUSED', 'EHOSTUNREACH', true, false]);
   });
 
+  it.each(['tun', 'tap'])('has a %s of as many queues as it is told, and hears all of them', async (kind) => {
+    const result = await program(`
+      import { execFileSync } from 'node:child_process';
+      const stack = await Stack.open({ device: '${kind}:api0', addresses: ['10.77.0.2/24', 'fd77::2/64'], queues: 2 });
+      const [link] = JSON.parse(execFileSync('ip', ['-j', '-d', 'link', 'show', 'api0']));
+      const server = stack.net.createServer((socket) => socket.pipe(socket)).listen(7);
+      // The kernel spreads flows by their ports: of 32 some come by each queue.
+      const bytes = Buffer.alloc(100_000, 'over one of two queues, in order ');
+      const echo = async (_, i) => {
+        const socket = net.connect(7, i % 2 ? 'fd77::2' : '10.77.0.2').end(bytes);
+        const got = [];
+        for await (const data of socket) got.push(data);
+        return Buffer.concat(got).equals(bytes);
+      };
+      const same = (await Promise.all(Array.from({ length: 32 }, echo))).filter((whole) => whole).length;
+      const { numqueues } = link.linkinfo.info_data;
+      const tooMany = await Stack.open({ device: '${kind}:api1', addresses: ['10.78.0.2/24'], queues: 17 }).catch(String);
+      server.close();
+      await stack.close();
+      console.log(JSON.stringify([numqueues, same, tooMany]));
+      process.exit();
+    `);
+    expect(result).toEqual([2, 32, 'PortError: api1 may have 1 to 16 queues, not 17']);
+  });
+
   it('says what is wrong with a device', async () => {
     const result = await program(`
       const options = { device: 'tun:api0', addresses: ['10.77.0.2/24'] };

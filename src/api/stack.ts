@@ -88,6 +88,7 @@ export class Stack implements SocketStack, AsyncDisposable {
     const { onHandlerError, onDeviceError, onAddress, autoconfigure = false, addressSecret } = options;
     const { addresses, gateways, limits, mtu, congestionControls } = settings;
     const { arena } = port;
+    if (autoconfigure && !port.capabilities.groups) throw deafToRouters(port.name);
     const secret = randomFillSync(new Int32Array(4));
     this.engine = new Engine({
       arena,
@@ -209,11 +210,23 @@ export class Stack implements SocketStack, AsyncDisposable {
   }
 }
 
-function openDevice({ device, limits, mtu, offload, hostAddresses, addresses }: Settings): Port {
+function openDevice({ device, limits, mtu, queues, offload, hostAddresses, addresses }: Settings): Port {
   if (typeof device !== 'string') return device;
-  const settings = { offload, hostAddresses, addresses, ...(mtu === undefined ? {} : { mtu }) };
+  const settings = {
+    ...{ offload, hostAddresses, addresses },
+    ...(mtu !== undefined && { mtu }),
+    ...(queues !== undefined && { queues }),
+  };
   const arena = new Arena(arenaBytes(limits, portArenaBytes(device, settings)));
   return openPort(arena, device, settings);
+}
+
+function deafToRouters(name: string): StackOptionsError {
+  return new StackOptionsError(
+    'autoconfigure',
+    `${name} leaves to the host what is sent to groups, as routers' advertisements are, and all addresses but those that it ` +
+      'was given: take packet: instead, or give no addresses, and have the whole interface',
+  );
 }
 
 /** Four words of a text. */

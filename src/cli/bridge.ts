@@ -1,12 +1,13 @@
 /** `millrace bridge`: frames between two devices. */
 import { Command } from 'commander';
 import { Bridge } from '../device/forward.ts';
-import { integer } from './device.ts';
+import { integer, QUEUES_OPTION } from './device.ts';
 import { portName } from './drive.ts';
 import { DEVICES_HELP, describePorts, FlowReport, lossesOf, openPorts, runPorts } from './ports.ts';
 
 interface BridgeOptions {
   readonly mtu?: number;
+  readonly queues?: number;
   readonly offload: boolean;
 }
 
@@ -15,6 +16,7 @@ export const bridgeCommand = new Command('bridge')
   .argument('<a>', DEVICES_HELP, portName)
   .argument('<b>', 'the other, of the same link: Ethernet with Ethernet, IP with IP', portName)
   .option('--mtu <bytes>', 'largest IP packet of devices that are made here', integer(576, 65_517))
+  .option(...QUEUES_OPTION)
   .option('--no-offload', 'leave no checksum undone and no segment uncut')
   .addHelpText(
     'after',

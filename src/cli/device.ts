@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { Stack } from '../api/stack.ts';
 import { publishCounters } from '../control/publish.ts';
 import { capture } from '../device/capture.ts';
-import { DEVICE_USAGE, type DeviceKindName, deviceFault } from '../device/open.ts';
+import { DEVICE_QUEUES_MAX, DEVICE_USAGE, type DeviceKindName, deviceFault } from '../device/open.ts';
 import type { Port } from '../device/port.ts';
 import type { TcpLimits } from '../tcp/tcp.ts';
 import { parseCidr } from '../wire/address.ts';
@@ -17,6 +17,7 @@ export interface DeviceOptions {
   readonly host?: string[];
   readonly gateway?: string[];
   readonly mtu?: number;
+  readonly queues?: number;
   readonly offload: boolean;
   readonly autoconfigure?: true;
   readonly addressSecret?: string;
@@ -25,6 +26,13 @@ export interface DeviceOptions {
 
 /** Where our side is when nobody says: the host gets .1 and ::1 of the same networks. */
 const ADDRESSES_DEFAULT = ['10.77.0.2/24', 'fd77::2/64'];
+
+/** For all commands whose devices may have several. */
+export const QUEUES_OPTION = [
+  '--queues <n>',
+  "of the device, over which flows are spread (default: 1; all of an xdp: interface's)",
+  integer(1, DEVICE_QUEUES_MAX),
+] as const;
 
 /** Adds `--device` and what belongs to it. */
 export function withDevice(command: Command, fallback: string): Command {
@@ -48,9 +56,10 @@ export function withDevice(command: Command, fallback: string): Command {
     )
     .option('--gateway <address>', 'default router, one for IPv4 and one for IPv6', list(String))
     .option('--mtu <bytes>', 'largest IP packet', integer(576, 65_535))
+    .option(...QUEUES_OPTION)
     .option(
       '--autoconfigure',
-      'learn IPv6 addresses and routers from the link, and ask whether an address is free before using it',
+      'learn IPv6 addresses and routers from the link, and ask whether an address is free before using it; not on xdp:',
     )
     .option('--address-secret <text>', 'with the same one, autoconfigured addresses stay the same')
     .option('--no-offload', 'leave checksums and segmentation to the stack')
@@ -92,6 +101,7 @@ export async function openStack(
       ...(limits !== undefined && { limits }),
       ...(options.host !== undefined && { hostAddresses: options.host }),
       ...(options.mtu !== undefined && { mtu: options.mtu }),
+      ...(options.queues !== undefined && { queues: options.queues }),
       ...(options.autoconfigure && { autoconfigure: true, onAddress: sayAddress }),
       ...(options.addressSecret !== undefined && { addressSecret: options.addressSecret }),
       ...(gateway4 !== undefined && { gateway4 }),

@@ -7,12 +7,13 @@ import { type Port, type PortCounters, portCounters } from '../device/port.ts';
 import { PortWaiter } from '../device/wait.ts';
 import { Arena } from '../memory/arena.ts';
 import { raiseInliningBudget } from '../os/v8.ts';
-import { cidr, integer, list } from './device.ts';
+import { cidr, integer, list, QUEUES_OPTION } from './device.ts';
 import { publicationLabel, published } from './publish.ts';
 
 export interface PortOptions {
   readonly host?: string[];
   readonly mtu?: number;
+  readonly queues?: number;
 }
 
 /** Adds what may be said of a tool's device. */
@@ -23,7 +24,8 @@ export function withPort(command: Command): Command {
       "address of the host's end of a TUN or TAP, with its prefix; repeatable",
       list(cidr),
     )
-    .option('--mtu <bytes>', 'largest IP packet', integer(576, 65_535));
+    .option('--mtu <bytes>', 'largest IP packet', integer(576, 65_535))
+    .option(...QUEUES_OPTION);
 }
 
 /** For commander: a device's name. */
@@ -46,6 +48,7 @@ export function openToolPort(name: string, options: PortOptions, extra: number, 
     outgoing,
     hostAddresses: options.host ?? [],
     ...(options.mtu !== undefined && { mtu: options.mtu }),
+    ...(options.queues !== undefined && { queues: options.queues }),
   };
   return openPort(new Arena(portArenaBytes(name, settings) + extra + ARENA_BYTES_UNUSED), name, settings);
 }

@@ -23,6 +23,7 @@ const OFFLOADING = /^(?:tun|tap|packet|host):/;
 
 export interface PortsOptions {
   readonly mtu?: number;
+  readonly queues?: number;
   /** Super-segments cross uncut, if all devices can; otherwise none does. */
   readonly offload: boolean;
   /** For what is carved besides, bytes. */
@@ -51,7 +52,11 @@ export function openPorts(names: readonly string[], options: PortsOptions): Open
   const { mtu = MTU_DEFAULT, extraBytes = 0 } = options;
   const offload = options.offload && names.every((name) => OFFLOADING.test(name));
   const slots = offload ? SLOTS_LARGE : SLOTS;
-  const settings = { offload, slots, ...(options.mtu !== undefined && { mtu: options.mtu }) };
+  const settings = {
+    ...{ offload, slots },
+    ...(options.mtu !== undefined && { mtu: options.mtu }),
+    ...(options.queues !== undefined && { queues: options.queues }),
+  };
   const frames = names.length * slots * FRAMES_PER_SLOT;
   const room = offload ? LARGE_ROOM_BYTES : mtu + LINK_BYTES_MAX;
   const own = names.reduce((sum, name) => sum + portArenaBytes(name, settings), 0);

@@ -2,12 +2,13 @@
 import { randomInt } from 'node:crypto';
 import { Command } from 'commander';
 import { createSwitch, SWITCH_PORTS_MAX } from '../device/switch.ts';
-import { integer } from './device.ts';
+import { integer, QUEUES_OPTION } from './device.ts';
 import { portName } from './drive.ts';
 import { DEVICES_HELP, describePorts, FlowReport, lossesOf, openPorts, runPorts } from './ports.ts';
 
 interface SwitchCommandOptions {
   readonly mtu?: number;
+  readonly queues?: number;
   readonly offload: boolean;
   readonly addresses: number;
   readonly ageing: number;
@@ -19,6 +20,7 @@ export const switchCommand = new Command('switch')
   .description('switch Ethernet frames between devices; a full one loses its frames and holds nobody back')
   .argument('<ports...>', `two or more of: ${DEVICES_HELP}, with Ethernet`, deviceList)
   .option('--mtu <bytes>', 'largest IP packet of devices that are made here', integer(576, 65_517))
+  .option(...QUEUES_OPTION)
   .option('--no-offload', 'leave no checksum undone and no segment uncut')
   .option(
     '--addresses <n>',

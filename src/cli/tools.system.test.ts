@@ -130,6 +130,26 @@ describeWithTun('tools and the kernel', () => {
     );
   });
 
+  test('devices have as many queues as they are told', async () => {
+    const commands: [string[], RegExp, string[]][] = [
+      [['bridge', 'tap:a', 'tap:b'], /Ctrl-C ends/, ['a', 'b']],
+      [['switch', 'tap:c', 'tap:d'], /Ctrl-C ends/, ['c', 'd']],
+      [['services', '--device', 'tun:e'], /echo 7/, ['e']],
+    ];
+    for (const [command, ready, names] of commands) {
+      const run = millrace(...command, '--queues', '3');
+      await run.waitFor(ready);
+      for (const name of names) {
+        const [link] = JSON.parse(await ns.run('ip', ['-j', '-d', 'link', 'show', name]));
+        expect(link.linkinfo.info_data.numqueues, name).toBe(3);
+      }
+      await run.stop();
+    }
+    const refused = millrace('capture', 'tun:f', '--queues', '17');
+    await refused.exit;
+    expect(refused.stderr).toMatch(/EINVAL.*f may have 1 to 16 queues, not 17/);
+  });
+
   test('pktgen ping and pong reach each other over two taps and a bridge of the kernel', async () => {
     const pong = millrace('pktgen', 'pong', 'tap:mr1');
     const ping = millrace('pktgen', 'ping', 'tap:mr0', '-R', '100');

@@ -24,7 +24,7 @@ import { createFrames } from './frames.ts';
 import { listenSeqpacket, meet, openTestMemif, passes, Shared, Talker, turnUntil } from './memif.testing.ts';
 import { type MemifOptions, type MemifPort, openMemif, parseMemif } from './memif.ts';
 import { clientMemory } from './memif-handshake.ts';
-import { deviceFault } from './open.ts';
+import { deviceFault, openPort, portArenaBytes } from './open.ts';
 import { PortError } from './port.ts';
 
 let folder = '';
@@ -129,13 +129,15 @@ describe('opening a client', () => {
   });
 
   test('names', () => {
-    expect(
-      parseMemif('/run/x.sock,id=7,role=server,secret=pw,mode=ip,queues=2,rsize=9,bsize=1024,room=64'),
-    ).toEqual({
+    expect(parseMemif('/run/x.sock,id=7,role=server,secret=pw,mode=ip,rsize=9,bsize=1024,room=64')).toEqual({
       ...{ socket: '/run/x.sock', id: 7, role: 'server', secret: 'pw', link: 'ip' },
-      ...{ queues: 2, ringLog2: 9, bufferBytes: 1024, roomMib: 64 },
+      ...{ ringLog2: 9, bufferBytes: 1024, roomMib: 64 },
     });
     expect(deviceFault('memif:/run/x.sock')).toBeNull();
+    const [name, settings] = [`memif:${join(folder, 'named')},role=server,rsize=5`, { queues: 3, mtu: 600 }];
+    const port = openPort(new Arena(portArenaBytes(name, settings) + 4096), name, settings);
+    expect(port.capabilities).toMatchObject({ queues: 3, mtu: 600 });
+    port.close();
     expect(deviceFault('memif:')).toMatch(/path of a socket/);
     expect(deviceFault('memif:/x,role=master')).toMatch(/role can’t be "master"/);
     expect(deviceFault('memif:/x,id=x')).toMatch(/id can’t be/);

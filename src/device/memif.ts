@@ -344,7 +344,6 @@ const KEYS: Readonly<Record<string, (value: string) => Partial<MemifOptions> | n
   id: whole((id) => ({ id })),
   secret: (secret) => (secret === '' ? null : { secret }),
   mode: (value) => (value === 'ethernet' ? { link: 'ether' } : value === 'ip' ? { link: 'ip' } : null),
-  queues: whole((queues) => ({ queues })),
   rsize: whole((ringLog2) => ({ ringLog2 })),
   bsize: whole((bufferBytes) => ({ bufferBytes })),
   room: whole((roomMib) => ({ roomMib })),

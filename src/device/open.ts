@@ -4,7 +4,7 @@ import type { FramePool } from '../memory/frame-pool.ts';
 import { hostArenaBytes, openHost } from './host.ts';
 import { MEMIF_USAGE, type MemifOptions, memifArenaBytes, openMemif, parseMemif } from './memif.ts';
 import { NULL_RX_BYTES_MAX, nullArenaBytes, openNull } from './null.ts';
-import { openPacket, PACKET_QUEUES_MAX, type PacketOptions, packetArenaBytes } from './packet.ts';
+import { openPacket, type PacketOptions, packetArenaBytes } from './packet.ts';
 import { openPcap, type PcapOptions, pcapArenaBytes } from './pcap.ts';
 import { type Port, PortError } from './port.ts';
 import { openTun, tunArenaBytes } from './tun.ts';
@@ -26,11 +26,14 @@ export interface DeviceSettings {
   readonly outgoing?: boolean;
   /** Slots of each ring, a power of two. */
   readonly slots?: number;
-  /** Of the device, all behind the one port; 1 unless told. */
+  /** Of the device, all behind the one port; 1 unless told, all that there are of an `xdp:`. */
   readonly queues?: number;
   /** Where buffers come from, so that they may be exchanged with other ports; a pool of its own unless told. */
   readonly pool?: FramePool;
 }
+
+/** No kind of device has more. */
+export const DEVICE_QUEUES_MAX = 64;
 
 interface DeviceKind {
   /** For help texts. */
@@ -90,17 +93,18 @@ const memifKind: DeviceKind = {
 };
 
 /** @param rest Passed `check`. */
-function memifOptions(rest: string, { mtu, slots, pool }: DeviceSettings): MemifOptions {
+function memifOptions(rest: string, { mtu, slots, queues, pool }: DeviceSettings): MemifOptions {
   return {
     ...(parseMemif(rest) as MemifOptions),
     ...(mtu !== undefined && { mtu }),
     ...(slots !== undefined && { slots }),
+    ...(queues !== undefined && { queues }),
     ...(pool !== undefined && { pool }),
   };
 }
 
 const packetKind: DeviceKind = {
-  usage: 'packet:INTERFACE[:QUEUES][:host-mac]',
+  usage: 'packet:INTERFACE[:host-mac]',
   check: (rest) => (typeof packetOptions(rest) === 'string' ? String(packetOptions(rest)) : null),
   arenaBytes: (rest, settings) => packetArenaBytes({ ...settings, ...checked(packetOptions(rest)) }),
   open: (arena, rest, settings) => openPacket(arena, { ...settings, ...checked(packetOptions(rest)) }),
@@ -111,12 +115,10 @@ function packetOptions(rest: string): string | PacketOptions {
   const [name, ...words] = rest.split(':');
   const fault = interfaceName(name);
   if (fault !== null) return fault;
-  const hostMac = words.at(-1) === 'host-mac';
-  if (hostMac) words.pop();
-  const [queues = '1', ...more] = words;
-  if (!/^[1-9]\d?$/.test(queues) || Number(queues) > PACKET_QUEUES_MAX || more.length > 0)
-    return `takes behind the interface 1 to ${PACKET_QUEUES_MAX} queues, or host-mac, or both: packet:eth0:2:host-mac`;
-  return { name, hostMac, queues: Number(queues) };
+  const hostMac = words[0] === 'host-mac';
+  if (words.length > (hostMac ? 1 : 0))
+    return 'takes behind the interface nothing but host-mac: packet:eth0:host-mac';
+  return { name, hostMac };
 }
 
 const hostKind: DeviceKind = {

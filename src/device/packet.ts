@@ -78,7 +78,7 @@ export interface PacketOptions {
   readonly pool?: FramePool;
 }
 
-export const PACKET_QUEUES_MAX = 16;
+const QUEUES_MAX = 16;
 /** RFC 791 3.2 */
 const MTU_MIN = 68;
 /** The length field of IP. */
@@ -134,8 +134,8 @@ const ETHER_BYTES = 14;
  */
 export function openPacket(arena: Arena, options: PacketOptions): Port {
   const { name, queues = 1, outgoing = false } = options;
-  if (!Number.isInteger(queues) || queues < 1 || queues > PACKET_QUEUES_MAX)
-    throw new PortError('EINVAL', `packet:${name} has 1 to ${PACKET_QUEUES_MAX} queues, not ${queues}`);
+  if (!Number.isInteger(queues) || queues < 1 || queues > QUEUES_MAX)
+    throw new PortError('EINVAL', `packet:${name} has 1 to ${QUEUES_MAX} queues, not ${queues}`);
   const on = usableInterface(name);
   const mtu = checkMtu(options, on);
   const mac = options.hostMac ? parseMac(on.mac) : ownMac(on.mac, options.addresses ?? []);

@@ -28,11 +28,13 @@ export interface Capabilities {
   readonly multiBuffer: boolean;
   /** `rxTimes` says when frames came. */
   readonly rxTimestamps: boolean;
+  /** Gets what is sent to groups and to everybody; not so where only the host's stack does, on a shared interface. */
+  readonly groups: boolean;
   /** Queue pairs of the device behind this port; one engine polls them all. */
   readonly queues: number;
 }
 
-/** What most ports are: no offload of any kind, one queue. */
+/** What most ports are: no offload of any kind, all that the link carries, one queue. */
 export const PLAIN: Omit<Capabilities, 'link' | 'mtu' | 'mac'> = {
   txChecksum: false,
   rxChecksum: false,
@@ -40,6 +42,7 @@ export const PLAIN: Omit<Capabilities, 'link' | 'mtu' | 'mac'> = {
   segmentUdp: false,
   multiBuffer: false,
   rxTimestamps: false,
+  groups: true,
   queues: 1,
 };
 

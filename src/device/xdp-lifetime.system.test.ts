@@ -9,8 +9,12 @@ import { interfaceInfo } from '../os/interface.ts';
 import { libc } from '../os/libc.ts';
 import { enterNewNetwork } from '../os/netns.ts';
 import { bindXsk, mapXskRing, openXsk, registerUmem } from '../os/xsk.ts';
+import { formatMac } from '../wire/address.ts';
+import { ETHERTYPE_IPV4, emitEthernet } from '../wire/ethernet.ts';
+import { emitIpv4Packet } from '../wire/ipv4.ts';
 import { frameOf, queueFrame, takeFrames } from './compliance.testing.ts';
 import { createFrames } from './frames.ts';
+import { openPacket, packetArenaBytes } from './packet.ts';
 import type { Port } from './port.ts';
 import { eventually } from './tun.testing.ts';
 import { createVeth, ip, openTestXdp, RawSocket } from './xdp.testing.ts';
@@ -119,7 +123,7 @@ describe.skipIf(reason !== '')(`an AF_XDP port comes, goes and says why it canâ€
     const port = open({ queue: 0 });
     const taken = refused(
       'EBUSY',
-      /another XDP program \(number \d+: .*\) is attached.*ip link set xdp0 xdp off/,
+      /another XDP program \(number \d+: .*\) is attached.*one process takes all queues, by xdp:xdp0,.*packet:xdp0/,
     );
     expect(() => open({ queue: 1 })).toThrow(taken);
     expect(() => open({ mode: 'generic' })).toThrow(taken);
@@ -128,6 +132,31 @@ describe.skipIf(reason !== '')(`an AF_XDP port comes, goes and says why it canâ€
     await other.exit;
     port.close();
     open();
+  });
+
+  test('packet: ports may join, as whoever is turned away is told', async () => {
+    const port = open({ addresses: ['10.9.0.2/24'] });
+    const options = { name: 'xdp0', addresses: ['10.9.0.3/24'], offload: false };
+    const joining = openPacket(new Arena(packetArenaBytes(options) + 4096), options);
+    opened.push(joining);
+    using far = new RawSocket('far0');
+    const [ours, theirs] = [port, joining].map(({ capabilities }, i) =>
+      emitEthernet({
+        dst: formatMac(capabilities.mac ?? []),
+        src: '02:00:00:00:00:02',
+        type: ETHERTYPE_IPV4,
+        payload: emitIpv4Packet({
+          src: '10.9.0.1',
+          dst: `10.9.0.${i + 2}`,
+          protocol: 253,
+          payload: new Uint8Array(80).fill(i),
+        }),
+      }),
+    );
+    far.send([ours, theirs]);
+    await eventually(() => (port.rxSync() === 1 && joining.rxSync() === 1) || undefined, 'a frame each');
+    expect(takeFrames(port)).toEqual([ours]);
+    expect(takeFrames(joining)).toEqual([theirs]);
   });
 
   test.each(['native', 'generic'] as const)('somebody elseâ€™s program (%s) stays', (mode) => {
@@ -184,6 +213,9 @@ describe.skipIf(reason !== '')(`an AF_XDP port comes, goes and says why it canâ€
     for (const mtu of [67, 65_536, 1500.5]) wrong({ mtu }, /mtu must be/);
     wrong({ mtu: 9000 }, /ip link set xdp0 mtu 9000/);
     for (const queue of [-1, 0.5]) wrong({ queue }, /no queue/);
+    for (const queues of [0, 65, 1.5]) wrong({ queues }, /takes 1 to 64 queues/);
+    wrong({ queue: 1, queues: 2 }, /leave its number away/);
+    wrong({ queues: 3 }, /has 2, not 3 queues: ethtool -L xdp0 combined 3/);
     wrong({ addresses: ['10.0.0.1'] }, /prefix length/);
     wrong({ only: [{ protocol: 6 }] }, /there are none/);
     ip('link', 'set', 'xdp0', 'mtu', '9000');
@@ -213,7 +245,13 @@ describe.skipIf(reason !== '')(`an AF_XDP port comes, goes and says why it canâ€
   });
 
   test('xdpArenaBytes is what a device carves, and hardly more', () => {
-    for (const options of [{}, { slots: 64 }, { queue: 1 }, { slots: 16, multiBuffer: true }]) {
+    for (const options of [
+      {},
+      { slots: 64 },
+      { queue: 1 },
+      { queues: 1 },
+      { slots: 16, multiBuffer: true },
+    ]) {
       const bytes = xdpArenaBytes({ name: 'xdp0', ...options });
       const arena = new Arena(4096 + bytes);
       openXdp(arena, { name: 'xdp0', ...options }).close();

@@ -92,6 +92,21 @@ describe.skipIf(reason !== '')(`an AF_XDP port and the kernel${reason}`, () => {
     expect(counts[0] + counts[1]).toBe(3 * flows.length);
   });
 
+  test('the first of its queues, as many as told', () => {
+    expect(open({ queues: 2 }).capabilities.queues).toBe(2);
+    for (const close of closing.splice(0)) close();
+    const first = open({ queues: 1 });
+    expect(first).toMatchObject({ name: 'xdp:xdp0', capabilities: { queues: 1 } });
+    const far = raw();
+    far.send(Array.from({ length: 32 }, (_, port) => udp(port + 1, 'x')));
+    const frames = first.rxSync();
+    first.close();
+    const other = open({ queue: 1 });
+    far.send(Array.from({ length: 32 }, (_, port) => udp(port + 1, 'x')));
+    expect(frames).toBeGreaterThan(0);
+    expect(other.rxSync()).toBe(32 - frames);
+  });
+
   test('a queue that gets everything has as many buffers as there are slots', () => {
     const port = open();
     const far = raw();

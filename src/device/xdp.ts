@@ -76,6 +76,8 @@ export interface XdpOptions {
   readonly name: string;
   /** The only queue to take; all of them unless told. */
   readonly queue?: number;
+  /** Take so many, the first ones; packets of the others pass to the host. All of them unless told. */
+  readonly queues?: number;
   /** Ours, with prefix lengths: only their packets are taken. Everything unless told, or when empty. */
   readonly addresses?: readonly string[];
   /** Of those, only packets of these protocols and ports. */
@@ -164,7 +166,7 @@ export function openXdp(arena: Arena, options: XdpOptions): XdpPort {
 
 /** How many bytes of arena a device carves, at most. */
 export function xdpArenaBytes(options: XdpOptions): number {
-  const queues = options.queue === undefined ? rxQueuesOrOne(options.name) : 1;
+  const queues = options.queue === undefined ? (options.queues ?? rxQueuesOrOne(options.name)) : 1;
   const slots = options.slots ?? SLOTS_DEFAULT;
   const rings = queues * (xskRingBytes('rx', slots) + xskRingBytes('fill', slots));
   const tx = xskRingBytes('tx', slots) + queues * xskRingBytes('completion', slots);
@@ -266,7 +268,7 @@ class XdpDevice implements XdpPort {
     this.#busyPoll = busyPoll_us !== undefined;
     this.#local = offload && LOCAL_KINDS.includes(info.kind);
 
-    const wanted = queue === undefined ? upTo(rxQueues(name)) : [queue];
+    const wanted = queue === undefined ? queuesOf(options) : [queue];
     const slots = options.slots ?? SLOTS_DEFAULT;
     this.frameBytes = multiBuffer ? SMALL_ROOM_BYTES : Math.min(SMALL_ROOM_BYTES, info.mtu + LINK_BYTES_MAX);
     const mtu = mtuOf(options, info, this.frameBytes);
@@ -324,6 +326,7 @@ class XdpDevice implements XdpPort {
         txChecksum: this.#metadata,
         rxChecksum: this.#local,
         multiBuffer,
+        groups: (options.addresses ?? []).length === 0,
         queues: wanted.length,
       };
       this.counters = countersWith(() => this.#kernelDrops());
@@ -818,8 +821,16 @@ function suitsUmem({ frameBytes, depot }: FramePool): boolean {
   );
 }
 
-function upTo(queues: number): number[] {
-  return Array.from({ length: Math.min(queues, QUEUES_MAX) }, (_, i) => i);
+/** @returns their numbers. @throws PortError EINVAL */
+function queuesOf({ name, queues }: XdpOptions): number[] {
+  const there = rxQueues(name);
+  if (queues !== undefined && queues > there) {
+    throw new PortError(
+      'EINVAL',
+      `xdp:${name}: it has ${there}, not ${queues} queues: ethtool -L ${name} combined ${queues}, if its driver can`,
+    );
+  }
+  return Array.from({ length: queues ?? Math.min(there, QUEUES_MAX) }, (_, i) => i);
 }
 
 /** @throws PortError EINVAL */
@@ -842,6 +853,7 @@ function mtuOf(
 function checkOptions({
   name,
   queue,
+  queues = 1,
   addresses = [],
   only = [],
   mtu = MTU_MIN,
@@ -851,6 +863,10 @@ function checkOptions({
     throw new PortError('EINVAL', `xdp:${name}: ${why}`);
   };
   if (queue !== undefined && !(Number.isInteger(queue) && queue >= 0)) refuse(`there is no queue ${queue}`);
+  if (!(Number.isInteger(queues) && queues >= 1 && queues <= QUEUES_MAX))
+    refuse(`it takes 1 to ${QUEUES_MAX} queues, not ${queues}`);
+  if (queue !== undefined && queues > 1)
+    refuse(`queue ${queue} is one: for ${queues} queues leave its number away`);
   if (!Number.isInteger(mtu) || mtu < MTU_MIN || mtu > IP_BYTES_MAX)
     refuse(`the mtu must be ${MTU_MIN} to ${IP_BYTES_MAX} bytes, not ${mtu}`);
   if (!(Number.isInteger(Math.log2(slots)) && slots >= 1 && slots <= SLOTS_MAX))
@@ -937,7 +953,8 @@ function busyAdvice(name: string, syscall: string): string {
   const program = interfaceInfo(name).xdpProgram;
   const which = program === 0 ? '' : ` (number ${program}: bpftool prog show id ${program})`;
   return (
-    `another XDP program${which} is attached: end the process that it belongs to, or ip link set ${name} xdp off; ` +
-    'one process takes all the queues that it wants of an interface'
+    `another XDP program${which} is attached, and an interface takes one: end the process that it belongs to, or if it ` +
+    `has none, ip link set ${name} xdp off. If it is Millrace's: one process takes all queues, by xdp:${name}, and others ` +
+    `may join by packet:${name}`
   );
 }

@@ -21,7 +21,7 @@ test.each([
   expect(wire.drops).toBe(0);
 });
 
-test.each([1, 2, 3])('bbr gets most of it through 1 %% random loss (seed %i)', (seed) => {
+test.each([1, 2, 3])('bbr gets most of it through a random loss of 1 in 100 (seed %i)', (seed) => {
   const wire = new Wire({ mbps: 1000, rtt_ms: 100, queue: 1, loss: 0.01, seed, limits });
   wire.send({ congestion: 'bbr' });
   wire.run(2000);
