@@ -35,19 +35,35 @@ for (const [from, port] of ports.entries()) {
   }
 }
 
+/** Headers in turns, from one of a port's addresses to one of another port's. */
+const HEADERS = 256;
+const headers = new Int32Array(count * HEADERS * 3);
+for (let from = 0; from < count; from++) {
+  for (let i = 0; i < HEADERS; i++) {
+    const to = (from + 1 + ((i >>> 3) % (count - 1))) % count;
+    headers.set(
+      [
+        0x0200_0000 | to,
+        ((i & (MACS_PER_PORT - 1)) << 16) | 0x0200,
+        (from << 16) | ((i >>> 1) & (MACS_PER_PORT - 1)),
+      ],
+      (from * HEADERS + i) * 3,
+    );
+  }
+}
+
 let serial = 0;
-/** Frame k goes from one of this port's addresses to one of another port's. */
 function send({ tx }: Port, from: number, frames: number): void {
   const { m, base, mask } = tx;
   let { head } = tx;
   for (let i = 0; i < frames; i++) {
     const slot = base + (head & mask) * WORDS;
     const at = m[slot + AT];
-    serial = (serial + 1) | 0;
-    const to = (from + 1 + (((serial >>> 3) & 0xff) % (count - 1))) % count;
-    view.setInt32(at, 0x0200_0000 | to, false);
-    view.setInt32(at + 4, ((serial & (MACS_PER_PORT - 1)) << 16) | 0x0200, false);
-    view.setInt32(at + 8, (from << 16) | ((serial >>> 1) & (MACS_PER_PORT - 1)), false);
+    serial = (serial + 1) & (HEADERS - 1);
+    const header = (from * HEADERS + serial) * 3;
+    view.setInt32(at, headers[header], false);
+    view.setInt32(at + 4, headers[header + 1], false);
+    view.setInt32(at + 8, headers[header + 2], false);
     m[slot + LENGTH] = args.bytes;
     m[slot + FLAGS] = 0;
     m[slot + AUX] = 0;

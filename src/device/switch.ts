@@ -277,12 +277,12 @@ export class Switch {
     const { tail, base, mask } = rx;
     let head = rx.head;
     let unicast = 0;
-    // Frames come in runs: of the one before, both addresses and where it went.
-    let w0 = 0;
-    let w1 = 0;
-    let w2 = 0;
+    // Frames come in runs: of the one before, both addresses and where it went. No two bytes of an address are -1.
+    let srcFirst = 0;
+    let srcRest = -1;
+    let dstFirst = 0;
+    let dstRest = -1;
     let to = NOWHERE;
-    let known = false;
     while (head !== tail) {
       const slot = base + ((head & mask) << SLOT_SHIFT);
       const length = m[slot + LENGTH];
@@ -297,16 +297,22 @@ export class Switch {
       const a = view.getInt32(at, false);
       const b = view.getInt32(at + 4, false);
       const c = view.getInt32(at + 8, false);
-      if (!known || a !== w0 || b !== w1 || c !== w2) {
-        macs.learn((b << 16) | (c >>> 16), c & 0xffff, from);
-        to = macs.find(a, b >>> 16);
-        known = true;
-        w0 = a;
-        w1 = b;
-        w2 = c;
+      const first = (b << 16) | (c >>> 16);
+      const rest = b >>> 16;
+      if (first !== srcFirst || (c & 0xffff) !== srcRest) {
+        srcFirst = first;
+        srcRest = c & 0xffff;
+        macs.learn(srcFirst, srcRest, from);
+        // What was learned may be where the destination is.
+        dstRest = -1;
+      }
+      if (a !== dstFirst || rest !== dstRest) {
+        dstFirst = a;
+        dstRest = rest;
+        to = macs.find(a, rest);
       }
       if (to < 0 || to === from) {
-        this.#spread(source, head, 1, a, b >>> 16, to);
+        this.#spread(source, head, 1, a, rest, to);
         head = (head + 1) | 0;
         continue;
       }
