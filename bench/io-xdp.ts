@@ -43,7 +43,7 @@ function syscallsPerPacket({ syscalls, requests }: JobResult): number | undefine
   return syscalls === undefined ? undefined : syscalls / requests;
 }
 
-/** `npm run bench -- io --only AF_XDP`; bench/io-xdp-page.ts makes docs/packet-io.md of them. */
+/** `npm run bench -- io --only AF_XDP`; bench/io-page.ts makes docs/packet-io.md of them and the rest. */
 export const XDP: readonly Workload[] = [
   ...BATCHES.map((batch) => besideTwin('tx', batch)),
   // The rx ring takes what there is.

@@ -86,13 +86,14 @@ export function table(list: readonly Row[]): string {
   return [...text, ...(notes.length > 0 ? ['', ...notes] : [])].join('\n');
 }
 
-function figure({ label, median, min, max, runs }: Row['metrics'][number]): string {
+/** A median with its range and unit. */
+export function figure({ label, median, min, max, runs }: Row['metrics'][number]): string {
   const range = runs === 1 ? '' : ` (${round(min)}..${round(max)})`;
   return `${round(median)}${range} ${label}`;
 }
 
-/** Three significant digits: more would promise more than the spread holds. */
-function round(value: number): string {
+/** @returns three significant digits: more would promise more than the spread holds. */
+export function round(value: number): string {
   if (!Number.isFinite(value)) return '-';
   return Number(value.toPrecision(3)).toLocaleString('en', { maximumSignificantDigits: 3 });
 }

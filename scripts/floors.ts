@@ -40,7 +40,9 @@ const NOT_CORE: readonly string[] = [
   'device/tun-port.ts',
   'device/tun.ts',
   'device/wait.ts',
+  'device/xdp-errors.ts',
   'device/xdp-filter.ts',
+  'device/xdp-options.ts',
   'device/xdp.ts',
 ];
 

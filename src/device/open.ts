@@ -8,7 +8,8 @@ import { openPacket, type PacketOptions, packetArenaBytes } from './packet.ts';
 import { openPcap, type PcapOptions, pcapArenaBytes } from './pcap.ts';
 import { type Port, PortError } from './port.ts';
 import { openTun, tunArenaBytes } from './tun.ts';
-import { openXdp, type XdpOptions, xdpArenaBytes } from './xdp.ts';
+import { openXdp, xdpArenaBytes } from './xdp.ts';
+import type { XdpOptions } from './xdp-options.ts';
 
 /** What devices may be told; each heeds what it knows. */
 export interface DeviceSettings {

@@ -18,7 +18,8 @@ import { openPacket, packetArenaBytes } from './packet.ts';
 import type { Port } from './port.ts';
 import { eventually } from './tun.testing.ts';
 import { createVeth, ip, openTestXdp, RawSocket } from './xdp.testing.ts';
-import { openXdp, type XdpOptions, xdpArenaBytes } from './xdp.ts';
+import { openXdp, xdpArenaBytes } from './xdp.ts';
+import type { XdpOptions } from './xdp-options.ts';
 
 const reason = process.geteuid?.() === 0 ? '' : ' (skipped: needs root)';
 

@@ -20,7 +20,8 @@ import { emitUdp, parseUdp, UDP_CHECKSUM } from '../wire/udp.ts';
 import { frameOf, takeFrames } from './compliance.testing.ts';
 import { eventually, queue, receiveAll, send } from './tun.testing.ts';
 import { createVeth, disableTxChecksum, ip, openTestXdp, RawSocket } from './xdp.testing.ts';
-import type { XdpOptions, XdpPort } from './xdp.ts';
+import type { XdpPort } from './xdp.ts';
+import type { XdpOptions } from './xdp-options.ts';
 
 const reason = process.geteuid?.() === 0 ? '' : ' (skipped: needs root)';
 const ENDS = { src: '10.9.0.1', dst: '10.9.0.2' };

@@ -5,7 +5,8 @@ import { Arena } from '../memory/arena.ts';
 import { interfaceInfo } from '../os/interface.ts';
 import { check, libc, NativeMemory } from '../os/libc.ts';
 import type { FarEnd } from './compliance.testing.ts';
-import { openXdp, type XdpOptions, type XdpPort, xdpArenaBytes } from './xdp.ts';
+import { openXdp, type XdpPort, xdpArenaBytes } from './xdp.ts';
+import type { XdpOptions } from './xdp-options.ts';
 
 const AF_INET = 2;
 const SOCK_DGRAM_CLOEXEC = 0x80002;

@@ -13,7 +13,7 @@
  * What is ours goes when the port is closed or the process ends, however it ends: sockets, program, link.
  */
 import { closeSync } from 'node:fs';
-import { type Arena, ArenaFullError } from '../memory/arena.ts';
+import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
 import { EXCHANGE_FRAME } from '../memory/kernels/kernels.ts';
 import {
@@ -28,9 +28,8 @@ import {
 } from '../memory/ring.ts';
 import { attachXdp, createXskMap, loadXdpProgram, updateMap, type XdpMode } from '../os/bpf.ts';
 import { EAGAIN, EBUSY, EINTR, ENETDOWN, ENOBUFS, errorCode, SystemError } from '../os/errno.ts';
-import { rxQueues } from '../os/ethtool.ts';
 import { type InterfaceInfo, interfaceInfo } from '../os/interface.ts';
-import { type Libc, libc, UnsupportedError } from '../os/libc.ts';
+import { type Libc, libc } from '../os/libc.ts';
 import { LinkWatch } from '../os/link-watch.ts';
 import {
   bindXsk,
@@ -56,7 +55,7 @@ import {
   xskRingBytes,
   xskStatistics,
 } from '../os/xsk.ts';
-import { parseCidr, parseMac } from '../wire/address.ts';
+import { parseMac } from '../wire/address.ts';
 import {
   createFrames,
   emptyRing,
@@ -69,40 +68,17 @@ import {
 import { checksumIsPartial } from './partial-checksum.ts';
 import { type Capabilities, PLAIN, type Port, type PortCounters, PortError } from './port.ts';
 import { checksumPlace } from './virtio-header.ts';
-import { FILTER_ADDRESSES_MAX, FILTER_MATCHES_MAX, type XdpMatch, xdpFilter } from './xdp-filter.ts';
-
-export interface XdpOptions {
-  /** The interface: it exists, is up, and carries Ethernet frames. */
-  readonly name: string;
-  /** The only queue to take; all of them unless told. */
-  readonly queue?: number;
-  /** Take so many, the first ones; packets of the others pass to the host. All of them unless told. */
-  readonly queues?: number;
-  /** Ours, with prefix lengths: only their packets are taken. Everything unless told, or when empty. */
-  readonly addresses?: readonly string[];
-  /** Of those, only packets of these protocols and ports. */
-  readonly only?: readonly XdpMatch[];
-  /** Largest IP packet, bytes; the interface's, or what a buffer has room for, unless told. */
-  readonly mtu?: number;
-  /**
-   * Take and give frames of several buffers (FRAME_MORE), as jumbo frames and super-segments are: the port's user knows
-   * them. Off unless told.
-   */
-  readonly multiBuffer?: boolean;
-  /** Leave checksums to the device and to the peer's kernel, where they can be; on unless told. */
-  readonly offload?: boolean;
-  /** Where the program runs; natively if the driver can, unless told. */
-  readonly mode?: XdpMode;
-  /** Slots of the port's rings, a power of two; 512 unless told. */
-  readonly slots?: number;
-  /** Run the device's interrupt work in our system calls, for so many us at most; not at all unless told. */
-  readonly busyPoll_us?: number;
-  /**
-   * Where the buffers come from, two for each slot, which the queues share; unless told, or when that one's don't suit
-   * AF_XDP, a pool of its own, in which each queue has as many as there are slots.
-   */
-  readonly pool?: FramePool;
-}
+import { asXdpError } from './xdp-errors.ts';
+import { xdpFilter } from './xdp-filter.ts';
+import {
+  checkInterface,
+  checkOptions,
+  LINK_BYTES_MAX,
+  mtuOf,
+  queuesOf,
+  rxQueuesOrOne,
+  type XdpOptions,
+} from './xdp-options.ts';
 
 export interface XdpPort extends Port {
   readonly mode: XdpMode;
@@ -111,16 +87,7 @@ export interface XdpPort extends Port {
 }
 
 const SLOTS_DEFAULT = 512;
-/** A port gathers from no more than this. */
-const QUEUES_MAX = 64;
-/** The kernel's sockets take no larger rings. */
-const SLOTS_MAX = 32_768;
-/** RFC 791 3.2 */
-const MTU_MIN = 68;
-const IP_BYTES_MAX = 65_535;
 const ETHER_BYTES = 14;
-/** An Ethernet header with a VLAN tag. */
-const LINK_BYTES_MAX = 18;
 const PAGE_BYTES = 4096;
 const LINE = 64;
 /** Kinds of devices whose other end may be this machine's kernel, which leaves checksums to them. */
@@ -160,7 +127,7 @@ export function openXdp(arena: Arena, options: XdpOptions): XdpPort {
   try {
     return new XdpDevice(arena, options, checkInterface(name, interfaceInfo(name)));
   } catch (error) {
-    throw asPortError(error, options);
+    throw asXdpError(error, options);
   }
 }
 
@@ -178,15 +145,6 @@ export function xdpArenaBytes(options: XdpOptions): number {
 
 function lentBytes(frames: number): number {
   return frames + LINE;
-}
-
-/** Opening will tell what is wrong with the interface. */
-function rxQueuesOrOne(name: string): number {
-  try {
-    return Math.min(QUEUES_MAX, rxQueues(name));
-  } catch {
-    return 1;
-  }
 }
 
 function powerOfTwo(atLeast: number): number {
@@ -818,143 +776,5 @@ function suitsUmem({ frameBytes, depot }: FramePool): boolean {
     frameBytes <= PAGE_BYTES &&
     (frameBytes & (frameBytes - 1)) === 0 &&
     depot.base % PAGE_BYTES === 0
-  );
-}
-
-/** @returns their numbers. @throws PortError EINVAL */
-function queuesOf({ name, queues }: XdpOptions): number[] {
-  const there = rxQueues(name);
-  if (queues !== undefined && queues > there) {
-    throw new PortError(
-      'EINVAL',
-      `xdp:${name}: it has ${there}, not ${queues} queues: ethtool -L ${name} combined ${queues}, if its driver can`,
-    );
-  }
-  return Array.from({ length: queues ?? Math.min(there, QUEUES_MAX) }, (_, i) => i);
-}
-
-/** @throws PortError EINVAL */
-function mtuOf(
-  { name, mtu, multiBuffer = false }: XdpOptions,
-  info: InterfaceInfo,
-  frameBytes: number,
-): number {
-  const most = multiBuffer ? info.mtu : Math.min(info.mtu, frameBytes - LINK_BYTES_MAX);
-  if (mtu === undefined || mtu <= most) return mtu ?? most;
-  throw new PortError(
-    'EINVAL',
-    mtu > info.mtu
-      ? `${name} has an MTU of ${info.mtu}, not ${mtu}: ip link set ${name} mtu ${mtu}`
-      : `an MTU of ${mtu} on ${name} takes frames of several buffers, which this program can't have: ${most} at most`,
-  );
-}
-
-/** @throws PortError EINVAL */
-function checkOptions({
-  name,
-  queue,
-  queues = 1,
-  addresses = [],
-  only = [],
-  mtu = MTU_MIN,
-  slots = 1,
-}: XdpOptions): void {
-  const refuse = (why: string): never => {
-    throw new PortError('EINVAL', `xdp:${name}: ${why}`);
-  };
-  if (queue !== undefined && !(Number.isInteger(queue) && queue >= 0)) refuse(`there is no queue ${queue}`);
-  if (!(Number.isInteger(queues) && queues >= 1 && queues <= QUEUES_MAX))
-    refuse(`it takes 1 to ${QUEUES_MAX} queues, not ${queues}`);
-  if (queue !== undefined && queues > 1)
-    refuse(`queue ${queue} is one: for ${queues} queues leave its number away`);
-  if (!Number.isInteger(mtu) || mtu < MTU_MIN || mtu > IP_BYTES_MAX)
-    refuse(`the mtu must be ${MTU_MIN} to ${IP_BYTES_MAX} bytes, not ${mtu}`);
-  if (!(Number.isInteger(Math.log2(slots)) && slots >= 1 && slots <= SLOTS_MAX))
-    refuse(`slots are a power of two, ${SLOTS_MAX} at most, not ${slots}`);
-  if (addresses.length > FILTER_ADDRESSES_MAX)
-    refuse(`it takes ${FILTER_ADDRESSES_MAX} addresses at most, not ${addresses.length}`);
-  if (only.length > FILTER_MATCHES_MAX)
-    refuse(`it takes ${FILTER_MATCHES_MAX} protocols and ports at most, not ${only.length}`);
-  if (only.length > 0 && addresses.length === 0)
-    refuse('protocols and ports are chosen among packets for addresses, and there are none');
-  for (const address of addresses) {
-    try {
-      parseCidr(address);
-    } catch (cause) {
-      throw new PortError('EINVAL', `xdp:${name}: ${(cause as Error).message}`, { cause });
-    }
-  }
-}
-
-/** @throws PortError */
-function checkInterface(name: string, info: InterfaceInfo): InterfaceInfo {
-  if (!info.ether || info.mac === '') {
-    throw new PortError('EOPNOTSUPP', `xdp:${name}: it carries no Ethernet frames: take another interface`);
-  }
-  if (!info.up) throw new PortError('ENETDOWN', `xdp:${name}: it is down: ip link set ${name} up`);
-  return info;
-}
-
-/** What the kernel refused, with what to do; other errors pass as they are. */
-function asPortError(error: unknown, { name, queue }: XdpOptions): unknown {
-  if (error instanceof PortError || error instanceof ArenaFullError) return error;
-  if (error instanceof UnsupportedError) return new PortError(error.code, error.message, { cause: error });
-  if (!(error instanceof SystemError)) return error;
-  const [code, advice] = adviceOn(error, name, queue);
-  return new PortError(code, `xdp:${name}: ${error.message}${advice === '' ? '' : `; ${advice}`}`, {
-    cause: error,
-  });
-}
-
-/** @returns the stable code, and what to do about it or '' */
-function adviceOn({ code, syscall }: SystemError, name: string, queue: number | undefined): [string, string] {
-  switch (code) {
-    case 'ENODEV':
-      return [code, `there is no interface ${name} in this network namespace (ip link)`];
-    case 'ENETDOWN':
-      return [code, `ip link set ${name} up`];
-    case 'EPERM':
-    case 'EACCES':
-      return [
-        'EPERM',
-        'run as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF of the host (in a user namespace bpf() is refused)',
-      ];
-    case 'EAFNOSUPPORT':
-    case 'EOPNOTSUPP':
-    case 'ENOSYS':
-      return [
-        'EOPNOTSUPP',
-        'this kernel or this interface has no AF_XDP: Linux 5.18 or later with CONFIG_XDP_SOCKETS, or take tun:, tap: ' +
-          'or packet:',
-      ];
-    case 'ENOBUFS':
-    case 'ENOMEM':
-      return [
-        'ENOMEM',
-        'the buffers are locked memory: raise the limit (ulimit -l unlimited), grant CAP_IPC_LOCK, or take fewer slots',
-      ];
-    case 'EBUSY':
-    case 'EEXIST':
-      return ['EBUSY', busyAdvice(name, syscall)];
-    case 'EINVAL':
-      return [
-        code,
-        syscall.startsWith('bind') && queue !== undefined
-          ? `is there a queue ${queue}? ${name} has ${rxQueuesOrOne(name)}`
-          : '',
-      ];
-    default:
-      return [code, ''];
-  }
-}
-
-function busyAdvice(name: string, syscall: string): string {
-  if (!syscall.includes('attach')) return 'another program has this queue: end it, or take another queue';
-  const program = interfaceInfo(name).xdpProgram;
-  const which = program === 0 ? '' : ` (number ${program}: bpftool prog show id ${program})`;
-  return (
-    `another XDP program${which} is attached, and an interface takes one: end the process that it belongs to, or if it ` +
-    `has none, ip link set ${name} xdp off. If it is Millrace's: one process takes all queues, by xdp:${name}, and others ` +
-    `may join by packet:${name}`
   );
 }

@@ -1,16 +1,17 @@
 /**
- * Makes docs/packet-io.md and its chart of what `npm run bench -- io --only AF_XDP --json` printed:
+ * Makes docs/packet-io.md and its chart of what `npm run bench -- io --json` printed:
  *
- *     node bench/io-xdp-page.ts [--note TEXT] RESULT.json…
+ *     node bench/io-page.ts [--note TEXT] RESULT.json…
  *
- * Several files are parts of one measurement, such as with `--only 'AF_XDP tx'` and so on. The note is for what a
- * reader of the figures must know.
+ * Several files are parts of one measurement, such as with `--only AF_XDP` and so on. The note is for what a reader of
+ * the figures must know.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type Axis, COLORS, type Panel, plotSvg } from '../src/sim/plot.ts';
 import { BATCHES, besideTwin, GROWTH, grown, type XdpKind } from './io-xdp.ts';
-import type { Row } from './report.ts';
+import { figure, type Row, round } from './report.ts';
+import type { Spread } from './statistics.ts';
 
 interface Result {
   readonly machine: string;
@@ -33,10 +34,12 @@ const BATCH_AXIS: Axis = {
 function packetIoPage(results: readonly Result[], note: string): { markdown: string; svg: string } {
   const rows = results.flatMap((result) => result.rows);
   const { machine, runs, warmup, seconds } = results[0];
-  const of = (workload: string, contender: string, label: string): number | undefined =>
+  const spreadOf = (workload: string, contender: string, label: string): Spread | undefined =>
     rows
       .find((row) => row.workload === workload && row.contender === contender)
-      ?.metrics.find((metric) => metric.label === label)?.median;
+      ?.metrics.find((metric) => metric.label === label);
+  const of = (workload: string, contender: string, label: string): number | undefined =>
+    spreadOf(workload, contender, label)?.median;
   const cell = (value: number | undefined, digits: number): string =>
     value?.toFixed(digits) ?? 'not measured';
   const percent = (a: number | undefined, b: number | undefined): string =>
@@ -44,11 +47,13 @@ function packetIoPage(results: readonly Result[], note: string): { markdown: str
   const sweep = KINDS.flatMap((kind) =>
     (kind === 'rx' ? [64] : BATCHES).map((batch) => {
       const { name } = besideTwin(kind, batch);
-      const ours = of(name, 'millrace', 'Mpps');
-      const twin = of(name, 'C twin', 'Mpps');
+      const ours = spreadOf(name, 'millrace', 'Mpps');
+      const twin = spreadOf(name, 'C twin', 'Mpps');
       const syscalls = of(name, 'millrace', 'syscalls/packet');
       const cost = of(name, 'millrace', 'ns/packet');
-      return `| ${kind} | ${batch} | ${cell(ours, 2)} | ${cell(twin, 2)} | ${percent(ours, twin)} | ${cell(cost, 0)} | ${cell(syscalls, 4)} |`;
+      const rates = [ours, twin].map((each) => `${cell(each?.median, 2)} (${cell(each?.max, 2)})`);
+      const ratios = [percent(ours?.median, twin?.median), percent(ours?.max, twin?.max)];
+      return `| ${[kind, batch, ...rates, ...ratios, cell(cost, 0), cell(syscalls, 4)].join(' | ')} |`;
     }),
   );
   const one = of(besideTwin('rx', 64).name, 'millrace', 'ns/packet');
@@ -56,20 +61,29 @@ function packetIoPage(results: readonly Result[], note: string): { markdown: str
     (what) =>
       `| ${what} | ${[one, ...GROWTH.map((count) => of(grown(what, count).name, 'millrace', 'ns/packet'))].map((cost) => cell(cost, 0)).join(' | ')} |`,
   );
+  const others = rows.filter(({ workload }) => !workload.startsWith('AF_XDP'));
+  const columns = Math.max(1, ...others.map(({ metrics }) => metrics.length));
+  const rest = others.map(({ workload, contender, metrics, ratio, skipped }) => {
+    const cells = Array.from({ length: columns }, (_, i) => (metrics[i] ? figure(metrics[i]) : ''));
+    const times = ratio === undefined ? '' : `${round(ratio)}`;
+    return `| ${[workload, contender, ...(skipped === undefined ? cells : ['not measured', ...cells.slice(1)]), times].join(' | ')} |`;
+  });
   const markdown = `# What packet I/O costs
 
-## AF_XDP, beside C
+Measured by \`npm run bench -- io --json\`, ${runs} runs of ${seconds} s after ${warmup} s, interleaved; this page is made of that by
+\`node bench/io-page.ts\`. ${machine}.${note === '' ? '' : `\n\n${note}`}
 
-Measured by \`npm run bench -- io --only AF_XDP --json\`, medians of ${runs} runs of ${seconds} s after ${warmup} s, interleaved; this page is made of
-that by \`node bench/io-xdp-page.ts\`. ${machine}.${note === '' ? '' : `\n\n${note}`}
+## AF_XDP, beside C
 
 Frames of 64 B over veth cables in copy mode, everything on one core: the port, and the kernel's part on both sides of the
 cable, which is nearly all of it. Rates are by CPU time. The C twin (\`bench/xdp-twin.c\`) makes the same system calls on the
 same rings without a library. What is received or forwarded must have been sent, by another port on the same core, and
 that is in the figure: rx is a packet sent and received, forward one sent, received and sent on.
 
-| | batch | Mpps | C twin, Mpps | of it | ns/packet | system calls/packet |
-|---|---|---|---|---|---|---|
+Medians, and in brackets the fastest runs; "of it" is ours in percent of the twin's, by medians and by the fastest.
+
+| | batch | Mpps | C twin, Mpps | of it | fastest of it | ns/packet | system calls/packet |
+|---|---|---|---|---|---|---|---|
 ${sweep.join('\n')}
 
 Receiving takes no system call; the rx ring takes what there is, so it has no batch of its own.
@@ -83,6 +97,14 @@ ns for a packet sent and received, when one of so many queues or ports has traff
 | | 1 | ${GROWTH.join(' | ')} |
 |---|---|${GROWTH.map(() => '---|').join('')}
 ${growth.join('\n')}
+
+## In memory, through TUN, over memif
+
+Medians (slowest..fastest). "Times" is by the first figure, against the peer: testpmd or C.
+
+| | | ${Array<string>(columns).fill('').join(' | ')} | times |
+|---|---|${Array<string>(columns).fill('---|').join('')}---|
+${rest.join('\n')}
 `;
   const panels: Panel[] = (['tx', 'forward'] as const).map((kind) => ({
     title: kind,
@@ -102,8 +124,7 @@ const { values, positionals: files } = parseArgs({
   allowPositionals: true,
   options: { note: { type: 'string', default: '' } },
 });
-if (files.length === 0)
-  throw new Error('give the files that `npm run bench -- io --only AF_XDP --json` wrote');
+if (files.length === 0) throw new Error('give the files that `npm run bench -- io --json` wrote');
 const page = packetIoPage(
   files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as Result),
   values.note,
