@@ -31,6 +31,7 @@ const CORE_FLOORS: readonly string[] = [
 const NOT_CORE: readonly string[] = [
   'device/host.ts',
   'device/memif-control.ts',
+  'device/index.ts',
   'device/memif.ts',
   'device/open.ts',
   'device/packet-rings.ts',
