@@ -3,8 +3,8 @@
  *
  *     node bench/io-page.ts [--note TEXT] RESULT.json…
  *
- * Several files are parts of one measurement, such as with `--only AF_XDP` and so on. The note is for what a reader of
- * the figures must know.
+ * What several files have counts as the last one has it, so that some rows may be measured again with `--only`. The note
+ * is for what a reader of the figures must know.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -36,7 +36,7 @@ function packetIoPage(results: readonly Result[], note: string): { markdown: str
   const { machine, runs, warmup, seconds } = results[0];
   const spreadOf = (workload: string, contender: string, label: string): Spread | undefined =>
     rows
-      .find((row) => row.workload === workload && row.contender === contender)
+      .findLast((row) => row.workload === workload && row.contender === contender)
       ?.metrics.find((metric) => metric.label === label);
   const of = (workload: string, contender: string, label: string): number | undefined =>
     spreadOf(workload, contender, label)?.median;
@@ -62,11 +62,10 @@ function packetIoPage(results: readonly Result[], note: string): { markdown: str
       `| ${what} | ${[one, ...GROWTH.map((count) => of(grown(what, count).name, 'millrace', 'ns/packet'))].map((cost) => cell(cost, 0)).join(' | ')} |`,
   );
   const others = rows.filter(({ workload }) => !workload.startsWith('AF_XDP'));
-  const columns = Math.max(1, ...others.map(({ metrics }) => metrics.length));
-  const rest = others.map(({ workload, contender, metrics, ratio, skipped }) => {
-    const cells = Array.from({ length: columns }, (_, i) => (metrics[i] ? figure(metrics[i]) : ''));
-    const times = ratio === undefined ? '' : `${round(ratio)}`;
-    return `| ${[workload, contender, ...(skipped === undefined ? cells : ['not measured', ...cells.slice(1)]), times].join(' | ')} |`;
+  const rest = others.map(({ workload, contender, metrics: [rate, ...more], ratio }) => {
+    const times = ratio === undefined ? '' : round(ratio);
+    const medians = more.map(({ label, median }) => `${round(median)} ${label}`).join(', ');
+    return `| ${[workload, contender, rate ? figure(rate) : 'not measured', medians, times].join(' | ')} |`;
   });
   const markdown = `# What packet I/O costs
 
@@ -100,10 +99,10 @@ ${growth.join('\n')}
 
 ## In memory, through TUN, over memif
 
-Medians (slowest..fastest). "Times" is by the first figure, against the peer: testpmd or C.
+Medians, of rates with the slowest and the fastest run; "times" is by the rate, of that of testpmd or C.
 
-| | | ${Array<string>(columns).fill('').join(' | ')} | times |
-|---|---|${Array<string>(columns).fill('---|').join('')}---|
+| | | rate | | times |
+|---|---|---|---|---|
 ${rest.join('\n')}
 `;
   const panels: Panel[] = (['tx', 'forward'] as const).map((kind) => ({

@@ -2,7 +2,7 @@
 import type { Metric, Workload } from './workloads.ts';
 
 const PACKET_RATE: Metric = {
-  label: 'Mpackets/s',
+  label: 'Mpps',
   better: 'higher',
   of: (r) => r.requests / (r.wallNs / 1e3),
 };
