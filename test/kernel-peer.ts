@@ -108,7 +108,13 @@ async function play(scene: Scene): Promise<Outcome> {
     : await echoed(client, server, host, scene.bytes, () => infoOf(stack));
   const { retransmits, fastOpenAcked, fastOpenPassive } = stack.counters().tcp;
   const fastOpens = scene.role === 'client' ? fastOpenAcked : fastOpenPassive;
-  return { info: null, ...told, ...look(Buffer.concat(recorded), scene.family), retransmits, fastOpens };
+  return {
+    info: null,
+    ...told,
+    ...look(Buffer.concat(recorded), scene.family, offload),
+    retransmits,
+    fastOpens,
+  };
 }
 
 /** Sends bytes to an echo server. @returns whether they came back */
@@ -190,17 +196,23 @@ async function fastOpened(stack: Stack, scene: Scene): Promise<Pick<Outcome, 'ex
   }
 }
 
-/** What a capture of the connection shows. */
-function look(file: Buffer, family: 4 | 6): Pick<Outcome, 'syn' | 'largest' | 'ours' | 'kernels'> {
+/** What a capture of the connection shows. @param offload Whether checksums of the kernel's were left out. */
+function look(
+  file: Buffer,
+  family: 4 | 6,
+  offload: boolean,
+): Pick<Outcome, 'syn' | 'largest' | 'ours' | 'kernels'> {
   let largest = 0;
   const none: Seen = { options: [], flags: 0, bytes: 0 };
   const syn = { ours: none, kernels: none };
   const tally = (): Tally => ({ segments: 0, sack: 0, timestamps: 0, ece: 0, cwr: 0, ect: 0 });
   const [ours, kernels] = [tally(), tally()];
   for (const { bytes } of readPcapng(file).packets) {
-    const { ipv4, ipv6, tcp } = decodeFrame(bytes, 'ip');
+    const { ipv4, ipv6, tcp, checksumGood } = decodeFrame(bytes, 'ip');
     if (tcp === undefined) continue;
     const who = (ipv4 ?? ipv6)?.src === OURS[family] ? 'ours' : 'kernels';
+    // Spoiled on the link, which what the kernel sent has behind it here.
+    if (who === 'kernels' && !offload && checksumGood !== true) continue;
     if (who === 'ours' && bytes.length > largest) largest = bytes.length;
     const tos = ipv4?.tos ?? ipv6?.trafficClass ?? 0;
     if ((tcp.flags & 2) !== 0) {
