@@ -108,7 +108,7 @@ export interface Port {
   txSync(): number;
   /**
    * Descriptors of which one polls readable when rxSync would bring something; without any, `onArrival` tells. To be
-   * waited for by poll(2): one that is in an epoll all the time costs the kernel 100 ns a packet, waiting or not.
+   * waited for by poll(2): for one that is in an epoll the kernel runs a wake-up a packet, whether or not anybody waits.
    */
   readonly fds: readonly number[];
   /** Set by whoever runs the engine; called by in-memory ports, at most once a batch, when rxSync would bring something. */

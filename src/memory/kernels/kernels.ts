@@ -43,7 +43,7 @@ export interface Kernels {
     stop: number,
     lengthMax: number,
   ): number;
-  /** AF_XDP, 3 ns a packet where a loop of TypeScript takes 12: gives the buffers of `n` slots to a queue's fill ring. */
+  /** AF_XDP: gives the buffers of `n` slots to a queue's fill ring. */
   xskFill(...between: XskArguments): void;
   /** Takes `n` descriptors of a queue's rx ring into slots. @returns `frames * EXCHANGE_FRAME + bytes` */
   xskReceive(...between: XskArguments): number;
