@@ -18,6 +18,7 @@ import { frameOf, queueFrame, takeFrames } from './compliance.testing.ts';
 import { Bridge, Forwarder } from './forward.ts';
 import { createFrames } from './frames.ts';
 import type { Port } from './port.ts';
+import { watch } from './watch.ts';
 
 /** near ═ cable ═ inner │ bridge │ outer ═ cable ═ far */
 function rig(left: CableOptions, right: CableOptions, bytes = 1 << 25) {
@@ -29,29 +30,9 @@ function rig(left: CableOptions, right: CableOptions, bytes = 1 << 25) {
 }
 
 const plain = (port: Port): Port => ({
-  ...wrap(port),
+  ...watch(port, { received() {}, sending() {} }),
   capabilities: { ...port.capabilities, multiBuffer: false },
 });
-
-/** The same port under capabilities of one's own. */
-function wrap(port: Port): Port {
-  return {
-    name: port.name,
-    arena: port.arena,
-    capabilities: port.capabilities,
-    counters: port.counters,
-    rx: port.rx,
-    tx: port.tx,
-    frameBytes: port.frameBytes,
-    pool: port.pool,
-    rxTimes: null,
-    fds: [],
-    onArrival: () => {},
-    rxSync: () => port.rxSync(),
-    txSync: () => port.txSync(),
-    close: () => port.close(),
-  };
-}
 
 function queueWith(port: Port, frame: Uint8Array, flags: number, aux = 0): void {
   queueFrame(port, frame);
