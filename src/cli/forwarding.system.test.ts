@@ -205,25 +205,34 @@ describe.skipIf(reason !== undefined)(`devices joined by a command (${reason ?? 
     const tool = await start('link', ['tun:a', 'tun:b'], '--loss', '5%', '--loss', '0%', '--seed', '4');
     const [a, b] = hosts;
     const sent = 20_000;
+    // A question ends each burst, and is asked until it is answered: no queue on the way is ever full.
     const receiver = b.spawn(process.execPath, [
       '-e',
       `let n = 0; const s = require('dgram').createSocket('udp4');
-       s.on('message', (m) => m.length > 5 ? n++ : console.log('counted ' + n));
-       s.bind(5002, () => { s.setRecvBufferSize(1 << 22); console.log('bound'); });`,
+       s.on('message', (m, from) => m.length > 5 ? n++ : s.send(m, from.port, from.address));
+       s.bind(5002, () => console.log('bound'));
+       process.stdin.resume().on('end', () => console.log('counted ' + n));`,
     ]);
     await receiver.waitFor(/bound/);
     await a.run(process.execPath, [
       '-e',
       `const s = require('dgram').createSocket('udp4');
-       let n = 0;
-       const more = () => {
-         for (let i = 0; i < 10 && n < ${sent}; i++, n++) s.send(Buffer.alloc(100), 5002, '10.9.0.2');
-         if (n < ${sent}) return setTimeout(more, 1);
-         const bye = setInterval(() => s.send(Buffer.alloc(1), 5002, '10.9.0.2'), 50);
-         setTimeout(() => { clearInterval(bye); s.close(); }, 1000);
+       let n = 0, asking;
+       const ask = () => s.send(Buffer.from(String(n)), 5002, '10.9.0.2');
+       const burst = () => {
+         for (let i = 0; i < 100; i++, n++) s.send(Buffer.alloc(100), 5002, '10.9.0.2');
+         ask();
+         asking = setInterval(ask, 30);
        };
-       more();`,
+       s.on('message', (m) => {
+         if (Number(m) !== n) return;
+         clearInterval(asking);
+         if (n < ${sent}) burst();
+         else s.close();
+       });
+       burst();`,
     ]);
+    receiver.endInput();
     const [, counted] = await receiver.waitFor(/counted (\d+)/);
     const lost = 1 - Number(counted) / sent;
     expect(lost / 0.05).toBeGreaterThan(0.95);
