@@ -1,34 +1,25 @@
 /**
  * Where hardware addresses are, as a switch has learned it: a hash table of a fixed size. Buckets have four entries and are
- * one cache line each. An entry is four words: the address's first four bytes; its last two and the port's number + 1,
- * 0 if it is empty; and when it was seen last, s. In a full bucket the one that was silent longest is forgotten.
+ * one cache line each. In a full bucket the one that was silent longest is forgotten. The kernels know its layout (see
+ * memory/kernels/assembly/switch.ts); here it is made, and asked about single frames.
+ *
+ * An address is two numbers: its first four bytes, and its last two, little-endian as they stand in a frame.
  */
 import type { Arena } from '../memory/arena.ts';
 
-const [FIRST, REST, SEEN] = [0, 1, 2];
-const ENTRY_WORDS = 4;
-const BUCKET = 4;
-const BUCKET_SHIFT = 4;
+/** Words of the table's first line; the buckets follow it. */
+const [NOW, AGEING, KEY, MASK, MOVES, EVICTED] = [0, 1, 2, 3, 4, 5];
 const LINE = 64;
+const ENTRY_BYTES = 16;
+const BUCKET = 4;
 /** No port. */
 export const NOWHERE = -1;
-const NONE = NOWHERE;
-/** s */
-const NEVER_SEEN = 0x7fff_ffff;
-const GROUP_BIT = 0x0100_0000;
 
 export class MacTable {
-  /** To be set before a batch. */
-  now_s = 0;
-  /** Addresses that were seen at another port than before, and those forgotten since their place was needed. */
-  moves = 0;
-  evicted = 0;
-  readonly #m: Int32Array;
-  /** Word index of the first bucket, and buckets less one. */
-  readonly #table: number;
-  readonly #mask: number;
-  readonly #key: number;
-  readonly #ageing: number;
+  /** Byte offset, for `Kernels.switchFrames`. */
+  readonly table: number;
+  readonly #arena: Arena;
+  readonly #line: number;
 
   /**
    * @param addresses A power of two from 4 to 2^20. @param ageing_s How long it knows one that is silent.
@@ -38,58 +29,37 @@ export class MacTable {
     if (!(addresses >= BUCKET && addresses <= 2 ** 20 && Number.isInteger(Math.log2(addresses))))
       throw new RangeError(`a switch knows a power of two of addresses from 4 to 2^20, not ${addresses}`);
     if (!(ageing_s > 0)) throw new RangeError(`ageing_s is more than 0, not ${ageing_s}`);
-    this.#m = arena.i32;
-    this.#table = arena.carve(`${name} addresses`, addresses * ENTRY_WORDS * 4, LINE) >> 2;
-    this.#mask = addresses / BUCKET - 1;
-    this.#key = key | 0;
-    this.#ageing = ageing_s;
+    this.#arena = arena;
+    this.table = arena.carve(`${name} addresses`, LINE + addresses * ENTRY_BYTES, LINE);
+    this.#line = this.table >> 2;
+    const m = arena.i32;
+    m[this.#line + AGEING] = ageing_s;
+    m[this.#line + KEY] = key;
+    m[this.#line + MASK] = addresses / BUCKET - 1;
+  }
+
+  /** To be set before a batch, s. */
+  set now_s(now_s: number) {
+    this.#arena.i32[this.#line + NOW] = now_s;
+  }
+
+  /** Addresses that were seen at another port than before, … */
+  get moves(): number {
+    return this.#arena.i32[this.#line + MOVES] >>> 0;
+  }
+
+  /** … and those forgotten since their place was needed. */
+  get evicted(): number {
+    return this.#arena.i32[this.#line + EVICTED] >>> 0;
   }
 
   /** @returns the number of the port where an address was seen, or NOWHERE */
   find(first: number, rest: number): number {
-    const m = this.#m;
-    const bucket = this.#bucket(first, rest);
-    for (let e = bucket; e < bucket + BUCKET * ENTRY_WORDS; e += ENTRY_WORDS) {
-      if (m[e + FIRST] !== first || m[e + REST] >>> 16 !== rest || m[e + REST] === 0) continue;
-      return this.now_s - m[e + SEEN] > this.#ageing ? NONE : (m[e + REST] & 0xff) - 1;
-    }
-    return NONE;
+    return this.#arena.kernels.macFind(this.table, first, rest);
   }
 
   /** Notes that an address is at a port. */
   learn(first: number, rest: number, port: number): void {
-    if ((first & GROUP_BIT) !== 0 || (first | rest) === 0) return;
-    const m = this.#m;
-    const bucket = this.#bucket(first, rest);
-    const word = (rest << 16) | (port + 1);
-    const tick = this.now_s;
-    let oldest = bucket;
-    let longest = -1;
-    for (let e = bucket; e < bucket + BUCKET * ENTRY_WORDS; e += ENTRY_WORDS) {
-      if (m[e + FIRST] === first && m[e + REST] !== 0 && m[e + REST] >>> 16 === rest) {
-        if (m[e + REST] !== word) {
-          if (tick - m[e + SEEN] <= this.#ageing) this.moves++;
-          m[e + REST] = word;
-        }
-        // Most lines stay unwritten for a second.
-        if (m[e + SEEN] !== tick) m[e + SEEN] = tick;
-        return;
-      }
-      const silent = m[e + REST] === 0 ? NEVER_SEEN : tick - m[e + SEEN];
-      if (silent <= longest) continue;
-      longest = silent;
-      oldest = e;
-    }
-    if (longest <= this.#ageing) this.evicted++;
-    m[oldest + FIRST] = first;
-    m[oldest + REST] = word;
-    m[oldest + SEEN] = tick;
-  }
-
-  /** Word index of an address's bucket. */
-  #bucket(first: number, rest: number): number {
-    let h = Math.imul(first ^ this.#key, 0x7feb352d);
-    h = Math.imul(h ^ (h >>> 15) ^ rest, 0x846ca68b);
-    return this.#table + (((h ^ (h >>> 16)) & this.#mask) << BUCKET_SHIFT);
+    this.#arena.kernels.macLearn(this.table, first, rest, port);
   }
 }

@@ -12,13 +12,11 @@
  */
 import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
-import { DESC_AT, DESC_FLAGS, DESC_LENGTH, FRAME_MORE, type Ring } from '../memory/ring.ts';
+import { DESC_AT, DESC_LENGTH } from '../memory/ring.ts';
 import { ETHER_HEADER_BYTES } from '../wire/ethernet.ts';
 import { createCable } from './cable.ts';
 import {
   carveScratch,
-  copyFrame,
-  exchangeFrame,
   type ForwardCounters,
   forwardCounters,
   mayExchange,
@@ -26,14 +24,19 @@ import {
   Outlet,
   slotsOfFrame,
 } from './forward.ts';
-import { MacTable, NOWHERE } from './mac-table.ts';
+import { MacTable } from './mac-table.ts';
 import { type Port, PortError } from './port.ts';
 
-const [AT, LENGTH, FLAGS] = [DESC_AT, DESC_LENGTH, DESC_FLAGS];
-const MORE = FRAME_MORE;
+const [AT, LENGTH] = [DESC_AT, DESC_LENGTH];
 const HEADER_BYTES = ETHER_HEADER_BYTES;
-/** Of DESC_WORDS. */
-const SLOT_SHIFT = 2;
+
+/**
+ * Words of an outlet: the line by which the kernel knows a port that frames go to, while it is loaded. Its tx ring's
+ * bytes, slots less one, head, and slots that are free; FRAME_* it doesn't take as they are, and its longest frame; whether
+ * buffers may be exchanged with it; what it got since it was loaded.
+ */
+const [RING, RING_MASK, HEAD, ROOM, STOP, LENGTH_MAX, EXCHANGE, FRAMES, BYTES] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+const OUTLET_BYTES = 64;
 
 /** As VALE; a port's number has a byte in the table. */
 export const SWITCH_PORTS_MAX = 254;
@@ -87,27 +90,28 @@ export function createSwitch(arena: Arena, name: string, options: SwitchOptions)
   return new Switch(arena, name, options);
 }
 
+/** No slots, for now. */
+const WAITS = -1;
 /** Times that ports are looked at again because programs answered what they were just handed. */
 const ANSWERS_MAX = 4;
-/** 01-80-C2-00-00-00 to -0F: for the next switch only (802.1D 7.12.6). */
-const RESERVED_FIRST = 0x0180_c200 | 0;
-const RESERVED_REST_MAX = 0x0f;
+/** 01-80-C2-00-00-00 to -0F: for the next switch only (802.1D 7.12.6). As a MacTable has addresses. */
+const RESERVED_FIRST = 0x00c2_8001;
+const RESERVED_REST_MASK = 0xf0ff;
 
 class Member implements SwitchPort {
   readonly port: Port;
   readonly index: number;
   /** The far end of a cable that the switch made: the near end is a program's. */
   readonly isOwn: boolean;
-  readonly tx: Ring;
   readonly outlet: Outlet;
-  readonly work: number;
-  readonly lengthMax: number;
   readonly out = forwardCounters();
   readonly counters: SwitchPortCounters = { unicast: 0, flooded: 0, filtered: 0, dropped: 0 };
   /** By the number of the port that a frame comes from: whether its buffer may go. */
   readonly exchange = new Uint8Array(SWITCH_PORTS_MAX);
-  /** It got something since its last sync. */
+  /** It may have got something since its last sync. */
   dirty = false;
+  /** The kernel hands frames over to it, and has the head of its tx ring. */
+  loaded = false;
   /** It had no room after a sync: no more of them for this batch. */
   full = false;
 
@@ -115,10 +119,7 @@ class Member implements SwitchPort {
     this.port = port;
     this.index = index;
     this.isOwn = isOwn;
-    this.tx = port.tx;
     this.outlet = new Outlet(port, scratch, this.out);
-    this.work = this.outlet.work;
-    this.lengthMax = this.outlet.lengthMax;
   }
 }
 
@@ -130,6 +131,8 @@ export class Switch {
   readonly #scratch: number;
   readonly #members: Member[] = [];
   readonly #macs: MacTable;
+  /** Byte offset of the ports' outlets. */
+  readonly #outlets: number;
   readonly #dirty = new Int32Array(SWITCH_PORTS_MAX);
   #dirtyCount = 0;
   #busy = false;
@@ -142,6 +145,7 @@ export class Switch {
     this.#options = options;
     this.#m = arena.i32;
     this.#macs = new MacTable(arena, name, addresses, ageing_s, key);
+    this.#outlets = arena.carve(`${name} outlets`, SWITCH_PORTS_MAX * OUTLET_BYTES);
     this.#scratch = carveScratch(arena);
   }
 
@@ -211,7 +215,8 @@ export class Switch {
       for (const member of this.#members) {
         moved += this.#take(member);
         // What its device had no room for, or hasn't given back.
-        if (member.tx.available < member.tx.slots) member.port.txSync();
+        const { tx } = member.port;
+        if (tx.available < tx.slots) member.port.txSync();
       }
     } finally {
       this.#busy = false;
@@ -228,8 +233,8 @@ export class Switch {
   portOf(mac: Uint8Array): Port | null {
     this.#readClock();
     const index = this.#macs.find(
-      (mac[0] << 24) | (mac[1] << 16) | (mac[2] << 8) | mac[3],
-      (mac[4] << 8) | mac[5],
+      mac[0] | (mac[1] << 8) | (mac[2] << 16) | (mac[3] << 24),
+      mac[4] | (mac[5] << 8),
     );
     return index < 0 ? null : this.#members[index].port;
   }
@@ -264,108 +269,71 @@ export class Switch {
 
   /** Switches what one port has received. */
   #take(source: Member): number {
-    const { port, counters } = source;
-    const available = port.rxSync();
-    if (available === 0) return 0;
+    const { port, counters, index } = source;
+    if (port.rxSync() === 0) return 0;
     this.#readClock();
-    const m = this.#m;
-    const { view } = this.arena;
-    const members = this.#members;
-    const macs = this.#macs;
-    const from = source.index;
     const { rx } = port;
-    const { tail, base, mask } = rx;
-    let head = rx.head;
-    let unicast = 0;
-    // Frames come in runs: of the one before, both addresses and where it went. No two bytes of an address are -1.
-    let srcFirst = 0;
-    let srcRest = -1;
-    let dstFirst = 0;
-    let dstRest = -1;
-    let to = NOWHERE;
-    while (head !== tail) {
-      const slot = base + ((head & mask) << SLOT_SHIFT);
-      const length = m[slot + LENGTH];
-      const flags = m[slot + FLAGS];
-      if ((flags & MORE) !== 0 || length < HEADER_BYTES) {
-        const count = this.#takeOdd(source, head, length);
-        if (count === 0) break;
-        head = (head + count) | 0;
-        continue;
+    const { switchFrames } = this.arena.kernels;
+    const start = rx.head;
+    try {
+      while (rx.head !== rx.tail) {
+        const n = switchFrames(
+          this.#macs.table,
+          this.#outlets,
+          index,
+          rx.base << 2,
+          rx.mask,
+          rx.head,
+          rx.available,
+        );
+        counters.unicast += n;
+        rx.head = (rx.head + n) | 0;
+        if (rx.head === rx.tail) break;
+        const count = this.#takeOne(source, rx.head);
+        if (count === WAITS) break;
+        rx.head = (rx.head + count) | 0;
       }
-      const at = m[slot + AT];
-      const a = view.getInt32(at, false);
-      const b = view.getInt32(at + 4, false);
-      const c = view.getInt32(at + 8, false);
-      const first = (b << 16) | (c >>> 16);
-      const rest = b >>> 16;
-      if (first !== srcFirst || (c & 0xffff) !== srcRest) {
-        srcFirst = first;
-        srcRest = c & 0xffff;
-        macs.learn(srcFirst, srcRest, from);
-        // What was learned may be where the destination is.
-        dstRest = -1;
-      }
-      if (a !== dstFirst || rest !== dstRest) {
-        dstFirst = a;
-        dstRest = rest;
-        to = macs.find(a, rest);
-      }
-      if (to < 0 || to === from) {
-        this.#spread(source, head, 1, a, rest, to);
-        head = (head + 1) | 0;
-        continue;
-      }
-      const target = members[to];
-      const { tx } = target;
-      unicast++;
-      if ((flags & target.work) === 0 && length <= target.lengthMax && tx.available > 0) {
-        const into = tx.slot(tx.head);
-        if (target.exchange[from] !== 0) exchangeFrame(m, slot, into);
-        else copyFrame(port, slot, into);
-        tx.head = (tx.head + 1) | 0;
-        target.out.frames++;
-        target.out.bytes += length;
-        if (!target.dirty) this.#soil(target);
-      } else this.#put(source, head, 1, target, target.exchange[from] !== 0);
-      head = (head + 1) | 0;
+    } finally {
+      // What the kernel has of an outlet is right for this source only.
+      for (let i = 0; i < this.#dirtyCount; i++) this.#unload(this.#members[this.#dirty[i]]);
     }
-    counters.unicast += unicast;
-    const taken = (head - rx.head) | 0;
-    rx.head = head;
     this.#flush();
-    return taken;
+    return (rx.head - start) | 0;
   }
 
-  /** A frame of several buffers, or too short for an Ethernet header. @returns its slots; 0: its end hasn't come */
-  #takeOdd(source: Member, head: number, length: number): number {
-    const { rx } = source.port;
-    const count = slotsOfFrame(source.port, head);
+  /** A frame that the kernel has stopped at. @returns its slots; 0: the kernel takes it now; WAITS: its end hasn't come */
+  #takeOne(source: Member, head: number): number {
+    const { port, counters } = source;
+    const { rx } = port;
+    const m = this.#m;
+    const slot = rx.slot(head);
+    const count = slotsOfFrame(port, head);
     const isLost = count === 0 && ((rx.tail - head) | 0) >= rx.slots;
-    if (isLost || length < HEADER_BYTES) {
-      source.counters.filtered++;
+    if (isLost || m[slot + LENGTH] < HEADER_BYTES) {
+      counters.filtered++;
       return isLost ? rx.slots : Math.max(1, count);
     }
-    if (count === 0) return 0;
+    if (count === 0) return WAITS;
     const { view } = this.arena;
-    const at = this.#m[rx.slot(head) + AT];
-    const a = view.getInt32(at, false);
-    const b = view.getInt32(at + 4, false);
-    const c = view.getInt32(at + 8, false);
-    this.#macs.learn((b << 16) | (c >>> 16), c & 0xffff, source.index);
-    const to = this.#macs.find(a, b >>> 16);
-    if (to < 0 || to === source.index) this.#spread(source, head, count, a, b >>> 16, to);
-    else {
-      const target = this.#members[to];
-      source.counters.unicast++;
-      this.#put(source, head, count, target, target.exchange[source.index] !== 0);
+    const at = m[slot + AT];
+    const first = view.getInt32(at, true);
+    const rest = view.getUint16(at + 4, true);
+    this.#macs.learn(view.getInt32(at + 6, true), view.getUint16(at + 10, true), source.index);
+    const to = this.#macs.find(first, rest);
+    if (to < 0 || to === source.index) {
+      this.#spread(source, head, count, first, rest, to);
+      return count;
     }
+    const target = this.#members[to];
+    if (!target.loaded && count === 1 && this.#load(target, source)) return 0;
+    counters.unicast++;
+    this.#put(source, head, count, target, target.exchange[source.index] !== 0);
     return count;
   }
 
   /** A frame for all others, or for none. */
   #spread(source: Member, head: number, count: number, first: number, rest: number, to: number): void {
-    if (to === source.index || (first === RESERVED_FIRST && rest <= RESERVED_REST_MAX)) {
+    if (to === source.index || (first === RESERVED_FIRST && (rest & RESERVED_REST_MASK) === 0)) {
       source.counters.filtered++;
       return;
     }
@@ -382,17 +350,51 @@ export class Switch {
   /** Hands a frame to one port, or loses it. */
   #put(source: Member, head: number, count: number, target: Member, exchange: boolean): void {
     const { outlet } = target;
+    this.#unload(target);
     if (!target.dirty) this.#soil(target);
     let result = outlet.put(source.port, head, count, exchange);
     // A sync may make room, and then a super-segment's pieces go on.
     while (result === NO_ROOM && !target.full) {
-      const room = target.tx.available;
+      const room = target.port.tx.available;
       target.full = target.port.txSync() <= room;
       if (!target.full) result = outlet.put(source.port, head, count, exchange);
     }
     if (result !== NO_ROOM) return;
     outlet.abandon();
     target.counters.dropped++;
+  }
+
+  /** Lets the kernel hand frames of one port over to another. @returns whether that has room */
+  #load(target: Member, source: Member): boolean {
+    const { index, outlet } = target;
+    const { tx } = target.port;
+    const room = tx.available;
+    if (room === 0) return false;
+    const m = this.#m;
+    const line = (this.#outlets + index * OUTLET_BYTES) >> 2;
+    m[line + RING] = tx.base << 2;
+    m[line + RING_MASK] = tx.mask;
+    m[line + HEAD] = tx.head;
+    m[line + ROOM] = room;
+    m[line + STOP] = outlet.work;
+    m[line + LENGTH_MAX] = outlet.lengthMax;
+    m[line + EXCHANGE] = target.exchange[source.index];
+    m[line + FRAMES] = 0;
+    m[line + BYTES] = 0;
+    target.loaded = true;
+    if (!target.dirty) this.#soil(target);
+    return true;
+  }
+
+  #unload(target: Member): void {
+    if (!target.loaded) return;
+    target.loaded = false;
+    const m = this.#m;
+    const line = (this.#outlets + target.index * OUTLET_BYTES) >> 2;
+    target.port.tx.head = m[line + HEAD];
+    target.out.frames += m[line + FRAMES];
+    target.out.bytes += m[line + BYTES] >>> 0;
+    m[line + ROOM] = 0;
   }
 
   #soil(target: Member): void {
@@ -407,7 +409,7 @@ export class Switch {
       const target = this.#members[this.#dirty[i]];
       target.dirty = false;
       target.full = false;
-      target.port.txSync();
     }
+    for (let i = 0; i < count; i++) this.#members[this.#dirty[i]].port.txSync();
   }
 }

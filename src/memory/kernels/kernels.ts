@@ -43,6 +43,26 @@ export interface Kernels {
     stop: number,
     lengthMax: number,
   ): number;
+  /**
+   * A switch's usual path (device/switch.ts): of up to `n` frames in the rx slots of port `from`, learns the source, looks up
+   * the destination, and hands the frame to that port's tx ring by exchange or copy, until one comes that isn't usual:
+   * of several buffers, too short, for no port, several, or this one, or for a port whose outlet has no room or doesn't
+   * take it as it is. 14 ns a frame, where a loop of TypeScript takes 45.
+   * @param table Of a MacTable. @param outlets Of the switch. @param slots Byte offset of the ring. @param mask Its slots
+   * less one. @returns frames handed over
+   */
+  switchFrames(
+    table: number,
+    outlets: number,
+    from: number,
+    slots: number,
+    mask: number,
+    index: number,
+    n: number,
+  ): number;
+  /** See MacTable. @returns the number of a port, or -1 */
+  macFind(table: number, first: number, rest: number): number;
+  macLearn(table: number, first: number, rest: number, port: number): void;
   /** AF_XDP: gives the buffers of `n` slots to a queue's fill ring. */
   xskFill(...between: XskArguments): void;
   /** Takes `n` descriptors of a queue's rx ring into slots. @returns `frames * EXCHANGE_FRAME + bytes` */
@@ -82,9 +102,7 @@ let module: WebAssembly.Module | null = null;
 export function instantiateKernels(memory: WebAssembly.Memory): Kernels {
   module ??= new WebAssembly.Module(decodeBase64(KERNELS_WASM_BASE64));
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  const { sum, copy, zero, copySum, exchange, xskFill, xskReceive, xskSend, xskComplete } =
-    exports as unknown as Kernels;
-  return { sum, copy, zero, copySum, exchange, xskFill, xskReceive, xskSend, xskComplete };
+  return exports as unknown as Kernels;
 }
 
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> {

@@ -4,6 +4,7 @@
  * Sums are taken over little-endian words, 16 bytes at a time, and swapped once at the end: one's complement
  * addition doesn't care for byte order (RFC 1071 2(B)).
  */
+export { macFind, macLearn, switchFrames } from './switch';
 export { xskComplete, xskFill, xskReceive, xskSend } from './xsk';
 
 /** Adds the eight 16-bit words of `v` to four 32-bit lanes: lane i gets words 2i and 2i + 1. */
