@@ -1,12 +1,11 @@
-/**
- * Whether a packet of the stack's is the one that the script expects, field by field as packetdrill does. In which
- * order TCP options stand, and what pads them, is an operating system's habit and not looked at.
- */
+/** Whether a packet of the stack's is the one that the script expects, field by field as packetdrill does. */
 import { FLAG_ACK, FLAG_AE, FLAG_CWR, FLAG_ECE, FLAG_FIN, FLAG_PSH } from '../wire/tcp.ts';
 import { icmpNumbers } from './icmp-names.ts';
 import { formatFlags, formatOption } from './notation.ts';
+import { layOut, significant } from './option-layout.ts';
 import type { IpSpec, PacketSpec, TcpOptionSpec, TcpSpec } from './script.ts';
 import type { LivePacket, LiveTcp } from './sent.ts';
+import type { Dialect } from './symbols.ts';
 
 export interface CompareOptions {
   /** us per tick of the stack's timestamps; 0: TS val isn't looked at. */
@@ -88,19 +87,31 @@ function compareOptions(
   live: readonly TcpOptionSpec[],
   options: CompareOptions,
 ): string | null {
-  const wanted = significant(spec);
   const rest = significant(live);
-  for (const want of wanted) {
+  for (const want of significant(spec)) {
     const i = rest.findIndex((got) => sameKind(want, got));
     if (i < 0) return field('options', formatOptions(spec), formatOptions(live));
     const [got] = rest.splice(i, 1);
     if (!sameOption(want, got, options)) return field('option', formatOption(want), formatOption(got));
   }
-  return rest.length === 0 ? null : field('options', formatOptions(spec), formatOptions(live));
+  if (rest.length > 0 || !DIALECTS.some((dialect) => sameLayout(spec, layOut(live, dialect))))
+    return field('options', formatOptions(spec), formatOptions(live));
+  return null;
 }
 
-function significant(options: readonly TcpOptionSpec[]): TcpOptionSpec[] {
-  return options.filter(({ kind }) => kind !== 'nop' && kind !== 'eol');
+/** Options stand in the order of Linux or FreeBSD, padded as they do; which of both isn't told by every script. */
+const DIALECTS: readonly Dialect[] = ['linux', 'freebsd'];
+
+function sameLayout(spec: readonly TcpOptionSpec[], laid: readonly TcpOptionSpec[]): boolean {
+  return (
+    spec.length === laid.length &&
+    spec.every((want, i) => sameKind(want, laid[i]) && sameCounters(want, laid[i]))
+  );
+}
+
+/** AccECN's counters in their order. */
+function sameCounters(want: TcpOptionSpec, got: TcpOptionSpec): boolean {
+  return want.kind !== 'ECN' || got.kind !== 'ECN' || formatOption(want) === formatOption(got);
 }
 
 function sameKind(a: TcpOptionSpec, b: TcpOptionSpec): boolean {
@@ -118,7 +129,7 @@ function sameOption(want: TcpOptionSpec, got: TcpOptionSpec, options: CompareOpt
 
 type Counters = (TcpOptionSpec & { kind: 'ECN' })['counters'];
 
-/** Which of AccECN's two orders is used is the sender's choice (RFC 9768 3.2.3). */
+/** In any order: which of AccECN's two is used is the sender's choice (RFC 9768 3.2.3). */
 function counters(list: Counters): string {
   return list
     .map(({ name, value }) => `${name} ${value}`)
@@ -152,7 +163,7 @@ function ecnName(bits: number): string {
 }
 
 function formatOptions(options: readonly TcpOptionSpec[]): string {
-  return `<${significant(options).map(formatOption).join(',')}>`;
+  return `<${options.map(formatOption).join(',')}>`;
 }
 
 function hex(value: number): string {

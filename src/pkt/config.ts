@@ -18,6 +18,8 @@ export interface Config {
   /** Of the time since the last event, percent. */
   readonly tolerancePercent: number;
   readonly tsTickUs: number;
+  /** TS ecr of the script's may be between those that it saw. */
+  readonly echoScaled: boolean;
   readonly strictSegments: boolean;
   readonly nonFatalPackets: boolean;
   readonly nonFatalCalls: boolean;
@@ -32,6 +34,8 @@ const DEFAULT_6 = { local: 'fd3d:fa7b:d17d::1', prefix: 48, remote: '2001:db8::1
 
 /** Linux runs its scripts over IPv6 too, with a link that makes up for the longer header: they say `mss 1460`. */
 const LINUX_MTU_6 = 1520;
+/** What scripts say that were written for a usual link. */
+const MSS_6 = 1440;
 
 /** Options that only matter to packetdrill's own doings. */
 const IGNORED: readonly string[] = [
@@ -48,7 +52,6 @@ const IGNORED: readonly string[] = [
   'define',
   'send_omit_free',
   'is_anyip',
-  'tcp_ts_ecr_scaled',
   'tun_dev',
   'persistent_tun_dev',
   'no_cleanup',
@@ -69,7 +72,7 @@ export function readConfig(script: Script, version: 4 | 6 | null, dialect: Diale
   const chosen = text('ip_version');
   if (chosen !== undefined && !['ipv4', 'ipv4-mapped-ipv6', 'ipv6'].includes(chosen))
     throw new Mismatch(options.get('ip_version')?.line ?? 1, `bad --ip_version: ${chosen}`);
-  const guess = text('local_ip')?.includes(':') === true ? 6 : 4;
+  const guess = text('local_ip')?.includes(':') === true || tooBig(script) ? 6 : 4;
   const v = chosen === undefined ? (version ?? guess) : chosen === 'ipv6' ? 6 : 4;
   const fallback = v === 6 ? DEFAULT_6 : DEFAULT_4;
   const nonFatal = text('non_fatal') ?? '';
@@ -89,16 +92,37 @@ export function readConfig(script: Script, version: 4 | 6 | null, dialect: Diale
     local: text('local_ip') ?? fallback.local,
     localPrefix: fallback.prefix,
     remote: (text('remote_ip') ?? fallback.remote).split('/')[0].toLowerCase(),
-    mtu: number('mtu', dialect === 'linux' && chosen === undefined && version === 6 ? LINUX_MTU_6 : 1500),
+    mtu: number('mtu', dialect === 'linux' && v === 6 && expectedMss(script) !== MSS_6 ? LINUX_MTU_6 : 1500),
     toleranceUs: number('tolerance_usecs', 4000),
     tolerancePercent: number('tolerance_percent', 12.5),
     tsTickUs: number('tcp_ts_tick_usecs', 0),
+    echoScaled: options.has('tcp_ts_ecr_scaled'),
     strictSegments: options.has('strict_segments'),
     nonFatalPackets: nonFatal.includes('packet'),
     nonFatalCalls: nonFatal.includes('syscall'),
     dryRun: options.has('dry_run'),
     missing,
   };
+}
+
+/** Only IPv6 has this error. */
+function tooBig({ events }: Script): boolean {
+  return events.some(
+    ({ action }) =>
+      action.type === 'packet' &&
+      action.transport.protocol === 'icmp' &&
+      action.transport.name === 'packet_too_big',
+  );
+}
+
+/** The first MSS that the stack is to tell. */
+function expectedMss({ events }: Script): number | null {
+  for (const { action } of events) {
+    if (action.type !== 'packet' || action.inbound || action.transport.protocol !== 'tcp') continue;
+    const found = action.transport.options?.find(({ kind }) => kind === 'mss');
+    if (found?.kind === 'mss') return found.value;
+  }
+  return null;
 }
 
 const KNOWN: readonly string[] = [
@@ -111,6 +135,7 @@ const KNOWN: readonly string[] = [
   'tolerance_usecs',
   'tolerance_percent',
   'tcp_ts_tick_usecs',
+  'tcp_ts_ecr_scaled',
   'strict_segments',
   'non_fatal',
   'dry_run',

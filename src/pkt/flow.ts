@@ -3,6 +3,7 @@
  * The peer's sequence numbers are the script's own; the stack's count from its SYN, and its timestamps from the first.
  */
 import { FLAG_ACK, FLAG_SYN } from '../wire/tcp.ts';
+import { Mismatch } from './errors.ts';
 import type { TcpOptionSpec, TcpSpec } from './script.ts';
 import type { LivePacket, LiveTcp } from './sent.ts';
 
@@ -20,15 +21,11 @@ export class Flow {
   /** The stack's first sequence number, once it was seen, and what the script has for it; the peer's. */
   isn: number | null = null;
   scriptIsn = 0;
-  /** What the last segment told: its end, its ACK and its window. */
-  before: { readonly seq: number; readonly ack: number; readonly window: number } | null = null;
   irs: number | null = null;
   /** What the script's end last told of ECT(0) and ECT(1), bytes (RFC 9768 3.2.3): s.e0b and s.e1b, which our stack doesn't keep. */
   readonly ectBytes = { e0b: 0, e1b: 0 };
   /** Segments of the script's, and those of them with data. */
   readonly counted = { segs_in: 0, data_segs_in: 0 };
-  /** Sent by the stack and not yet expected by the script. */
-  readonly queue: LivePacket[] = [];
   /** The script's TS values to those on the wire; and the first of both. */
   readonly #timestamps = new Map<number, number>();
   #first: { script: number; live: number } | null = null;
@@ -77,8 +74,17 @@ export class Flow {
     }
   }
 
-  /** Options of the script's with SACK blocks and the echoed timestamp as they go on the wire. */
-  optionsToWire(options: readonly TcpOptionSpec[], acknowledges: boolean): TcpOptionSpec[] {
+  /**
+   * Options of the script's with SACK blocks and the echoed timestamp as they go on the wire.
+   * @param scaled A timestamp that the script never saw is as far from the first as it is in the script.
+   * @throws Mismatch otherwise, as in packetdrill
+   */
+  optionsToWire(
+    options: readonly TcpOptionSpec[],
+    acknowledges: boolean,
+    line: number,
+    scaled: boolean,
+  ): TcpOptionSpec[] {
     const base = this.isn ?? 0;
     return options.map((option) => {
       if (option.kind === 'sack') {
@@ -88,13 +94,12 @@ export class Flow {
         };
       }
       if (option.kind !== 'TS' || option.ecrAbsolute || !acknowledges) return option;
-      return { ...option, ecr: this.#timestamps.get(option.ecr) ?? this.#interpolate(option.ecr) };
+      const ecr = this.#timestamps.get(option.ecr);
+      if (ecr !== undefined) return { ...option, ecr };
+      if (!scaled || this.#first === null)
+        throw new Mismatch(line, `TS ecr ${option.ecr} echoes no TS val that was expected before`);
+      return { ...option, ecr: (option.ecr - this.#first.script + this.#first.live) >>> 0 };
     });
-  }
-
-  /** A value that the script never saw: as far from the first as it is in the script. */
-  #interpolate(script: number): number {
-    return this.#first === null ? script : (script - this.#first.script + this.#first.live) >>> 0;
   }
 
   /** A segment of the stack's in the script's numbers, as `spec` expects it. */

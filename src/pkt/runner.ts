@@ -148,8 +148,6 @@ class Run implements CommandTarget {
   #remotePort = FIRST_REMOTE_PORT;
   /** A blocking call that has not returned. */
   #pending: Pending | null = null;
-  /** Highest sequence number that the flow sent, to tell what is sent again. */
-  readonly #sentTo = new WeakMap<Flow, number>();
   readonly #variables = new Map<string, PyValue>();
   #lastUs = 0;
   #lastInbound = false;
@@ -183,7 +181,6 @@ class Run implements CommandTarget {
       if (this.#pending !== null)
         throw new Mismatch(this.#pending.call.line, `${this.#pending.call.name}() still blocks at the end`);
     }
-    this.#expectNothingMore(events[events.length - 1]);
     if (cleanup !== null) this.#command(cleanup.text, cleanup.line);
   }
 
@@ -267,7 +264,6 @@ class Run implements CommandTarget {
       return;
     }
     this.#host.advance(us, done);
-    this.#sort();
   }
 
   /** Packets of the script's belong to the socket that was last created, connected, accepted from or set to listen. */
@@ -285,19 +281,6 @@ class Run implements CommandTarget {
       socket.flow = known;
     } else this.#flows.push(socket.flow);
     this.#flow = socket.flow;
-  }
-
-  /** Hands what the stack sent to the flows it belongs to. Other packets are nobody's, as in packetdrill. */
-  #sort(): void {
-    const host = this.#host;
-    if (host === null) return;
-    for (const packet of host.sent.splice(0)) {
-      for (let i = this.#flows.length - 1; i >= 0; i--) {
-        if (!this.#flows[i].sends(packet)) continue;
-        this.#flows[i].queue.push(packet);
-        break;
-      }
-    }
   }
 
   // --- packets
@@ -339,13 +322,15 @@ class Run implements CommandTarget {
       const sockets = this.#sockets as Sockets;
       const { fastOpenKey, fastOpenCookies } = sockets;
       const own = this.#cookies.toWire(tcp, transport, flow.tuple, fastOpenKey, fastOpenCookies);
-      const options = buildOptions(flow.optionsToWire(own, acknowledges), packet.line);
+      const options = buildOptions(
+        flow.optionsToWire(own, acknowledges, packet.line, this.#config.echoScaled),
+        packet.line,
+      );
       const spec = { ...transport, flags: this.#classic(transport.flags) };
       const numbers = flow.toWire(transport);
       sockets.takeWhole(numbers.seq, transport.length, (transport.flags & FLAG_FIN) !== 0);
       host.inject(buildTcp(spec, options, path, numbers, packet.ip));
     }
-    this.#sort();
   }
 
   /** A socket has a key for MD5 signatures. */
@@ -389,22 +374,19 @@ class Run implements CommandTarget {
     const toUs = any ? host.us + ANY_TIME_US : base + time.endUs;
     const tolerance = any ? 0 : this.#tolerance(fromUs, sinceUs);
     let first = this.#nextOf(flow, toUs + tolerance);
-    while (first !== null && (isAside(packet, first) || this.#onlyWindow(flow, packet, first)))
-      first = this.#nextOf(flow, toUs + tolerance);
+    while (first !== null && isAside(packet, first)) first = this.#nextOf(flow, toUs + tolerance);
     if (first === null) {
       throw new Mismatch(
         packet.line,
         `nothing was sent until ${formatSeconds(toUs + tolerance)}\n  script: ${packet.text}`,
       );
     }
-    const { live, several } = this.#wholeOf(flow, first, packet, toUs + tolerance);
-    const wrong = this.#compare(flow, packet, live, several);
+    const live = this.#wholeOf(flow, first, packet, toUs + tolerance);
+    const wrong = this.#compare(flow, packet, live);
     const timing =
       any || (live.us >= fromUs - tolerance && live.us <= toUs + tolerance)
         ? null
         : `time: expected ${formatSeconds(fromUs)}${toUs === fromUs ? '' : `~${formatSeconds(toUs)}`}, sent at ${formatSeconds(live.us)} (tolerance ${formatSeconds(tolerance)})`;
-    if (live.protocol === 'tcp')
-      flow.before = { seq: (live.seq + live.length) >>> 0, ack: live.ack, window: live.window };
     const problem = wrong ?? timing;
     this.#trace.push(this.#show(flow, packet, live));
     if (problem === null) return;
@@ -413,54 +395,35 @@ class Run implements CommandTarget {
     this.#warnings.push(`${packet.line}: ${message}`);
   }
 
-  /** The next packet that a flow sent, waiting for it if need be. */
+  /** The next packet that a flow sent, waiting for it if need be. Those of others are nobody's, as in packetdrill. */
   #nextOf(flow: Flow, untilUs: number): LivePacket | null {
-    this.#sort();
-    if (flow.queue.length === 0) {
-      this.#advance(untilUs, () => {
-        this.#sort();
-        return flow.queue.length > 0;
-      });
-    }
-    return flow.queue.shift() ?? null;
+    const { sent } = this.#start();
+    const taken = () => {
+      while (sent.length > 0 && !flow.sends(sent[0])) sent.shift();
+      return sent.length > 0;
+    };
+    if (!taken()) this.#advance(untilUs, taken);
+    return sent.shift() ?? null;
   }
 
   /** What is expected as one packet may be several segments: a device that segments would have been given one. */
-  #wholeOf(
-    flow: Flow,
-    first: LivePacket,
-    packet: PacketSpec,
-    untilUs: number,
-  ): { live: LivePacket; several: boolean } {
+  #wholeOf(flow: Flow, first: LivePacket, packet: PacketSpec, untilUs: number): LivePacket {
     const { transport } = packet;
-    if (transport.protocol !== 'tcp' || first.protocol !== 'tcp' || this.#config.strictSegments)
-      return { live: first, several: false };
+    if (transport.protocol !== 'tcp' || first.protocol !== 'tcp' || this.#config.strictSegments) return first;
     let live: LiveTcp = first;
     while (live.length > 0 && live.length < transport.length) {
       const next = this.#nextOf(flow, untilUs);
       const joined = next?.protocol === 'tcp' ? joinSegments(live, next) : null;
       if (joined === null) {
-        if (next !== null) flow.queue.unshift(next);
+        if (next !== null) this.#start().sent.unshift(next);
         break;
       }
       live = joined;
     }
-    return { live, several: live !== first };
+    return live;
   }
 
-  /** An ACK that says nothing but a window, at a time when the script expects something else: those go as each stack likes. */
-  #onlyWindow(flow: Flow, packet: PacketSpec, live: LivePacket): boolean {
-    const { before } = flow;
-    // FreeBSD's are told as RFC 9293 says, and stay strict.
-    if (this.settings.dialect !== 'linux') return false;
-    if (live.protocol !== 'tcp' || before === null || !isBareAck(live)) return false;
-    if (live.seq !== before.seq || live.ack !== before.ack || live.window === before.window) return false;
-    return (
-      live.options.every(({ kind }) => kind !== 'sack') && this.#compare(flow, packet, live, false) !== null
-    );
-  }
-
-  #compare(flow: Flow, packet: PacketSpec, live: LivePacket, several: boolean): string | null {
+  #compare(flow: Flow, packet: PacketSpec, live: LivePacket): string | null {
     const { transport } = packet;
     const options = { tsTickUs: this.#config.tsTickUs, toleranceUs: this.#config.toleranceUs };
     if (transport.protocol !== 'tcp' || live.protocol !== 'tcp')
@@ -469,20 +432,18 @@ class Run implements CommandTarget {
       flow.isn = live.seq | 0;
       flow.scriptIsn = transport.seq;
     }
-    // How PSH stands in what is sent again, or was several segments, is not remembered by any standard.
-    const end = (live.seq + live.length) | 0;
-    const highest = this.#sentTo.get(flow);
-    const again = highest !== undefined && live.length > 0 && ((live.seq - highest) | 0) < 0;
-    if (highest === undefined || ((end - highest) | 0) > 0) this.#sentTo.set(flow, end);
-    const pushMatters = !again && !several && !this.#withinWrite(live, end);
+    const pushMatters = this.settings.dialect !== 'linux' || !this.#withinWrite(live);
     return comparePacket(packet, this.#toScript(flow, live, transport), options, pushMatters);
   }
 
-  /** More was written than ends there, or the program said that more would come: whether PSH is set is a system's habit. */
-  #withinWrite(live: LiveTcp, end: number): boolean {
+  /**
+   * More was written than ends there, or the program said that more would come. Where Linux sets PSH then depends on how
+   * it cut what was written: it is set on all that a device is to segment, and cleared on what is cut off.
+   */
+  #withinWrite(live: LiveTcp): boolean {
     const socket = this.#calls?.underTest;
     if (live.length === 0 || !(socket instanceof TcpSocket)) return false;
-    return socket.saidMore || socket.writtenPast(end);
+    return socket.saidMore || socket.writtenPast((live.seq + live.length) | 0);
   }
 
   #toScript(flow: Flow, live: LiveTcp, spec: TcpSpec): LiveTcp {
@@ -499,18 +460,6 @@ class Run implements CommandTarget {
     );
   }
 
-  /** What was sent well before the script's end should have been expected, but for ACKs that say nothing else. */
-  #expectNothingMore(last: ScriptEvent): void {
-    this.#sort();
-    const before = this.#lastUs - this.#config.toleranceUs;
-    const left = this.#flow?.queue.find(
-      (packet) => packet.us < before && !isBareAck(packet) && !isAnswer(packet),
-    );
-    if (left === undefined || this.#flow === null) return;
-    const shown = left.protocol === 'tcp' ? { ...left, seq: (left.seq - (this.#flow.isn ?? 0)) >>> 0 } : left;
-    throw new Mismatch(last.line, `nothing more was expected, but sent was\n  actual: ${formatLive(shown)}`);
-  }
-
   // --- system calls
 
   #call(call: SystemCall, base: number, atUs: number): void {
@@ -523,7 +472,6 @@ class Run implements CommandTarget {
     this.#pending = { call, attempt, endUs, sinceUs: atUs };
     this.#host?.settle();
     this.#retry();
-    this.#sort();
     // Without a time of its own it should return at once; a little waiting is within the tolerance.
     if (call.endUs === null && this.#pending !== null) {
       this.#advance(atUs + this.#config.toleranceUs, () => this.#pending === null);
@@ -679,10 +627,6 @@ function isAnswer(packet: LivePacket): boolean {
 
 function isAside(expected: PacketSpec, packet: LivePacket): boolean {
   return isAnswer(packet) && expected.transport.protocol !== 'icmp';
-}
-
-function isBareAck(packet: LivePacket): boolean {
-  return packet.protocol === 'tcp' && packet.length === 0 && packet.flags === FLAG_ACK;
 }
 
 function sameTuple(flow: Flow, tuple: Flow['tuple']): boolean {

@@ -139,6 +139,26 @@ describe('habits', () => {
     d.peer.expect({ flags: '.', ack: 2 });
   });
 
+  test('linux: a window that opens is told only when it is twice what it was', () => {
+    for (const habits of ['plain', 'linux'] as const) {
+      const c = new TcpContext({ limits: { habits } }).establish();
+      let left = 0;
+      c.takes = (length) => Math.min(length, left);
+      const unread = (bytes: number) => {
+        for (let n = 0; n < bytes; n += 1000) c.peer.inject({ length: 1000 });
+        c.pass(500);
+        c.peer.take();
+        left = bytes;
+        c.engine.resume(c.conn);
+        c.run();
+        left = 0;
+        return c.peer.take().length;
+      };
+      expect(unread(10_000)).toBe(habits === 'linux' ? 0 : 1);
+      expect(unread(50_000)).toBe(1);
+    }
+  });
+
   test('bsd: a FIN that crosses ours is answered by ours again, a SYN-ACK for a listener not at all', () => {
     const c = new TcpContext({ limits: { habits: 'bsd' } }).establish();
     c.engine.shutdown(c.conn);

@@ -29,6 +29,12 @@ test('PSH is on the last segment of what is queued (MUST-61), and two SENDs need
     ['.', 1448],
     ['P.', 1104],
   ]);
+  // So when they are sent again: the others didn't have it before either.
+  c.pass(1000);
+  expect(c.peer.take().map(({ flags, seq }) => [flags, seq])).toContainEqual(['.', 1]);
+  c.peer.inject({ ack: 2897 });
+  c.pass(2000);
+  expect(c.peer.take().map(({ flags, length }) => [flags, length])).toContainEqual(['P.', 1104]);
 });
 
 test('a RST may carry data (SHLD-2)', () => {

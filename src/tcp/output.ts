@@ -473,7 +473,7 @@ function resend(tcp: Tcp, iface: Interface, t: number, slot: number, seq: number
   const length = n < data ? n : data;
   const fin = n > data && (m[t + FLAGS] & FIN_SENT) !== 0 ? F_FIN : 0;
   if ((m[t + PATH] & ANY) !== 0) pathResent(tcp, t, seq);
-  sendData(tcp, iface, t, slot, seq, position, length, fin | (length > 0 ? F_PSH : 0), 0);
+  sendData(tcp, iface, t, slot, seq, position, length, fin | (length > 0 && length === data ? F_PSH : 0), 0);
   recordResent(tcp, t, seq, (seq + n) | 0);
   m[t + RETRANSMITS]++;
   tcp.counters.retransmits++;

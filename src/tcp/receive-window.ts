@@ -119,7 +119,9 @@ export function windowUpdate(tcp: Tcp, t: number): void {
   const told = (m[t + RCV_ADV] - m[t + RCV_NXT]) | 0;
   const half = m[t + RCV_BUF] >> 1;
   const worth = 2 * m[t + MSS] < half ? 2 * m[t + MSS] : half;
-  if (m[t + RCV_BUF] - m[t + RCVQ_LENGTH] - told < worth || windowSpace(tcp, t) - told < worth) return;
+  if (m[t + RCV_BUF] - m[t + RCVQ_LENGTH] - told < worth) return;
+  const space = windowSpace(tcp, t);
+  if (space - told < worth || (space < 2 * told && tcp.limits.habits === 'linux')) return;
   m[t + FLAGS] |= ACK_NOW;
   listPush(m, tcp.lists[m[t + IFACE]], L_ACK, t);
 }
