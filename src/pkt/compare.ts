@@ -142,8 +142,8 @@ export function joinSegments(first: LiveTcp, next: LiveTcp): LiveTcp | null {
   const loose = FLAG_PSH | FLAG_FIN;
   if ((first.flags & FLAG_FIN) !== 0 || (first.seq + first.length) >>> 0 !== next.seq || next.length === 0)
     return null;
-  if ((first.flags & ~(loose | FLAG_CWR)) !== (next.flags & ~(loose | FLAG_CWR)) || first.ack !== next.ack)
-    return null;
+  if ((first.flags & ~(loose | FLAG_CWR)) !== (next.flags & ~(loose | FLAG_CWR))) return null;
+  if (first.ack !== next.ack || first.window !== next.window) return null;
   const payload = new Uint8Array(first.length + next.length);
   payload.set(first.payload);
   payload.set(next.payload, first.length);

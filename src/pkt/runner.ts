@@ -414,7 +414,9 @@ class Run implements CommandTarget {
     while (live.length > 0 && live.length < transport.length) {
       const next = this.#nextOf(flow, untilUs);
       const joined = next?.protocol === 'tcp' ? joinSegments(live, next) : null;
-      if (joined === null) {
+      // But for the last they are of one size.
+      const whole = next?.length === first.length || (joined?.length ?? 0) >= transport.length;
+      if (joined === null || !whole) {
         if (next !== null) this.#start().sent.unshift(next);
         break;
       }
