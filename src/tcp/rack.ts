@@ -79,7 +79,7 @@ export function rackDetect(tcp: Tcp, t: number): number {
   const h = m[t + RECORDS];
   if (h === 0) return 0;
   const patience = m[t + RACK_RTT] + reorderingWindow(tcp, t);
-  const least = patience > PATIENCE_MIN ? patience : PATIENCE_MIN;
+  const least = patience > PATIENCE_MIN || tcp.limits.habits === 'linux' ? patience : PATIENCE_MIN;
   for (let r = recordOldest(m, h); r !== 0; ) {
     const next = recordNewer(m, h, r);
     if (!sentAfter(m[t + RACK_AT], m[t + RACK_END], m[r + SENT], m[r + END])) {

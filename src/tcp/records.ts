@@ -250,7 +250,9 @@ function arrived(
     fits = !early && rtt + CLOCK_STEP >= m[t + MIN_RTT];
   }
   if (fits) {
-    if (!vague && (news.rackRtt < 0 || rtt < news.rackRtt)) news.rackRtt = rtt;
+    // The newest's, as RFC 8985 5.3 defines it; 6.2's procedure leaves that of the last, and so does Linux.
+    if (!vague && (news.rackRtt < 0 || rtt < news.rackRtt || tcp.limits.habits === 'linux'))
+      news.rackRtt = rtt;
     if (sentAfter(sent, end, m[t + RACK_AT], m[t + RACK_END])) {
       m[t + RACK_AT] = sent;
       m[t + RACK_END] = end;
