@@ -9,7 +9,7 @@ import { FLAG_ACK, TCP_CHECKSUM, TCP_HEADER_BYTES, TCP_URGENT, tcpWrite } from '
 import { emitUdp } from '../wire/udp.ts';
 import { Mismatch, Unsupported } from './errors.ts';
 import { icmpNumbers } from './icmp-names.ts';
-import type { IcmpSpec, IpSpec, PacketSpec, TcpOptionSpec, TcpSpec } from './script.ts';
+import type { Encapsulation, IcmpSpec, IpSpec, PacketSpec, TcpOptionSpec, TcpSpec } from './script.ts';
 
 export interface Path {
   readonly version: 4 | 6;
@@ -110,6 +110,53 @@ function wrap(path: Path, protocol: number, payload: Uint8Array, ip: IpSpec): Ui
         hopLimit: ttl,
         flowLabel: ip.flowLabel ?? 0,
       });
+}
+
+/** Protocol numbers and EtherTypes of what tunnels carry. */
+const CARRIED: Readonly<Record<string, { protocol: number; etherType: number }>> = {
+  ipv4: { protocol: 4, etherType: 0x0800 },
+  ipv6: { protocol: 41, etherType: 0x86dd },
+  gre: { protocol: 47, etherType: 0 },
+  mpls: { protocol: 137, etherType: 0x8847 },
+};
+
+/** A packet of `version` within the headers of tunnels, outermost first. @throws Unsupported for PSP */
+export function encapsulate(
+  bytes: Uint8Array,
+  version: 4 | 6,
+  layers: readonly Encapsulation[],
+  line: number,
+): Uint8Array {
+  let packet = bytes;
+  let inner = version === 4 ? 'ipv4' : 'ipv6';
+  for (const layer of layers.toReversed()) {
+    const { protocol, etherType } = CARRIED[inner];
+    if (layer.type === 'ip') {
+      const path = { ...layer, srcPort: 0, dstPort: 0 };
+      packet = wrap(path, protocol, packet, layer.ip);
+    } else if (layer.type === 'gre') packet = concat(greHeader(layer, etherType), packet);
+    else if (layer.type === 'mpls') packet = concat(mplsHeader(layer), packet);
+    else throw new Unsupported(line, 'PSP');
+    inner = layer.type === 'ip' ? `ipv${layer.version}` : layer.type;
+  }
+  return packet;
+}
+
+function greHeader(gre: Encapsulation & { type: 'gre' }, etherType: number): Uint8Array {
+  const { flags, sum, off, key, seq } = gre;
+  const words = [flags >> 8, flags & 0xff, etherType >> 8, etherType & 0xff];
+  if ((flags & 0xc000) !== 0) words.push(sum >> 8, sum & 0xff, off >> 8, off & 0xff);
+  if ((flags & 0x2000) !== 0) words.push(...word(key));
+  if ((flags & 0x1000) !== 0) words.push(...word(seq));
+  return Uint8Array.from(words);
+}
+
+function mplsHeader({ stack }: Encapsulation & { type: 'mpls' }): Uint8Array {
+  return Uint8Array.from(
+    stack.flatMap(({ label, tc, bottom, ttl }) =>
+      word(((label << 12) | (tc << 9) | (bottom ? 0x100 : 0) | ttl) >>> 0),
+    ),
+  );
 }
 
 /** @throws Unsupported for options that can't be built, Mismatch when they aren't whole words or too many */

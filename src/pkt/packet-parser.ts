@@ -18,6 +18,7 @@ import type {
   Encapsulation,
   IcmpSpec,
   IpSpec,
+  MplsEntry,
   PacketSpec,
   TcpOptionSpec,
   TcpSpec,
@@ -42,6 +43,18 @@ const LETTERS: Readonly<Record<string, number>> = {
 const ECN_NAMES: readonly string[] = ['noecn', 'ect0', 'ect1', 'ect01', 'ce'];
 const TOS_NAMES: readonly string[] = ['tos', 'class', 'tclass'];
 const TTL_NAMES: readonly string[] = ['ttl', 'hlim', 'hop', 'hoplimit'];
+const GRE_FLAGS: Readonly<Record<string, number>> = {
+  none: 0,
+  checksum: 0x8000,
+  key: 0x2000,
+  sequence: 0x1000,
+};
+const GRE_FIELDS = [
+  ['sum', U16],
+  ['off', U16],
+  ['key', U32],
+  ['seq', U32],
+] as const;
 const IP_DEFAULT: IpSpec = { ecn: null, tos: null, ttl: null, flowLabel: null };
 
 /** @throws ScriptSyntaxError */
@@ -106,16 +119,66 @@ function parseEncapsulation(cursor: Cursor): Encapsulation | null {
     cursor.expect(':');
     return { type: 'ip', version, src, dst, ip };
   }
-  for (const type of ['gre', 'mpls', 'psp'] as const) {
-    if (!cursor.at(type) && !(type === 'gre' && cursor.at('GREv0'))) continue;
-    const first = cursor.next();
-    while (!cursor.take(':')) {
-      if (cursor.is('end')) cursor.fail("':'");
-      cursor.next();
-    }
-    return { type, text: cursor.since(first) };
+  if (cursor.take('gre') || cursor.take('GREv0')) return parseGre(cursor);
+  if (cursor.take('mpls')) return parseMpls(cursor);
+  if (!cursor.at('psp')) return null;
+  const first = cursor.next();
+  while (!cursor.take(':')) {
+    if (cursor.is('end')) cursor.fail("':'");
+    cursor.next();
   }
-  return null;
+  return { type: 'psp', text: cursor.since(first) };
+}
+
+/** `:`, or `flags 0xb000, sum 1, off 2, key 3, seq 4:` with the flags by name as well, `[checksum present, key present]`. */
+function parseGre(cursor: Cursor): Encapsulation {
+  const gre = { type: 'gre' as const, flags: 0, sum: 0, off: 0, key: 0, seq: 0 };
+  cursor.take(',');
+  if (cursor.take('flags') || cursor.take('Flags')) {
+    gre.flags = cursor.at('[') ? parseGreFlags(cursor) : cursor.integer('GRE flags', 0, U16);
+    for (const [name, most] of GRE_FIELDS) {
+      cursor.take(',');
+      cursor.expect(name);
+      cursor.take('=');
+      gre[name] = cursor.integer(name, 0, most);
+    }
+  }
+  cursor.expect(':');
+  return gre;
+}
+
+function parseGreFlags(cursor: Cursor): number {
+  let flags = 0;
+  cursor.expect('[');
+  do {
+    const { text: name, line } = cursor.expectKind('word', 'a GRE flag');
+    cursor.take('#');
+    if (!(name in GRE_FLAGS)) throw new ScriptSyntaxError(line, `'${name}' is no GRE flag`);
+    flags |= GRE_FLAGS[name];
+    if (name !== 'none') cursor.expect('present');
+  } while (cursor.take(','));
+  cursor.expect(']');
+  return flags;
+}
+
+/** `(label 1, tc 0, [S], ttl 64)`, any number of them. */
+function parseMpls(cursor: Cursor): Encapsulation {
+  const stack: MplsEntry[] = [];
+  while (cursor.take('(')) {
+    cursor.expect('label');
+    const label = cursor.integer('label', 0, 0xfffff);
+    cursor.expect(',');
+    cursor.expect('tc');
+    const tc = cursor.integer('traffic class', 0, 7);
+    cursor.expect(',');
+    const bottom = cursor.take('[');
+    if (bottom) for (const part of ['S', ']', ',']) cursor.expect(part);
+    cursor.expect('ttl');
+    stack.push({ label, tc, bottom, ttl: cursor.integer('ttl', 0, 255) });
+    cursor.expect(')');
+  }
+  cursor.expect(':');
+  return { type: 'mpls', stack };
 }
 
 /** `spi 5, vc 1`. @returns them as written */

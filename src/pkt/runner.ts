@@ -11,7 +11,7 @@ import { Cookies } from './cookies.ts';
 import { Mismatch, ScriptSyntaxError, Unsupported } from './errors.ts';
 import { Flow } from './flow.ts';
 import { Host } from './host.ts';
-import { buildIcmp, buildOptions, buildTcp, buildUdp } from './inject.ts';
+import { buildIcmp, buildOptions, buildTcp, buildUdp, encapsulate } from './inject.ts';
 import { formatLive, formatSeconds } from './notation.ts';
 import { Nstat } from './nstat.ts';
 import { parseScript } from './parser.ts';
@@ -305,14 +305,14 @@ class Run implements CommandTarget {
     };
     const { transport } = packet;
     this.#trace.push(`${formatSeconds(host.us)} ${packet.text}`);
-    if (transport.protocol === 'udp') host.inject(buildUdp(transport.length, path, packet.ip));
+    const inject = (bytes: Uint8Array) =>
+      host.inject(encapsulate(bytes, path.version, packet.encapsulation, packet.line));
+    if (transport.protocol === 'udp') inject(buildUdp(transport.length, path, packet.ip));
     else if (transport.protocol === 'icmp') {
       if (transport.quoted?.protocol === 'tcp' && transport.quoted.tunnel !== null)
         throw new Unsupported(packet.line, 'TCP over UDP');
       const seq = transport.quoted?.protocol === 'tcp' ? transport.quoted.seq : 0;
-      host.inject(
-        buildIcmp(packet, transport, path, flow.localToWire(seq), flow.protocol === 'udp' ? 17 : 6),
-      );
+      inject(buildIcmp(packet, transport, path, flow.localToWire(seq), flow.protocol === 'udp' ? 17 : 6));
     } else {
       const acknowledges = (transport.flags & FLAG_ACK) !== 0;
       flow.noteEct(transport.options ?? []);
@@ -329,7 +329,7 @@ class Run implements CommandTarget {
       const spec = { ...transport, flags: this.#classic(transport.flags) };
       const numbers = flow.toWire(transport);
       sockets.takeWhole(numbers.seq, transport.length, (transport.flags & FLAG_FIN) !== 0);
-      host.inject(buildTcp(spec, options, path, numbers, packet.ip));
+      inject(buildTcp(spec, options, path, numbers, packet.ip));
     }
   }
 
@@ -616,10 +616,11 @@ class Run implements CommandTarget {
 }
 
 /** @throws Unsupported for packets that this stack doesn't speak */
-function refuse({ line, encapsulation, tunnel, mutated }: PacketSpec): void {
-  if (encapsulation.length > 0) throw new Unsupported(line, 'packets in tunnels (IP in IP, GRE, MPLS, PSP)');
+function refuse({ line, encapsulation, inbound, tunnel, mutated }: PacketSpec): void {
+  if (encapsulation.length > 0 && !inbound)
+    throw new Unsupported(line, 'packets sent through a tunnel, whose end this stack is none of');
   if (tunnel !== null) throw new Unsupported(line, 'TCP over UDP');
-  if (mutated) throw new Unsupported(line, 'packets changed at random');
+  if (mutated) throw new Unsupported(line, 'packets that a fuzzer is to change');
 }
 
 /** An answer to ICMP, which is asked for by the way and need not be expected. */

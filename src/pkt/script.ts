@@ -103,7 +103,25 @@ export type Encapsulation =
       readonly dst: string;
       readonly ip: IpSpec;
     }
-  | { readonly type: 'gre' | 'mpls' | 'psp'; readonly text: string };
+  /** RFC 2784, RFC 2890: which of the fields are there, the flags tell. */
+  | {
+      readonly type: 'gre';
+      readonly flags: number;
+      readonly sum: number;
+      readonly off: number;
+      readonly key: number;
+      readonly seq: number;
+    }
+  | { readonly type: 'mpls'; readonly stack: readonly MplsEntry[] }
+  | { readonly type: 'psp'; readonly text: string };
+
+/** RFC 3032 2.1 */
+export interface MplsEntry {
+  readonly label: number;
+  readonly tc: number;
+  readonly bottom: boolean;
+  readonly ttl: number;
+}
 
 /** null: not looked at, and the usual value in packets that are injected. */
 export interface IpSpec {

@@ -185,7 +185,21 @@ describe('verdicts', () => {
       reason: 'sockets of IPPROTO_SCTP',
     });
     expect(run(`${START}+0 mmap(3) = 0\n`).reason).toContain('mmap');
-    expect(run(`${START}+0 < ipv4 1.1.1.1 > 2.2.2.2: S 0:0(0) win 5\n`).reason).toContain('tunnels');
+    expect(run(`${START}+0 > ipv4 1.1.1.1 > 2.2.2.2: S 0:0(0)\n`).reason).toContain('tunnel');
+  });
+
+  test('packets out of tunnels are nothing to a stack that is the end of none', () => {
+    const LISTENING = `${START}+0 bind(3, ..., ...) = 0\n+0 listen(3, 1) = 0\n`;
+    const syn = 'S 0:0(0) win 5 <mss 1000>\n+0 > S. 0:0(0) ack 1 <...>\n';
+    expect(run(`${LISTENING}+0 < ${syn}`).verdict).toBe('pass');
+    for (const header of [
+      'ipv4 2.2.2.2 > 192.168.0.1:',
+      'ipv6 2::2 > 1::1: gre:',
+      'ipv4 2.2.2.2 > 192.168.0.1: gre flags 0xb000, sum 511, off 1023, key 0x80001234, seq 512:',
+      'ipv4 2.2.2.2 > 1.1.1.1: gre flags [key present, sequence# present] sum 0 off 0 key = 5 seq 6:',
+      'ipv4 2.2.2.2 > 1.1.1.1: gre: mpls (label 0, tc 0, ttl 0) (label 1048575, tc 7, [S], ttl 255):',
+    ])
+      expect(run(`${LISTENING}+0 < ${header} ${syn}`)).toMatchObject({ verdict: 'fail', line: 5 });
   });
 
   test('a setting that isn’t here matters only when the script fails', () => {
