@@ -21,6 +21,8 @@ export interface HostOptions {
 
 /** Larger than any MTU: scripts inject 64 KiB segments, as receive offload makes them. */
 const LINK_MTU = 65_600;
+/** RFC 8200 5 */
+export const MTU_MIN_6 = 1280;
 const SLOTS = 32;
 /** The stack's clock when the script's is 0, ms. */
 const START_MS = 10_000;
@@ -81,6 +83,13 @@ export class Host {
 
   get us(): number {
     return this.#us;
+  }
+
+  /** Another MTU for the link, from now on. For what is smaller than IPv6 allows, IPv4 alone sends less. */
+  setMtu(mtu: number): void {
+    const [iface] = this.engine.ip.interfaces;
+    this.engine.setMtu(iface, iface.v6.length > 0 ? Math.max(mtu, MTU_MIN_6) : mtu);
+    iface.mtu = mtu;
   }
 
   /** Gives the stack a packet, which it handles at once. */

@@ -334,3 +334,35 @@ test('over IPv6 the link makes up for the longer header, so that the same script
   const usual = text.replaceAll('mss 1460', 'mss 1440');
   expect(runScript(usual, { arena, version: 6 })).toMatchObject({ verdict: 'pass' });
 });
+
+describe('the link’s MTU', () => {
+  const SYN = (mss: number) =>
+    `+0 < S 0:0(0) win 65535 <mss 9000>\n+0 > S. 0:0(0) ack 1 <mss ${mss}>\n+0 < . 1:1(0) ack 1 win 9000\n`;
+  const listen = (text: string) =>
+    `0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n${text}+0 bind(3, ..., ...) = 0\n+0 listen(3, 1) = 0\n`;
+  const verdict = (text: string) => runScript(text, { arena, dialect: 'linux' }).verdict;
+
+  test('is as the program wants it (TCP_MAXSEG)', () => {
+    const set = (value: number) => listen(`+0 setsockopt(3, SOL_TCP, TCP_MAXSEG, [${value}], 4) = 0\n`);
+    const told = '+0 getsockopt(3, SOL_TCP, TCP_MAXSEG, [1100], [4]) = 0\n';
+    const sent = '+0 accept(3, ..., ...) = 4\n+0 write(4, ..., 1200) = 1200\n+0 > . 1:1101(1100) ack 1\n';
+    expect(verdict(`${set(1100)}${told}${SYN(1100)}${sent}`)).toBe('pass');
+    expect(verdict(`${set(1100)}${SYN(1460)}`)).toBe('fail');
+    expect(verdict(set(80))).toBe('fail');
+  });
+
+  test('changes at run time', () => {
+    const change = '+0 `ip link set dev tun0 mtu 9000`\n';
+    expect(verdict(`${listen(change)}${SYN(8960)}`)).toBe('pass');
+    const route = '+0 `ip route add 192.0.2.1 via 192.168.0.2 dev tun0 mtu lock 640`\n';
+    expect(verdict(`${listen(route)}${SYN(600)}`)).toBe('pass');
+  });
+
+  test('is none of IPv6’s below 1280', () => {
+    const text = `--ip_version=ipv6\n${listen('+0 `ip link set dev tun0 mtu 660`\n')}${SYN(600)}`;
+    expect(runScript(text, { arena, dialect: 'linux' })).toMatchObject({
+      verdict: 'unsupported',
+      reason: expect.stringContaining('IPv6 over a link of 660 bytes'),
+    });
+  });
+});

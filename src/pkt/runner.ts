@@ -10,7 +10,7 @@ import { type Config, readConfig } from './config.ts';
 import { Cookies } from './cookies.ts';
 import { Mismatch, ScriptSyntaxError, Unsupported } from './errors.ts';
 import { Flow } from './flow.ts';
-import { Host } from './host.ts';
+import { Host, MTU_MIN_6 } from './host.ts';
 import { buildIcmp, buildOptions, buildTcp, buildUdp, encapsulate } from './inject.ts';
 import { formatLive, formatSeconds } from './notation.ts';
 import { Nstat } from './nstat.ts';
@@ -600,14 +600,17 @@ class Run implements CommandTarget {
   setRoute(route: RouteSettings): void {
     if (route.rtoMin_ms !== undefined) this.settings.limits.rtoMin_ms = route.rtoMin_ms;
     if (route.initCwnd !== undefined) this.settings.initialWindow = route.initCwnd;
-    if (route.mtu !== undefined) this.settings.lack(`route with mtu ${route.mtu}`);
+    if (route.mtu !== undefined) this.setMtu(route.mtu);
     if (route.congestion !== undefined)
       this.settings.lack(`route with congestion control ${route.congestion}`);
   }
 
   setMtu(mtu: number): void {
-    if (this.#host === null) this.#mtu = mtu;
-    else this.settings.lack(`a link's MTU that changes to ${mtu}`);
+    const six = this.#config.version === 6;
+    if (six && mtu < MTU_MIN_6) this.settings.lack(`IPv6 over a link of ${mtu} bytes`);
+    const possible = six ? Math.max(mtu, MTU_MIN_6) : mtu;
+    if (this.#host === null) this.#mtu = possible;
+    else this.#host.setMtu(possible);
   }
 
   sleep(us: number): void {

@@ -86,6 +86,10 @@ const REMEMBERED: readonly string[] = [
   'IPV6_AUTOFLOWLABEL',
 ];
 
+/** What TCP_MAXSEG takes, bytes. */
+const LINUX_MAXSEG_MIN = 88;
+const MAXSEG_MAX = 32_767;
+
 const IP_FIELDS: readonly string[] = ['IP_TOS', 'IP_TTL', 'IPV6_TCLASS', 'IPV6_UNICAST_HOPS'];
 
 function optionName({ level, call, values }: OptionCall): string {
@@ -153,6 +157,8 @@ export function setOption(option: OptionCall): Outcome {
       socket.errors.want(number ?? 0, socket.written);
       socket.options.set(name, number ?? 0);
       return OK;
+    case 'TCP_MAXSEG':
+      return setMaxSegment(option, number ?? 0);
     case 'TCP_NOOPT':
       // Of this socket only; but no script has another with options at the same time.
       settings.limits.synOptions = number === 0;
@@ -188,6 +194,20 @@ function setReceiveBuffer({ socket }: OptionCall, bytes: number): Outcome {
   socket.receiveBuffer = bytes;
   socket.receiveBufferFixed = true;
   if (socket.block !== 0) socket.engine.setReceiveBuffer(socket.conn, Math.max(bytes, BUFFER_MIN));
+  return OK;
+}
+
+/** Before a connection: by the link's MTU, since no script has another socket with a larger one. */
+function setMaxSegment({ socket, settings, host }: OptionCall, bytes: number): Outcome {
+  const freebsd = settings.dialect === 'freebsd';
+  const t = socket.block;
+  const { m } = socket.engine.tcp;
+  const most = t === 0 || !freebsd ? MAXSEG_MAX : m[t + TCB.MSS];
+  if (bytes < (freebsd ? 1 : LINUX_MAXSEG_MIN) || bytes > most) return { value: -1, errno: 'EINVAL' };
+  socket.options.set('TCP_MAXSEG', bytes);
+  if (t === 0) host.setMtu(bytes + (socket.version === 6 ? 60 : 40));
+  // Linux's counts for the handshake only.
+  else if (freebsd) m[t + TCB.MSS] = bytes;
   return OK;
 }
 
@@ -273,7 +293,7 @@ function readOption({ socket, settings, call }: OptionCall, name: string): numbe
     case 'SO_LINGER':
       return Number(socket.options.get(name) ?? -1);
     case 'TCP_MAXSEG':
-      return t === 0 ? defaultMss(socket) : m[t + TCB.MSS];
+      return t === 0 ? Number(socket.options.get(name) ?? defaultMss(socket)) : m[t + TCB.MSS];
     case 'TCP_KEEPIDLE':
       return Number(socket.options.get(name) ?? settings.keepIdle_s);
     case 'TCP_KEEPINTVL':

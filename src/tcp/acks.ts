@@ -158,17 +158,15 @@ function newAck(tcp: Tcp, t: number, s: Segment, acked: number, watched: boolean
   if (s.ack === m[t + SND_NXT]) m[t + FLAGS] &= ~(RTX | PERSIST);
   else if (!watched) rtxStart(tcp, t, acked);
 
-  const recovering = (m[t + FLAGS] & (RECOVERY | LOSS)) !== 0;
+  const recovering = m[t + FLAGS] & (RECOVERY | LOSS);
   const before = m[t + DUPACKS];
   if (watched) recoveryAck(tcp, t, acked, false);
+  const linux = watched && tcp.limits.habits === 'linux';
+  // Linux's window grows for the ACK too that ends the recovery from a timeout.
+  const lost = ((linux ? recovering | m[t + FLAGS] : m[t + FLAGS]) & LOSS) !== 0;
   // cwnd validation (RFC 7661): it grows for what it was the limit of. In fast recovery it stands still.
-  if ((m[t + FLAGS] & RECOVERY) === 0 && ((m[t + FLAGS] & LOSS) !== 0 || (!recovering && limited))) {
-    congestionAcked(
-      tcp,
-      t,
-      watched && tcp.limits.habits === 'linux' ? newlyDelivered(tcp, t, acked, before) : acked,
-    );
-  }
+  if ((m[t + FLAGS] & RECOVERY) === 0 && (lost || (recovering === 0 && limited)))
+    congestionAcked(tcp, t, linux ? newlyDelivered(tcp, t, acked, before) : acked);
   if (watched) recoveryReport(tcp, t);
 
   const flags = m[t + FLAGS];

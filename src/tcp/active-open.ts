@@ -202,7 +202,9 @@ export function synSentInput(tcp: Tcp, t: number, s: Segment): void {
     // It may have come before our SYN could leave: then the SYN-ACK is the first that is to be repeated.
     if ((m[t + FLAGS] & RTX) === 0) rtxStart(tcp, t);
     // "If there are other controls or text in the segment, queue them": told once the connection stands.
-    if (s.length > 0) reassemblyAdd(tcp, t, m[t + RCV_NXT], s.dataAt, s.length);
+    // Linux has the peer send it again.
+    if (s.length > 0 && tcp.limits.habits !== 'linux')
+      reassemblyAdd(tcp, t, m[t + RCV_NXT], s.dataAt, s.length);
     listPush(m, tcp.lists[m[t + IFACE]], LIST_CONTROL, t);
     return;
   }

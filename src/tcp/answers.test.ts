@@ -159,6 +159,38 @@ describe('habits', () => {
     }
   });
 
+  test('linux: the SYN-ACK of a simultaneous open is not answered, nor is data of its SYN kept', () => {
+    for (const habits of ['plain', 'linux'] as const) {
+      const c = new TcpContext({ limits: { habits } });
+      c.connect();
+      c.run();
+      c.peer.expect({ flags: 'S' });
+      c.peer.inject({ flags: 'S', seq: 0, length: 5 });
+      c.peer.expect({ flags: 'S.', ack: 1 });
+      c.peer.inject({ flags: 'S.', seq: 0, ack: 1 });
+      if (habits === 'plain') c.peer.expect({ flags: '.', ack: 6 });
+      else c.peer.expectNothing();
+      expect(c.info.state).toBe('ESTABLISHED');
+    }
+  });
+
+  test('linux: a timeout takes the window for what was in flight, and the ACK that ends it counts', () => {
+    for (const [habits, ssthresh, cwnd] of [
+      ['plain', 2, 1],
+      ['linux', 7, 2],
+    ] as const) {
+      const c = new TcpContext({ limits: { habits } }).establish({ mss: 1000, sackPermitted: true });
+      const before = c.info.cwnd / 1000;
+      expect(before).toBe(10);
+      c.write(1000);
+      c.pass(1500);
+      expect(c.info).toMatchObject({ cwnd: 1000, ssthresh: ssthresh * 1000 });
+      c.peer.take();
+      c.peer.inject({ ack: 1001 });
+      expect(c.info.cwnd).toBe(cwnd * 1000);
+    }
+  });
+
   test('bsd: a FIN that crosses ours is answered by ours again, a SYN-ACK for a listener not at all', () => {
     const c = new TcpContext({ limits: { habits: 'bsd' } }).establish();
     c.engine.shutdown(c.conn);

@@ -199,7 +199,7 @@ function synchronizedInput(tcp: Tcp, t: number, s: Segment): void {
       tcp.counters.outOfWindow++;
       // The SYN that Fast Open answered, again: the answer was lost.
       if (m[t + ST] === SYN_RECEIVED && s.seq === m[t + IRS]) m[t + FLAGS] |= PROBE;
-      if (mayChallenge(tcp, t)) {
+      if (!synAckCrosses(tcp, t, s) && mayChallenge(tcp, t)) {
         ackNow(tcp, t);
         if (m[t + ST] !== SYN_RECEIVED) ecnSynAckAgain(tcp, t, s);
       }
@@ -293,6 +293,15 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
     ackNow(tcp, t);
   }
   return true;
+}
+
+/** The SYN-ACK that RFC 9293's figure 8 has for a simultaneous open: in Linux it is as good as the ACK in it. */
+function synAckCrosses(tcp: Tcp, t: number, s: Segment): boolean {
+  const m = tcp.m;
+  if (tcp.limits.habits !== 'linux' || m[t + ST] !== SYN_RECEIVED || s.length > 0) return false;
+  if ((s.flags & F_ACK) === 0 || ((s.seq + 1) | 0) !== m[t + RCV_NXT]) return false;
+  // What our SYN took along stands past SND.NXT.
+  return ((s.ack - m[t + TCB.SND_NXT]) | 0) >= 0;
 }
 
 function synInWindow(tcp: Tcp, t: number, s: Segment): boolean {

@@ -244,9 +244,13 @@ function undoSave(tcp: Tcp, t: number): void {
   m[cold + UNDO_SSTHRESH] = m[t + SSTHRESH];
 }
 
-/** RFC 5681 2's FlightSize, or RFC 7661's pipeACK (4.4.1): a window that is hardly used must not be what is halved. */
+/**
+ * RFC 5681 2's FlightSize, or RFC 7661's pipeACK (4.4.1): a window that is hardly used must not be what is halved. Linux
+ * takes the window (RFC 9438 4.6 allows it), which doesn't grow there while it isn't used.
+ */
 function flightSize(tcp: Tcp, t: number): number {
   const m = tcp.m;
+  if (tcp.limits.habits === 'linux') return m[t + CWND];
   const outstanding = (m[t + SND_NXT] - m[t + SND_UNA]) | 0;
   const piped = pipeAcked(tcp, t);
   const flight = piped > outstanding ? piped : outstanding;
