@@ -400,7 +400,13 @@ export class Calls {
     const given = socket.deferred ?? values.address(call.args[4]);
     const zeroCopy = (flags & this.#flag('MSG_ZEROCOPY')) !== 0;
     let begun = false;
+    let taken = 0;
     let rest: Attempt | null = null;
+    const take = (most: number) => {
+      if (most > 0) taken = socket.write(most, false);
+      if (taken > 0)
+        socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
+    };
     return () => {
       if (!begun) {
         begun = true;
@@ -413,20 +419,21 @@ export class Calls {
           true,
         );
         if (errno !== null) return { value: -1, errno };
-        // Linux takes no more than goes with the SYN.
-        const most = this.#freebsd ? bytes : Math.min(bytes, socket.synRoom);
-        const taken = most > 0 ? socket.write(most, false) : 0;
-        if (taken > 0)
-          socket.errors.written(socket.written, zeroCopy && socket.options.get('SO_ZEROCOPY') === 1);
+        const waits = !socket.nonBlocking && (flags & this.#flag('MSG_DONTWAIT')) === 0;
+        // Linux takes no more than goes with the SYN; or waits, and what didn't go leaves with the ACK of the SYN-ACK.
+        take(this.#freebsd || waits ? bytes : Math.min(bytes, socket.synRoom));
         this.#settle(socket);
         this.#host.settle();
-        if (taken > 0) return { value: taken };
-        if (socket.nonBlocking || (flags & this.#flag('MSG_DONTWAIT')) !== 0)
-          return { value: -1, errno: 'EINPROGRESS' };
+        if (taken > 0 && (this.#freebsd || !waits)) return { value: taken };
+        if (!waits) return { value: -1, errno: 'EINPROGRESS' };
       }
       if (isConnecting(socket)) return null;
-      rest ??= this.write(call, values, bytes, 0);
-      return rest();
+      const errno = rest === null ? socket.takeError() : null;
+      if (errno !== null) return { value: -1, errno };
+      if (taken >= bytes) return { value: taken };
+      rest ??= this.write(call, values, bytes - taken, 0);
+      const outcome = rest();
+      return outcome === null || outcome.value < 0 ? outcome : { ...outcome, value: taken + outcome.value };
     };
   }
 

@@ -366,3 +366,50 @@ describe('the link’s MTU', () => {
     });
   });
 });
+
+describe('Fast Open of a client', () => {
+  const WARM = `\`sysctl -q net.ipv4.tcp_timestamps=0\`
+ 0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
++0...0.010 sendto(3, ..., 500, MSG_FASTOPEN, ..., ...) = 500
++0 > S 0:0(0) <mss 1460,nop,nop,sackOK,nop,wscale *,FO,nop,nop>
++.01 < S. 9:9(0) ack 1 win 9000 <mss 1460,nop,nop,sackOK,nop,wscale 6,FO abcd1234,nop,nop>
++0 > P. 1:501(500) ack 1
++0 < . 1:1(0) ack 501 win 900
++0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 4
+`;
+  const SYN = 'S 0:1420(1420) <mss 1460,nop,nop,sackOK,nop,wscale *,FO abcd1234,nop,nop>';
+  const verdict = (text: string) => {
+    const { verdict: got, line, reason } = runScript(`${WARM}${text}`, { arena });
+    return got === 'pass' ? got : `${got} ${line} ${reason}`;
+  };
+
+  test('a call that waits takes all, and fails with the connection', () => {
+    const call = `+0...0.020 sendto(4, ..., 4000, MSG_FASTOPEN, ..., ...) = `;
+    const taken = '+.02 < S. 7:7(0) ack 1421 win 9000 <mss 1460,nop,nop,sackOK,nop,wscale 6>\n';
+    expect(verdict(`${call}4000\n+0 > ${SYN}\n${taken}+0 > P. 1421:4001(2580) ack 1\n`)).toBe('pass');
+    expect(verdict(`${call}-1 ECONNREFUSED (refused)\n+0 > ${SYN}\n+.02 < R. 0:0(0) ack 1 win 0\n`)).toBe(
+      'pass',
+    );
+    const more = '+0 sendto(4, ..., 4000, MSG_FASTOPEN|MSG_DONTWAIT, ..., ...) = 1420\n';
+    expect(verdict(`${more}+0 > ${SYN}\n`)).toBe('pass');
+  });
+
+  test('data that the SYN took along in vain counts as sent again, and isn’t the small segment that others wait for', () => {
+    expect(
+      verdict(`+0 sendto(4, ..., 4000, MSG_FASTOPEN|MSG_DONTWAIT, ..., ...) = 1420
++0 > ${SYN}
++.02 < S. 7:7(0) ack 101 win 9000 <mss 1000,nop,nop,sackOK,nop,wscale 6>
++0 > P. 101:1421(1320) ack 1
++0 %{
+assert tcpi_retrans == 2, tcpi_retrans
+assert tcpi_options & TCPI_OPT_SYN_DATA == 0, tcpi_options
+assert tcpi_snd_ssthresh == 0x7fffffff, tcpi_snd_ssthresh
+}%
++0 write(4, ..., 1500) = 1500
++0 > P. 1421:2921(1500) ack 1
++.02 < . 1:1(0) ack 1421 win 900
++0 %{ assert tcpi_retrans == 0, tcpi_retrans }%
+`),
+    ).toBe('pass');
+  });
+});

@@ -38,6 +38,9 @@ export class TcpSocket {
   /** Accepted from a listener; its SYN brought data. */
   passive = false;
   synData = false;
+  /** Payload of its own SYN, and whether the SYN-ACK acknowledged all of it. */
+  synBytes = 0;
+  synTaken = false;
   readonly errors = new ErrorQueue();
   /** Bytes that were taken from the program. */
   written = 0;
@@ -355,6 +358,16 @@ export class TcpSocket {
     if (next > 0 && outstanding + next > m[t + TCB.CWND]) return 'busy';
     if (next > 0 && outstanding + next > m[t + TCB.SND_WND]) return 'window';
     return next === 0 && this.blocked && outstanding < m[t + TCB.CWND] ? 'buffer' : 'busy';
+  }
+
+  /** Bytes outstanding of what its SYN had taken along in vain: for Linux they are sent again. */
+  get synAgain(): number {
+    const t = this.block;
+    if (t === 0 || this.synBytes === 0 || this.synTaken || this.state !== 'connected') return 0;
+    const { m } = this.engine.tcp;
+    const base = (m[t + TCB.ISS] + 1) | 0;
+    const sent = Math.min(this.synBytes, (m[t + TCB.SND_NXT] - base) | 0);
+    return Math.max(0, sent - ((m[t + TCB.SND_UNA] - base) | 0));
   }
 
   takeError(): string | null {

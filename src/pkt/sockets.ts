@@ -4,6 +4,7 @@ import { EngineError } from '../engine/errors.ts';
 import type { Conn, Handlers } from '../engine/handlers.ts';
 import { FLAG, FLAG2, PATH_FLAG, STATE, TCB } from '../tcp/block.ts';
 import { mssUpdate } from '../tcp/handshake.ts';
+import { FLAG_SYN } from '../wire/tcp.ts';
 import type { Config } from './config.ts';
 import { Flow } from './flow.ts';
 import type { Host } from './host.ts';
@@ -292,12 +293,15 @@ export class Sockets {
       if (t === 0 || socket.flow?.sends(packet) !== true) continue;
       socket.counted.segs_out++;
       if (packet.length === 0) continue;
-      const end = (packet.seq + packet.length) | 0;
+      const syn = (packet.flags & FLAG_SYN) !== 0;
+      if (syn) socket.synBytes = packet.length;
+      const end = (packet.seq + packet.length + (syn ? 1 : 0)) | 0;
+      const fresh = socket.sentEnd === null || ((end - socket.sentEnd) | 0) > 0;
       socket.counted.data_segs_out++;
-      if (socket.sentEnd === null || ((end - socket.sentEnd) | 0) > 0) socket.sentEnd = end;
+      if (fresh) socket.sentEnd = end;
       else socket.counted.bytes_retrans += packet.length;
       socket.last.data_sent = this.#nowMs;
-      if (packet.length < this.#engine.tcp.m[t + TCB.MSS]) socket.smallEnd = (packet.seq + packet.length) | 0;
+      if (fresh && !syn && packet.length < this.#engine.tcp.m[t + TCB.MSS]) socket.smallEnd = end;
     }
   }
 
@@ -319,6 +323,11 @@ export class Sockets {
       }
     }
     if (listener !== null) this.#cookieMss(socket);
+    else if (socket.synBytes > 0 && socket.block !== 0) {
+      const { m } = this.#engine.tcp;
+      const acked = (m[socket.block + TCB.SND_UNA] - m[socket.block + TCB.ISS] - 1) | 0;
+      socket.synTaken = acked >= socket.synBytes;
+    }
     this.#sizeBuffers(socket);
     this.#startWindow(socket);
     socket.opened();

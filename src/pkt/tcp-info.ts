@@ -1,5 +1,6 @@
 /** TCP_INFO as the code in scripts names it, of both systems. */
 import { TCB } from '../tcp/block.ts';
+import { WINDOW_MAX } from '../tcp/congestion/control.ts';
 import { reducedByMark } from '../tcp/ecn.ts';
 import type { TcpInfo } from '../tcp/info.ts';
 import type { PyValue } from './python.ts';
@@ -92,8 +93,9 @@ export function setTcpInfo(
       : fields(
           info,
           reducedByMark(socket.engine.tcp, socket.block),
-          socket.synData || (!socket.passive && info.fastOpen),
+          socket.synData || (!socket.passive && info.fastOpen && (socket.synTaken || dialect === 'freebsd')),
           dialect,
+          socket.synAgain,
         ),
   ))
     variables.set(name, value);
@@ -111,6 +113,11 @@ export function setTcpInfo(
     variables.set(`tcpi_last_${name}`, nowMs - socket.last[name]);
 }
 
+/** Segments; without end before anything was lost. */
+function linuxThreshold({ ssthresh, mss }: TcpInfo): number {
+  return ssthresh >= WINDOW_MAX ? 0x7fff_ffff : Math.floor(ssthresh / Math.max(1, mss));
+}
+
 /** TCP_CA_*. @param reduced The window was reduced because of a mark, in this round trip. */
 function caState(info: TcpInfo, reduced: boolean): number {
   if (info.recovery !== 'none') return info.recovery === 'timeout' ? 4 : 3;
@@ -118,7 +125,14 @@ function caState(info: TcpInfo, reduced: boolean): number {
   return info.sacked > 0 ? 1 : 0;
 }
 
-function fields(info: TcpInfo, reduced: boolean, synData: boolean, dialect: Dialect): Record<string, number> {
+/** @param synAgain Bytes in flight that our SYN had taken along. */
+function fields(
+  info: TcpInfo,
+  reduced: boolean,
+  synData: boolean,
+  dialect: Dialect,
+  synAgain: number,
+): Record<string, number> {
   const segments = (bytes: number) => Math.ceil(bytes / Math.max(1, info.mss));
   const bytes = dialect === 'freebsd';
   const us = (ms: number) => Math.round(ms * 1000);
@@ -147,7 +161,7 @@ function fields(info: TcpInfo, reduced: boolean, synData: boolean, dialect: Dial
     tcpi_sacked: segments(info.sacked),
     // Linux counts what it has sent again as lost until it is acknowledged.
     tcpi_lost: segments(info.lost + (bytes ? 0 : info.retransmitsInFlight)),
-    tcpi_retrans: segments(info.retransmitsInFlight),
+    tcpi_retrans: segments(info.retransmitsInFlight || (bytes ? 0 : synAgain)),
     // Linux counts the SYN.
     tcpi_delivered: segments(info.bytesDelivered) + (bytes || info.state === 'SYN-SENT' ? 0 : 1),
     tcpi_delivered_ce: info.ceDelivered,
@@ -160,7 +174,7 @@ function fields(info: TcpInfo, reduced: boolean, synData: boolean, dialect: Dial
     tcpi_delivery_rate_app_limited: info.appLimited ? 1 : 0,
     tcpi_pacing_rate: Math.round(info.pacingRate),
     tcpi_snd_cwnd: bytes ? info.cwnd : Math.max(1, Math.floor(info.cwnd / Math.max(1, info.mss))),
-    tcpi_snd_ssthresh: bytes ? info.ssthresh : Math.floor(info.ssthresh / Math.max(1, info.mss)),
+    tcpi_snd_ssthresh: bytes ? info.ssthresh : linuxThreshold(info),
     tcpi_snd_wnd: info.sndWnd,
     tcpi_rcv_wnd: info.rcvWnd,
     tcpi_rcv_space: info.rcvSpace || info.rcvWnd,
