@@ -420,8 +420,9 @@ export class Calls {
         );
         if (errno !== null) return { value: -1, errno };
         const waits = !socket.nonBlocking && (flags & this.#flag('MSG_DONTWAIT')) === 0;
-        // Linux takes no more than goes with the SYN; or waits, and what didn't go leaves with the ACK of the SYN-ACK.
-        take(this.#freebsd || waits ? bytes : Math.min(bytes, socket.synRoom));
+        // Linux takes no more than goes with the SYN; or waits with the rest for the SYN-ACK.
+        take(this.#freebsd ? bytes : Math.min(bytes, socket.synRoom));
+        if (waits && !this.#freebsd) socket.atOpen = bytes - taken;
         this.#settle(socket);
         this.#host.settle();
         if (taken > 0 && (this.#freebsd || !waits)) return { value: taken };
@@ -430,6 +431,7 @@ export class Calls {
       if (isConnecting(socket)) return null;
       const errno = rest === null ? socket.takeError() : null;
       if (errno !== null) return { value: -1, errno };
+      if (rest === null && !this.#freebsd) taken = bytes - socket.atOpen;
       if (taken >= bytes) return { value: taken };
       rest ??= this.write(call, values, bytes - taken, 0);
       const outcome = rest();

@@ -41,6 +41,8 @@ export class TcpSocket {
   /** Payload of its own SYN, and whether the SYN-ACK acknowledged all of it. */
   synBytes = 0;
   synTaken = false;
+  /** Bytes of a call that waits for the connection: they leave with the ACK of the SYN-ACK. */
+  atOpen = 0;
   readonly errors = new ErrorQueue();
   /** Bytes that were taken from the program. */
   written = 0;

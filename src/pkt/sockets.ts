@@ -305,6 +305,16 @@ export class Sockets {
     }
   }
 
+  /** The answer to a SYN of ours. What it didn't acknowledge of the SYN's data goes first, in a segment of its own. */
+  #synAnswered(socket: TcpSocket): void {
+    const t = socket.block;
+    if (t === 0) return;
+    const { m } = this.#engine.tcp;
+    const acked = (m[t + TCB.SND_UNA] - m[t + TCB.ISS] - 1) | 0;
+    socket.synTaken = socket.synBytes > 0 && acked >= socket.synBytes;
+    if (acked >= socket.synBytes && socket.atOpen > 0) socket.atOpen -= socket.write(socket.atOpen, false);
+  }
+
   #opened(conn: Conn, listener: TcpSocket | null): void {
     let socket = this.#byConn.get(conn);
     if (socket === undefined) {
@@ -323,11 +333,7 @@ export class Sockets {
       }
     }
     if (listener !== null) this.#cookieMss(socket);
-    else if (socket.synBytes > 0 && socket.block !== 0) {
-      const { m } = this.#engine.tcp;
-      const acked = (m[socket.block + TCB.SND_UNA] - m[socket.block + TCB.ISS] - 1) | 0;
-      socket.synTaken = acked >= socket.synBytes;
-    }
+    else this.#synAnswered(socket);
     this.#sizeBuffers(socket);
     this.#startWindow(socket);
     socket.opened();
