@@ -412,4 +412,39 @@ assert tcpi_snd_ssthresh == 0x7fffffff, tcpi_snd_ssthresh
 `),
     ).toBe('pass');
   });
+
+  test('a cookie that wasn’t given is asked for again, and a refusal says nothing of cookies', () => {
+    const ask = (
+      fd: number,
+      answer: string,
+    ) => `+0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = ${fd}
++0 sendto(${fd}, ..., 0, MSG_FASTOPEN, ..., ...) = -1 EINPROGRESS (in progress)
++0 > S 0:0(0) <mss 1460,nop,nop,sackOK,nop,wscale *,FO,nop,nop>
++0 < S. 9:9(0) ack 1 win 9000 <mss 1460,nop,wscale 6${answer}>
++0 > . 1:1(0) ack 1
+`;
+    const start =
+      `\`sysctl -q net.ipv4.tcp_timestamps=0\`\n${ask(3, '')}${ask(4, ',FO abcd1234,nop,nop')}`.replace(
+        '+0',
+        '0',
+      );
+    const send = (fd: number) => `+0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = ${fd}
++0 sendto(${fd}, ..., 2000, MSG_FASTOPEN, ..., ...) = 1420
++0 > ${SYN}
+`;
+    const text = `${start}${send(5)}+0 < R. 0:0(0) ack 1 win 0\n${send(6)}`;
+    expect(runScript(text, { arena })).toMatchObject({ verdict: 'pass' });
+  });
+
+  test('a SYN-ACK may bring data and FIN, which poll() tells of at once', () => {
+    expect(
+      verdict(`+0 sendto(4, ..., 1420, MSG_FASTOPEN|MSG_DONTWAIT, ..., ...) = 1420
++0 > ${SYN}
++0 < SF. 9:109(100) ack 1421 win 9000 <mss 700,nop,nop,sackOK,nop,wscale 6>
++0 > . 1421:1421(0) ack 102
++0 poll([{fd=4, events=POLLIN|POLLRDHUP, revents=POLLIN|POLLRDHUP}], 1, 0) = 1
++0 %{ assert tcpi_delivered == 1, tcpi_delivered }%
+`),
+    ).toBe('pass');
+  });
 });

@@ -160,7 +160,11 @@ export class TcpSocket {
 
   /** The peer's FIN came, and all before it was read. */
   get atEnd(): boolean {
-    if (this.readable > 0) return false;
+    return this.readable === 0 && this.#readOver;
+  }
+
+  /** Nothing more will come. */
+  get #readOver(): boolean {
     const t = this.block;
     return (
       this.eof || this.readShut || (t !== 0 && (this.engine.tcp.m[t + TCB.FLAGS] & FLAG.FIN_RECEIVED) !== 0)
@@ -394,7 +398,7 @@ export class TcpSocket {
       writable: over || (this.state === 'connected' && (this.writeShut || this.#roomEnough)),
       error: this.error !== null || this.errors.length > 0,
       hangUp: over || (ended && this.writeShut),
-      readHangUp: ended,
+      readHangUp: over || this.#readOver,
     };
   }
 

@@ -96,6 +96,7 @@ export function setTcpInfo(
           socket.synData || (!socket.passive && info.fastOpen && (socket.synTaken || dialect === 'freebsd')),
           dialect,
           socket.synAgain,
+          socket.synTaken ? socket.synBytes : 0,
         ),
   ))
     variables.set(name, value);
@@ -125,13 +126,14 @@ function caState(info: TcpInfo, reduced: boolean): number {
   return info.sacked > 0 ? 1 : 0;
 }
 
-/** @param synAgain Bytes in flight that our SYN had taken along. */
+/** @param synAgain Bytes in flight that our SYN had taken along. @param synTaken Bytes that were delivered with it. */
 function fields(
   info: TcpInfo,
   reduced: boolean,
   synData: boolean,
   dialect: Dialect,
   synAgain: number,
+  synTaken: number,
 ): Record<string, number> {
   const segments = (bytes: number) => Math.ceil(bytes / Math.max(1, info.mss));
   const bytes = dialect === 'freebsd';
@@ -162,8 +164,10 @@ function fields(
     // Linux counts what it has sent again as lost until it is acknowledged.
     tcpi_lost: segments(info.lost + (bytes ? 0 : info.retransmitsInFlight)),
     tcpi_retrans: segments(info.retransmitsInFlight || (bytes ? 0 : synAgain)),
-    // Linux counts the SYN.
-    tcpi_delivered: segments(info.bytesDelivered) + (bytes || info.state === 'SYN-SENT' ? 0 : 1),
+    // Linux counts the SYN, with what it took along.
+    tcpi_delivered: bytes
+      ? segments(info.bytesDelivered)
+      : segments(Math.max(0, info.bytesDelivered - synTaken)) + (info.state === 'SYN-SENT' ? 0 : 1),
     tcpi_delivered_ce: info.ceDelivered,
     tcpi_delivered_ce_bytes: info.ceDeliveredBytes,
     tcpi_received_ce: info.ceReceived,

@@ -11,7 +11,7 @@ import { COLD, FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { coldOf, coldWord } from './cold.ts';
 import type { TcpCounters } from './counters.ts';
 import { HASH_FAST_OPEN, MSS_DEFAULT_4, MSS_DEFAULT_6 } from './handshake.ts';
-import { CLOSED_ABORTED, CLOSED_CLEAN, CLOSED_RESET } from './reasons.ts';
+import { CLOSED_ABORTED, CLOSED_CLEAN, CLOSED_REFUSED, CLOSED_RESET } from './reasons.ts';
 import type { Segment } from './segment.ts';
 import { ipOptionBytes } from './source-route.ts';
 import type { Tcp } from './tcp.ts';
@@ -295,8 +295,9 @@ export function fastOpenAnswered(tcp: Tcp, t: number, s: Segment, acked: number)
   }
   m[t + FLAGS2] &= ~FAST_OPEN;
   // RFC 7413 4.1.3.1: asked in vain, data not taken, or only the SYN without option and data came through.
+  // Linux asks again each time.
   if (cookie) path.failures = 0;
-  else if (asked || sent > 0 || m[t + BACKOFF] > 0) fail(tcp, path);
+  else if (asked ? tcp.limits.habits !== 'linux' : sent > 0 || m[t + BACKOFF] > 0) fail(tcp, path);
 }
 
 /** A connection ends with `reason`, at whatever state. */
@@ -311,7 +312,8 @@ export function fastOpenEnded(tcp: Tcp, t: number, reason: number): void {
   }
   // Nothing ever came back: a path that swallows all after data on a SYN looks like this.
   const heard = m[t + BYTES_IN] !== 0 || reason === CLOSED_CLEAN || reason === CLOSED_ABORTED;
-  if (!heard) fail(tcp, tcp.fastOpen.cache.findOrAdd(pathKey(tcp, t)));
+  const refused = reason === CLOSED_REFUSED && tcp.limits.habits === 'linux';
+  if (!heard && !refused) fail(tcp, tcp.fastOpen.cache.findOrAdd(pathKey(tcp, t)));
 }
 
 /** The handshake of a connection that a cookie opened is over. */
