@@ -448,3 +448,33 @@ assert tcpi_snd_ssthresh == 0x7fffffff, tcpi_snd_ssthresh
     ).toBe('pass');
   });
 });
+
+test('slow start ends for good at the ninth long RTT of a round trip, or once ACKs took half of one (HyStart)', () => {
+  const open = (rtt: string) => `\`./defaults.sh\`
+ 0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
++0 bind(3, ..., ...) = 0
++0 listen(3, 1) = 0
++0 < S 0:0(0) win 32792 <mss 1000,sackOK,nop,nop,nop,wscale 7>
++0 > S. 0:0(0) ack 1 <mss 1460,nop,nop,sackOK,nop,wscale 8>
++${rtt} < . 1:1(0) ack 1 win 257
++0 accept(3, ..., ...) = 4
++0 setsockopt(4, SOL_SOCKET, SO_SNDBUF, [200000], 4) = 0
++0 write(4, ..., 30000) = 30000
++0 > P. 1:10001(10000) ack 1
++${rtt} < . 1:1(0) ack 10001 win 257
++0 > P. 10001:30001(20000) ack 1
+`;
+  const acks = (first: string, count: number) =>
+    Array.from({ length: count }, (_, i) => {
+      const time = i === 0 ? first : '.001';
+      return `+${time} < . 1:1(0) ack ${12_001 + 2000 * i} win 257\n`;
+    }).join('');
+  const is = (cwnd: number, ssthresh: number) =>
+    `+0 %{ assert (tcpi_snd_cwnd, tcpi_snd_ssthresh) == (${cwnd}, ${ssthresh}), tcpi_snd_cwnd }%\n`;
+  const verdict = (text: string) => runScript(text, { arena }).verdict;
+  expect(verdict(`${open('.2')}${acks('.24', 8)}${is(36, 0x7fffffff)}`)).toBe('pass');
+  expect(verdict(`${open('.2')}${acks('.24', 10)}${is(36, 36)}`)).toBe('pass');
+  expect(verdict(`${open('.2')}${acks('.2', 10)}${is(40, 0x7fffffff)}`)).toBe('pass');
+  expect(verdict(`${open('.006')}${acks('.006', 4)}${is(28, 0x7fffffff)}`)).toBe('pass');
+  expect(verdict(`${open('.006')}${acks('.006', 8)}${is(28, 28)}`)).toBe('pass');
+});

@@ -171,8 +171,8 @@ class Run implements CommandTarget {
   run(): void {
     const { init, events, cleanup } = this.#script;
     if (init !== null) this.#command(init.text, init.line);
-    const start = events[0].time.kind === 'absolute' ? events[0].time.us : 0;
-    for (const event of events) this.#event(event, start);
+    if (events[0].time.us !== 0) throw new Mismatch(events[0].line, 'the first event must be at time 0');
+    for (const event of events) this.#event(event);
     if (this.#pending !== null) {
       this.#advance(
         this.#pending.endUs + this.#tolerance(this.#pending.endUs, this.#pending.sinceUs),
@@ -188,9 +188,9 @@ class Run implements CommandTarget {
     return this.#host?.us ?? this.#earlyUs;
   }
 
-  #event(event: ScriptEvent, startUs: number): void {
+  #event(event: ScriptEvent): void {
     const { action, time, line } = event;
-    const base = this.#baseUs(event, startUs);
+    const base = this.#baseUs(event);
     const atUs = base + time.us;
     if (atUs < this.#lastUs && time.kind === 'absolute' && atUs + this.#config.toleranceUs < this.#us)
       throw new Mismatch(
@@ -219,9 +219,9 @@ class Run implements CommandTarget {
   }
 
   /** What a time counts from: packets in a row from each other, anything else from now. */
-  #baseUs(event: ScriptEvent, startUs: number): number {
+  #baseUs(event: ScriptEvent): number {
     const { kind } = event.time;
-    if (kind === 'absolute' || kind === 'absolute range') return -startUs;
+    if (kind === 'absolute' || kind === 'absolute range') return 0;
     const inbound = event.action.type === 'packet' && event.action.inbound;
     return inbound && this.#lastInbound ? this.#lastUs : this.#us;
   }

@@ -111,6 +111,13 @@ describe('what nobody expects', () => {
     expect(run('+.2 > . 1:1(0) ack 1')).toMatchObject({ verdict: 'fail', line: 8 });
   });
 
+  test('a first event that isn’t at the beginning', () => {
+    expect(runScript('.1 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n', { arena })).toMatchObject({
+      verdict: 'fail',
+      line: 1,
+    });
+  });
+
   test('a call that blocks, or doesn’t', () => {
     expect(run('+0 read(4, ..., 10) = 10').reason).toContain('read() blocks');
     expect(run('+0...1 getsockopt(4, SOL_SOCKET, SO_ERROR, [0], [4]) = 0').reason).toContain(
