@@ -5,6 +5,13 @@ import type { TcpOptionSpec } from './script.ts';
 
 const U32 = 0xffff_ffff;
 const ECN_COUNTERS: readonly string[] = ['e0b', 'ceb', 'e1b'];
+/** nplab's names for them, in the order of either option. */
+const ORDER_0 = [
+  ['EE0B', 'e0b'],
+  ['ECEB', 'ceb'],
+  ['EE1B', 'e1b'],
+] as const;
+const ORDER_1 = ORDER_0.toReversed();
 
 /** @throws ScriptSyntaxError */
 export function parseTcpOption(cursor: Cursor): TcpOptionSpec {
@@ -28,11 +35,22 @@ export function parseTcpOption(cursor: Cursor): TcpOptionSpec {
     case 'FOEXP':
     case 'EXP_FO':
       return parseFastOpen(cursor, true);
+    case 'EXP':
+      // nplab's `EXP-FO`.
+      if (cursor.at('-') && cursor.at('FO', 1)) {
+        cursor.next();
+        cursor.next();
+        return parseFastOpen(cursor, true);
+      }
+      break;
     case 'md5':
       return { kind: 'md5', digest: cursor.next().text };
     case 'ECN':
     case 'AccECN':
       return parseEcn(cursor);
+    case 'AccECN0':
+    case 'AccECN1':
+      return parseOrderedEcn(cursor, name === 'AccECN0' ? ORDER_0 : ORDER_1);
   }
   // What the options of other TCPs look like is not known here, but that they end at a comma or bracket.
   while (!cursor.at(',') && !cursor.at('>')) {
@@ -86,6 +104,19 @@ function parseEcn(cursor: Cursor): TcpOptionSpec {
   while (cursor.is('word') && ECN_COUNTERS.includes(cursor.peek().text)) {
     const name = cursor.next().text as 'e0b' | 'ceb' | 'e1b';
     counters.push({ name, value: cursor.integer(name, 0, U32) });
+  }
+  return { kind: 'ECN', counters };
+}
+
+/** `AccECN0 EE0B 1 ECEB 0 EE1B 1`: up to three counters, in the order that the name tells. */
+function parseOrderedEcn(
+  cursor: Cursor,
+  order: readonly (readonly [string, 'e0b' | 'ceb' | 'e1b'])[],
+): TcpOptionSpec {
+  const counters: { name: 'e0b' | 'ceb' | 'e1b'; value: number }[] = [];
+  for (const [written, name] of order) {
+    if (!cursor.take(written)) break;
+    counters.push({ name, value: cursor.integer(written, 0, U32) });
   }
   return { kind: 'ECN', counters };
 }

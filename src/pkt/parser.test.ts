@@ -102,7 +102,20 @@ describe('TCP packets', () => {
     ['FO abcd1234', { kind: 'FO', cookie: 'abcd1234' }],
     ['FOEXP abcd', { kind: 'FO', cookie: 'abcd', experimental: true }],
     ['md5 000102030405060708090a0b0c0d0e0f', { kind: 'md5' }],
+    ['EXP-FO abcd', { kind: 'FO', cookie: 'abcd', experimental: true }],
     ['ECN e1b 1 ceb 0 e0b 1', { kind: 'ECN' }],
+    [
+      'AccECN1 EE1B 3 ECEB 2',
+      {
+        kind: 'ECN',
+        counters: [
+          { name: 'e1b', value: 3 },
+          { name: 'ceb', value: 2 },
+        ],
+      },
+    ],
+    ['AccECN0 EE0B 3', { kind: 'ECN', counters: [{ name: 'e0b', value: 3 }] }],
+    ['exp-tarr 5', { kind: 'other' }],
   ])('option %s', (text, option) => {
     expect(tcp(`> . 1:1(0) ack 1 <${text}>`).options).toEqual([expect.objectContaining(option)]);
   });
