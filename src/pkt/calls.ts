@@ -482,10 +482,15 @@ export class Calls {
     const source = this.descriptor(call, values, from);
     const target = { ...call, args: [call.args[to]] };
     if (source instanceof ZeroFile) return this.write(target, values, bytes, 0);
-    const reading = this.read({ ...call, args: [call.args[from]] }, values, bytes, 0);
+    let reading: Attempt | null = null;
     let writing: Attempt | null = null;
     return () => {
       if (writing === null) {
+        // Linux stops at the urgent byte, which is never moved.
+        const left = source instanceof TcpSocket ? source.engine.urgentLeft(source.conn) : 0;
+        if (left === 1) return { value: 0 };
+        const most = left > 1 ? Math.min(bytes, left - 1) : bytes;
+        reading ??= this.read({ ...call, args: [call.args[from]] }, values, most, 0);
         const outcome = reading();
         if (outcome === null || outcome.value <= 0) return outcome;
         writing = this.write(target, values, outcome.value, 0);

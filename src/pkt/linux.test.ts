@@ -478,3 +478,17 @@ test('slow start ends for good at the ninth long RTT of a round trip, or once AC
   expect(verdict(`${open('.006')}${acks('.006', 4)}${is(28, 0x7fffffff)}`)).toBe('pass');
   expect(verdict(`${open('.006')}${acks('.006', 8)}${is(28, 28)}`)).toBe('pass');
 });
+
+test('splice() moves nothing from the urgent byte on', () => {
+  const script = (last: number) => `${SERVER}+0 < S 0:0(0) win 9000 <mss 1000>
++0 > S. 0:0(0) ack 1 <...>
++0 < . 1:1(0) ack 1 win 9000
++0 accept(3, ..., ...) = 4
++0 pipe([5, 6]) = 0
++0 < U. 1:101(100) ack 1 win 9000 urg 100
++0 splice(4, NULL, 6, NULL, 200, 0) = 99
++0 splice(4, NULL, 6, NULL, 1, 0) = ${last}
+`;
+  expect(runScript(script(0), { arena }).verdict).toBe('pass');
+  expect(runScript(script(1), { arena }).verdict).toBe('fail');
+});
