@@ -1,0 +1,222 @@
+/**
+ * What an AF_XDP port receives. Each queue has its fill ring, by which the kernel gets buffers, and its rx ring, by which
+ * they come back with frames. The port's rx ring is filled from all of them in turns; buffers that its user gives back go
+ * to the queues that lack some.
+ */
+import { EXCHANGE_FRAME } from '../memory/kernels/kernels.ts';
+import {
+  DESC_AT,
+  DESC_FLAGS,
+  DESC_LENGTH,
+  FRAME_CHECKSUM_FILL,
+  FRAME_CHECKSUM_GOOD,
+  FRAME_MORE,
+  type Ring,
+} from '../memory/ring.ts';
+import { type Libc, libc } from '../os/libc.ts';
+import { XDP_PKT_CONTD, XDP_RING_NEED_WAKEUP, type XskRing, xskStatistics } from '../os/xsk.ts';
+import { emptyRing, fillRing } from './frames.ts';
+import { checksumIsPartial } from './partial-checksum.ts';
+import type { PortCounters } from './port.ts';
+import type { Umem } from './xdp-umem.ts';
+
+const MSG_DONTWAIT = 0x40;
+
+// V8 folds a module's own constants, not imported ones.
+const [AT, LENGTH, FLAGS] = [DESC_AT, DESC_LENGTH, DESC_FLAGS];
+const MORE = FRAME_MORE;
+const PARTIAL = FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_FILL;
+const CONTD = XDP_PKT_CONTD;
+const NEED_WAKEUP = XDP_RING_NEED_WAKEUP;
+const FRAME = EXCHANGE_FRAME;
+
+/** One queue's socket. Indices run freely. */
+export class XdpQueue {
+  readonly fd: number;
+  readonly fill: XskRing;
+  readonly rx: XskRing;
+  fillProducer = 0;
+  rxConsumer = 0;
+  /** Buffers to give it, of its share. */
+  lacks: number;
+
+  constructor(fd: number, fill: XskRing, rx: XskRing, share: number) {
+    this.fd = fd;
+    this.fill = fill;
+    this.rx = rx;
+    this.lacks = share;
+  }
+}
+
+export interface ReceiveOptions {
+  /** Look for checksums that the kernel on the other end has left out. */
+  readonly local: boolean;
+  /** Enter the kernel when nothing has come. */
+  readonly busyPoll: boolean;
+}
+
+export class XdpReceiver {
+  readonly #rx: Ring;
+  readonly #counters: PortCounters;
+  readonly #umem: Umem;
+  readonly #queues: readonly XdpQueue[];
+  readonly #local: boolean;
+  readonly #busyPoll: boolean;
+  readonly #libc: Libc = libc();
+  /** First rx slot not given back yet. The kernel has the buffers of those from `tail` to a ring's length after it. */
+  #released = 0;
+  /** The queue that is looked at first. */
+  #turn = 0;
+
+  /** Gives the queues their shares. @throws RangeError when the pool has too few buffers */
+  constructor(
+    rx: Ring,
+    counters: PortCounters,
+    umem: Umem,
+    queues: readonly XdpQueue[],
+    { local, busyPoll }: ReceiveOptions,
+  ) {
+    this.#rx = rx;
+    this.#counters = counters;
+    this.#umem = umem;
+    this.#queues = queues;
+    this.#local = local;
+    this.#busyPoll = busyPoll;
+    const shares = queues.reduce((sum, { lacks }) => sum + lacks, 0);
+    for (let lent = 0; lent < shares; lent += rx.slots) {
+      fillRing(rx, umem.pool);
+      this.#released = -rx.slots;
+      this.#refill(rx.slots);
+    }
+  }
+
+  /** Frames that the kernel could not hand over. */
+  get dropped(): number {
+    return this.#queues.reduce((sum, { fd }) => sum + xskStatistics(fd).rxDropped, 0);
+  }
+
+  /** Takes the rx slots before `head`, and moves `tail` over what has come. */
+  sync(): void {
+    const released = (this.#rx.head - this.#released) | 0;
+    if (released > 0) this.#refill(released);
+    const queues = this.#queues;
+    const count = queues.length;
+    let n = 0;
+    let q = this.#turn;
+    for (let i = 0; i < count; i++) {
+      n += this.#gather(queues[q]);
+      q = q + 1 === count ? 0 : q + 1;
+    }
+    if (count > 1) this.#turn = this.#turn + 1 === count ? 0 : this.#turn + 1;
+    if (n === 0 && this.#busyPoll) for (const { fd } of queues) this.#enter(fd);
+  }
+
+  /** Gives the pool the buffers of the slots that aren't the kernel's. Nothing is received from then on. */
+  empty(): void {
+    const rx = this.#rx;
+    const end = (this.#released + rx.slots) | 0;
+    for (let i = rx.tail; i !== end; i = (i + 1) | 0) rx.m[rx.slot(i) + AT] = 0;
+    rx.head = rx.tail;
+    emptyRing(rx, this.#umem.pool);
+  }
+
+  /** Gives the buffers of so many rx slots, from `#released` on, to the queues that lack some. */
+  #refill(released: number): void {
+    const rx = this.#rx;
+    const { m } = rx;
+    const { arena, base, chunkShift, lent } = this.#umem;
+    let from = this.#released;
+    const end = (from + released) | 0;
+    for (let i = 0; from !== end; i++) {
+      const queue = this.#queues[i];
+      const { fill } = queue;
+      const left = (end - from) | 0;
+      const n = queue.lacks < left ? queue.lacks : left;
+      if (n === 0) continue;
+      arena.kernels.xskFill(
+        rx.base << 2,
+        rx.mask,
+        from,
+        fill.entries << 2,
+        fill.mask,
+        queue.fillProducer,
+        n,
+        base,
+        chunkShift,
+        lent,
+      );
+      from = (from + n) | 0;
+      queue.fillProducer = (queue.fillProducer + n) | 0;
+      queue.lacks -= n;
+      Atomics.store(m, fill.producer, queue.fillProducer);
+      if ((m[fill.flags] & NEED_WAKEUP) !== 0) this.#enter(queue.fd);
+    }
+    this.#released = end;
+  }
+
+  /** Has the kernel look at a queue. */
+  #enter(fd: number): void {
+    this.#counters.syscalls++;
+    this.#libc.recv(fd, 0, 0, MSG_DONTWAIT);
+  }
+
+  /** Takes what has come by a queue, as far as there are slots. @returns how many descriptors */
+  #gather(queue: XdpQueue): number {
+    const { rx: ring } = queue;
+    const rx = this.#rx;
+    const { m } = rx;
+    const { arena, base, chunkShift, lent } = this.#umem;
+    let n = (Atomics.load(m, ring.producer) - queue.rxConsumer) | 0;
+    const free = (rx.slots - ((rx.tail - rx.head) | 0)) | 0;
+    if (n > free) n = this.#wholeFrames(queue, free);
+    if (n <= 0) return 0;
+    const received = arena.kernels.xskReceive(
+      rx.base << 2,
+      rx.mask,
+      rx.tail,
+      ring.entries << 2,
+      ring.mask,
+      queue.rxConsumer,
+      n,
+      base,
+      chunkShift,
+      lent,
+    );
+    const frames = Math.floor(received / FRAME);
+    const tail = (rx.tail + n) | 0;
+    if (this.#local) this.#markPartial(rx.tail, tail);
+    rx.tail = tail;
+    queue.rxConsumer = (queue.rxConsumer + n) | 0;
+    queue.lacks += n;
+    Atomics.store(m, ring.consumer, queue.rxConsumer);
+    this.#counters.rxFrames += frames;
+    this.#counters.rxBytes += received - frames * FRAME;
+    return n;
+  }
+
+  /** How many of a queue's next descriptors, `most` at most, end with the end of a frame. */
+  #wholeFrames({ rx: ring, rxConsumer }: XdpQueue, most: number): number {
+    let n = most;
+    while (n > 0 && (this.#rx.m[ring.entries + (((rxConsumer + n - 1) & ring.mask) << 2) + 3] & CONTD) !== 0)
+      n--;
+    return n;
+  }
+
+  /** What a kernel on the other end has left to us. */
+  #markPartial(from: number, end: number): void {
+    const rx = this.#rx;
+    const { m } = rx;
+    const { view } = this.#umem.arena;
+    let first = from;
+    let length = 0;
+    for (let i = from; i !== end; i = (i + 1) | 0) {
+      const slot = rx.slot(i);
+      length += m[slot + LENGTH];
+      if ((m[slot + FLAGS] & MORE) !== 0) continue;
+      const head = rx.slot(first);
+      if (checksumIsPartial(view, m[head + AT], length)) m[head + FLAGS] |= PARTIAL;
+      first = (i + 1) | 0;
+      length = 0;
+    }
+  }
+}
