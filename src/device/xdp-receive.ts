@@ -4,46 +4,48 @@
  * to the queues that lack some.
  */
 import { EXCHANGE_FRAME } from '../memory/kernels/kernels.ts';
-import {
-  DESC_AT,
-  DESC_FLAGS,
-  DESC_LENGTH,
-  FRAME_CHECKSUM_FILL,
-  FRAME_CHECKSUM_GOOD,
-  FRAME_MORE,
-  type Ring,
-} from '../memory/ring.ts';
+import { DESC_AT, type Ring } from '../memory/ring.ts';
 import { type Libc, libc } from '../os/libc.ts';
 import { XDP_PKT_CONTD, XDP_RING_NEED_WAKEUP, type XskRing, xskStatistics } from '../os/xsk.ts';
 import { emptyRing, fillRing } from './frames.ts';
-import { checksumIsPartial } from './partial-checksum.ts';
 import type { PortCounters } from './port.ts';
 import type { Umem } from './xdp-umem.ts';
 
 const MSG_DONTWAIT = 0x40;
 
 // V8 folds a module's own constants, not imported ones.
-const [AT, LENGTH, FLAGS] = [DESC_AT, DESC_LENGTH, DESC_FLAGS];
-const MORE = FRAME_MORE;
-const PARTIAL = FRAME_CHECKSUM_GOOD | FRAME_CHECKSUM_FILL;
+const AT = DESC_AT;
 const CONTD = XDP_PKT_CONTD;
 const NEED_WAKEUP = XDP_RING_NEED_WAKEUP;
 const FRAME = EXCHANGE_FRAME;
 
-/** One queue's socket. Indices run freely. */
-export class XdpQueue {
+/** One queue's socket. */
+export interface ReceiveSocket {
   readonly fd: number;
   readonly fill: XskRing;
   readonly rx: XskRing;
+  /** Buffers for it. */
+  readonly share: number;
+}
+
+/** Indices run freely. */
+class Queue {
+  readonly fd: number;
+  readonly fill: XskRing;
+  readonly fillPath: number;
   fillProducer = 0;
+  readonly rx: XskRing;
+  readonly rxPath: number;
   rxConsumer = 0;
   /** Buffers to give it, of its share. */
   lacks: number;
 
-  constructor(fd: number, fill: XskRing, rx: XskRing, share: number) {
+  constructor({ fd, fill, rx, share }: ReceiveSocket, slots: Ring, umem: Umem) {
     this.fd = fd;
     this.fill = fill;
+    this.fillPath = umem.carvePath(slots, fill);
     this.rx = rx;
+    this.rxPath = umem.carvePath(slots, rx);
     this.lacks = share;
   }
 }
@@ -59,8 +61,8 @@ export class XdpReceiver {
   readonly #rx: Ring;
   readonly #counters: PortCounters;
   readonly #umem: Umem;
-  readonly #queues: readonly XdpQueue[];
-  readonly #local: boolean;
+  readonly #queues: readonly Queue[];
+  readonly #local: number;
   readonly #busyPoll: boolean;
   readonly #libc: Libc = libc();
   /** First rx slot not given back yet. The kernel has the buffers of those from `tail` to a ring's length after it. */
@@ -68,21 +70,21 @@ export class XdpReceiver {
   /** The queue that is looked at first. */
   #turn = 0;
 
-  /** Gives the queues their shares. @throws RangeError when the pool has too few buffers */
+  /** Gives the queues their shares. @throws RangeError when the pool has too few. ArenaFullError */
   constructor(
     rx: Ring,
     counters: PortCounters,
     umem: Umem,
-    queues: readonly XdpQueue[],
+    sockets: readonly ReceiveSocket[],
     { local, busyPoll }: ReceiveOptions,
   ) {
     this.#rx = rx;
     this.#counters = counters;
     this.#umem = umem;
-    this.#queues = queues;
-    this.#local = local;
+    this.#queues = sockets.map((socket) => new Queue(socket, rx, umem));
+    this.#local = Number(local);
     this.#busyPoll = busyPoll;
-    const shares = queues.reduce((sum, { lacks }) => sum + lacks, 0);
+    const shares = sockets.reduce((sum, { share }) => sum + share, 0);
     for (let lent = 0; lent < shares; lent += rx.slots) {
       fillRing(rx, umem.pool);
       this.#released = -rx.slots;
@@ -124,7 +126,7 @@ export class XdpReceiver {
   #refill(released: number): void {
     const rx = this.#rx;
     const { m } = rx;
-    const { arena, base, chunkShift, lent } = this.#umem;
+    const { xskFill } = this.#umem.arena.kernels;
     let from = this.#released;
     const end = (from + released) | 0;
     for (let i = 0; from !== end; i++) {
@@ -133,18 +135,7 @@ export class XdpReceiver {
       const left = (end - from) | 0;
       const n = queue.lacks < left ? queue.lacks : left;
       if (n === 0) continue;
-      arena.kernels.xskFill(
-        rx.base << 2,
-        rx.mask,
-        from,
-        fill.entries << 2,
-        fill.mask,
-        queue.fillProducer,
-        n,
-        base,
-        chunkShift,
-        lent,
-      );
+      xskFill(queue.fillPath, from, queue.fillProducer, n);
       from = (from + n) | 0;
       queue.fillProducer = (queue.fillProducer + n) | 0;
       queue.lacks -= n;
@@ -161,31 +152,18 @@ export class XdpReceiver {
   }
 
   /** Takes what has come by a queue, as far as there are slots. @returns how many descriptors */
-  #gather(queue: XdpQueue): number {
+  #gather(queue: Queue): number {
     const { rx: ring } = queue;
     const rx = this.#rx;
     const { m } = rx;
-    const { arena, base, chunkShift, lent } = this.#umem;
     let n = (Atomics.load(m, ring.producer) - queue.rxConsumer) | 0;
     const free = (rx.slots - ((rx.tail - rx.head) | 0)) | 0;
     if (n > free) n = this.#wholeFrames(queue, free);
     if (n <= 0) return 0;
-    const received = arena.kernels.xskReceive(
-      rx.base << 2,
-      rx.mask,
-      rx.tail,
-      ring.entries << 2,
-      ring.mask,
-      queue.rxConsumer,
-      n,
-      base,
-      chunkShift,
-      lent,
-    );
+    const { xskReceive } = this.#umem.arena.kernels;
+    const received = xskReceive(queue.rxPath, rx.tail, queue.rxConsumer, n, this.#local);
     const frames = Math.floor(received / FRAME);
-    const tail = (rx.tail + n) | 0;
-    if (this.#local) this.#markPartial(rx.tail, tail);
-    rx.tail = tail;
+    rx.tail = (rx.tail + n) | 0;
     queue.rxConsumer = (queue.rxConsumer + n) | 0;
     queue.lacks += n;
     Atomics.store(m, ring.consumer, queue.rxConsumer);
@@ -195,28 +173,10 @@ export class XdpReceiver {
   }
 
   /** How many of a queue's next descriptors, `most` at most, end with the end of a frame. */
-  #wholeFrames({ rx: ring, rxConsumer }: XdpQueue, most: number): number {
+  #wholeFrames({ rx: ring, rxConsumer }: Queue, most: number): number {
     let n = most;
     while (n > 0 && (this.#rx.m[ring.entries + (((rxConsumer + n - 1) & ring.mask) << 2) + 3] & CONTD) !== 0)
       n--;
     return n;
-  }
-
-  /** What a kernel on the other end has left to us. */
-  #markPartial(from: number, end: number): void {
-    const rx = this.#rx;
-    const { m } = rx;
-    const { view } = this.#umem.arena;
-    let first = from;
-    let length = 0;
-    for (let i = from; i !== end; i = (i + 1) | 0) {
-      const slot = rx.slot(i);
-      length += m[slot + LENGTH];
-      if ((m[slot + FLAGS] & MORE) !== 0) continue;
-      const head = rx.slot(first);
-      if (checksumIsPartial(view, m[head + AT], length)) m[head + FLAGS] |= PARTIAL;
-      first = (i + 1) | 0;
-      length = 0;
-    }
   }
 }

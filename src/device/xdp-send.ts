@@ -71,6 +71,8 @@ export class XdpSender {
   readonly #counters: PortCounters;
   readonly #umem: Umem;
   readonly #socket: SendSocket;
+  readonly #path: number;
+  readonly #completionPath: number;
   readonly #lengthMax: number;
   readonly #multiBuffer: boolean;
   readonly #metadata: boolean;
@@ -81,7 +83,7 @@ export class XdpSender {
   #taken = 0;
   #done = 0;
 
-  /** @throws RangeError when the pool has too few buffers */
+  /** @throws RangeError when the pool has too few buffers. ArenaFullError */
   constructor(
     tx: Ring,
     counters: PortCounters,
@@ -93,6 +95,8 @@ export class XdpSender {
     this.#counters = counters;
     this.#umem = umem;
     this.#socket = socket;
+    this.#path = umem.carvePath(tx, socket.tx);
+    this.#completionPath = umem.carvePath(tx, socket.completion);
     this.#lengthMax = lengthMax;
     this.#multiBuffer = multiBuffer;
     this.#metadata = metadata;
@@ -123,8 +127,9 @@ export class XdpSender {
   #submit(): void {
     const tx = this.#tx;
     const { m } = tx;
-    const { arena, base, chunkBytes, chunkShift, lent } = this.#umem;
-    const { xskSend } = arena.kernels;
+    const umem = this.#umem;
+    const { base, chunkBytes } = umem;
+    const { xskSend } = umem.arena.kernels;
     const ring = this.#socket.tx;
     const lengthMax = this.#lengthMax;
     let producer = this.#producer;
@@ -135,19 +140,7 @@ export class XdpSender {
       const slot = tx.slot(taken);
       // All of them at once, where nothing is to be done; an engine that leaves checksums to the device has none such.
       if ((m[slot + FLAGS] & UNUSUAL) === 0) {
-        const sent = xskSend(
-          tx.base << 2,
-          tx.mask,
-          taken,
-          ring.entries << 2,
-          ring.mask,
-          producer,
-          (tx.head - taken) | 0,
-          base,
-          chunkShift,
-          lent,
-          lengthMax,
-        );
+        const sent = xskSend(this.#path, taken, producer, (tx.head - taken) | 0, lengthMax);
         const plain = Math.floor(sent / FRAME);
         producer = (producer + plain) | 0;
         taken = (taken + plain) | 0;
@@ -157,22 +150,20 @@ export class XdpSender {
       }
       const buffers = (m[slot + FLAGS] & MORE) === 0 ? 1 : this.#chain(taken);
       if (buffers === 0) break;
-      const options = this.#options(taken, buffers);
-      const address = (m[slot + AT] - base) | 0;
       const length = m[slot + LENGTH];
-      const offset = address & (chunkBytes - 1);
+      const offset = (m[slot + AT] - base) & (chunkBytes - 1);
       const wrong =
         length < ETHER_BYTES || length > lengthMax || offset < METADATA_BYTES || offset + length > chunkBytes;
-      if (wrong || options < 0) {
+      const options = wrong ? -1 : this.#options(taken, buffers);
+      if (options < 0) {
         this.#counters.txDropped++;
         taken = this.#skip(taken, buffers);
         continue;
       }
       const entry = ring.entries + ((producer & ring.mask) << 2);
-      m[entry] = address;
+      m[entry] = umem.lend(m[slot + AT]);
       m[entry + 2] = length;
       m[entry + 3] = options;
-      arena.u8[lent + (address >> chunkShift)] = 1;
       bytes += length;
       producer = (producer + 1) | 0;
       if (buffers > 1) {
@@ -204,17 +195,15 @@ export class XdpSender {
   #submitRest(first: number, buffers: number, producer: number): number {
     const tx = this.#tx;
     const { m } = tx;
-    const { arena, base, chunkShift, lent } = this.#umem;
+    const umem = this.#umem;
     const ring = this.#socket.tx;
     let bytes = 0;
     for (let i = 1; i < buffers; i++) {
       const slot = tx.slot((first + i) | 0);
-      const address = (m[slot + AT] - base) | 0;
       const entry = ring.entries + (((producer + i - 1) & ring.mask) << 2);
-      m[entry] = address;
+      m[entry] = umem.lend(m[slot + AT]);
       m[entry + 2] = m[slot + LENGTH];
       m[entry + 3] = i + 1 < buffers ? CONTD : 0;
-      arena.u8[lent + (address >> chunkShift)] = 1;
       bytes += m[slot + LENGTH];
     }
     return bytes;
@@ -303,24 +292,12 @@ export class XdpSender {
   /** Takes back the buffers of frames that are out, in whatever order they are. */
   #complete(): void {
     const tx = this.#tx;
-    const { arena, base, chunkShift, lent } = this.#umem;
+    const { xskComplete } = this.#umem.arena.kernels;
     const { completion: ring } = this.#socket;
     const producer = Atomics.load(tx.m, ring.producer);
     const n = (producer - this.#completed) | 0;
     if (n === 0) return;
-    arena.kernels.xskComplete(
-      tx.base << 2,
-      tx.mask,
-      this.#done,
-      ring.entries << 2,
-      ring.mask,
-      this.#completed,
-      n,
-      base,
-      chunkShift,
-      lent,
-      HEADROOM,
-    );
+    xskComplete(this.#completionPath, this.#done, this.#completed, n, HEADROOM);
     this.#done = (this.#done + n) | 0;
     this.#completed = producer;
     Atomics.store(tx.m, ring.consumer, producer);

@@ -50,7 +50,7 @@ import {
   rxQueuesOrOne,
   type XdpOptions,
 } from './xdp-options.ts';
-import { XdpQueue, XdpReceiver } from './xdp-receive.ts';
+import { XdpReceiver } from './xdp-receive.ts';
 import { XdpSender } from './xdp-send.ts';
 import { suitsUmem, Umem, umemArenaBytes } from './xdp-umem.ts';
 
@@ -99,7 +99,7 @@ export function xdpArenaBytes(options: XdpOptions): number {
     rings +
     tx +
     framesArenaBytes(frames, SMALL_ROOM_BYTES) +
-    umemArenaBytes(frames)
+    umemArenaBytes(frames, 2 * queues + 2)
   );
 }
 
@@ -192,7 +192,7 @@ class XdpDevice implements XdpPort {
       if (busyPoll_us !== undefined) setBusyPoll(fd, busyPoll_us, BUSY_POLL_BUDGET);
       if (i === 0) bindXsk(fd, info.index, number, multiBuffer);
       else bindXskSharing(fd, info.index, number, first);
-      return new XdpQueue(fd, fill, rx, share);
+      return { fd, fill, rx, share };
     });
     this.zeroCopy = isZeroCopy(first);
     // Without a copy only some drivers make checksums, and they don't say which.
