@@ -6,6 +6,7 @@
  * So whoever knows that a device is such a cable takes a field with just this value for "left out". A whole checksum
  * has it with 1 packet in 65,536, which is then believed without being looked at: on a cable in memory nothing breaks.
  */
+
 /** Little-endian, as they are loaded: a one's complement sum doesn't care (RFC 1071 2(B)). */
 const ETHER_TYPE: usize = 12;
 const TYPE_4: u32 = 0x0008;
