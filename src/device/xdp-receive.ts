@@ -28,7 +28,7 @@ export interface ReceiveSocket {
   readonly share: number;
 }
 
-/** Indices run freely. */
+/** A socket and the places in its rings, which run freely. */
 class Queue {
   readonly fd: number;
   readonly fill: XskRing;

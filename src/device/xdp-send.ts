@@ -58,7 +58,7 @@ export interface SendSocket {
 }
 
 export interface SendOptions {
-  /** Of a frame, or of each buffer of several, bytes. */
+  /** Of a frame, or of the first buffer of several, bytes. */
   readonly lengthMax: number;
   /** Frames of several buffers are sent. */
   readonly multiBuffer: boolean;
