@@ -2,9 +2,10 @@
  * The commands that join devices, between programs on the kernel's stack: each device's interface, or the far end of the
  * cable that it is on, is moved to a namespace of its own, so that the only way from one to the other is through us.
  */
+import { writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Child } from '../../test/child.ts';
 import { Namespace, namespaceSupport } from '../../test/netns.ts';
 import { PING } from '../../test/ping.ts';
@@ -53,20 +54,25 @@ const CLIENT = `
   });
   socket.on('close', () => console.log(hash.digest('hex'))).resume();`;
 
+/** Sets the priority of this process, and of its session beside others (sched(7), autogroup), as far as it may. */
+function favour(nice: number): void {
+  try {
+    setPriority(nice);
+    writeFileSync('/proc/self/autogroup', String(nice));
+  } catch {
+    // As they are, for who may not, or where there are no groups.
+  }
+}
+
 /** For all answers of a run. */
 const PING_MS_MAX = 15_000;
 
 describe.skipIf(reason !== undefined)(`devices joined by a command (${reason ?? 'in namespaces'})`, () => {
   let middle: Namespace;
   const hosts: Namespace[] = [];
-  beforeAll(() => {
-    // Inherited: delays and rates are to be ours, not those of who else is on the machine.
-    try {
-      setPriority(-20);
-    } catch {
-      // As they are, for who may not.
-    }
-  });
+  // Delays and rates are to be ours, not those of who else is on the machine. Children inherit it.
+  beforeAll(() => favour(-20));
+  afterAll(() => favour(0));
   beforeEach(async () => {
     middle = await Namespace.create();
   });
