@@ -5,7 +5,6 @@
 import type { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
 import type { Ring } from '../memory/ring.ts';
-import type { XskRing } from '../os/xsk.ts';
 import { FRAME_HEADROOM, SMALL_ROOM_BYTES } from './frames.ts';
 
 const PAGE_BYTES = 4096;
@@ -13,6 +12,12 @@ const LINE = 64;
 
 /** Words of a path: a port's ring and one of the kernel's, each its bytes and its entries less one; the UMEM. */
 const [SLOTS, SLOT_MASK, ENTRIES, ENTRY_MASK, UMEM, CHUNK_SHIFT, LENT] = [0, 1, 2, 3, 4, 5, 6];
+
+/** Of os/xsk.ts's XskRing. */
+interface KernelRing {
+  readonly entries: number;
+  readonly mask: number;
+}
 
 export class Umem {
   readonly arena: Arena;
@@ -38,7 +43,7 @@ export class Umem {
   }
 
   /** What the `xsk` kernels move buffers and frames by. @returns its bytes. @throws ArenaFullError */
-  carvePath(slots: Ring, kernel: XskRing): number {
+  carvePath(slots: Ring, kernel: KernelRing): number {
     const { arena } = this;
     const path = arena.carve('xsk path', LINE);
     const line = path >> 2;

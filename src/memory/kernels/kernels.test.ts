@@ -205,7 +205,7 @@ function xskScene(slot: number, entry: number) {
     arena,
     m,
     base: umem.base,
-    path: umem.carvePath(ring, { producer: 0, consumer: 0, flags: 0, entries: entries >> 2, mask: 15 }),
+    path: umem.carvePath(ring, { entries: entries >> 2, mask: 15 }),
     slotAt: (i: number) => ring.slot((slot + i) | 0),
     /** @param bytes Of an entry. */
     entryAt: (i: number, bytes: number) => (entries + (((entry + i) | 0) & 15) * bytes) >> 2,

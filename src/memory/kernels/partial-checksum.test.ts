@@ -57,7 +57,7 @@ const ring = new Ring(arena, 'ring', 4);
 const entries = arena.carve('entries', 4 * 16) >> 2;
 const pool = new FramePool(arena, 'frames', { frames: 4, frameBytes: 2048 });
 const umem = new Umem(arena, 'umem', pool);
-const path = umem.carvePath(ring, { producer: 0, consumer: 0, flags: 0, entries, mask: 3 });
+const path = umem.carvePath(ring, { entries, mask: 3 });
 
 /** Whether a frame that comes is marked. @param length Of it, in full unless told. */
 function looksPartial(bytes: Uint8Array, length = bytes.length): boolean {
