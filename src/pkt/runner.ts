@@ -103,6 +103,9 @@ function runAs(text: string, options: RunOptions, dialect: Dialect, symbol: stri
   }
 }
 
+/** FreeBSD's order of options on a SYN, and its padding. */
+const FREEBSD_SYN = />[^<>\n]*S[^<>\n]*<[^<>\n]*(?:nop, *wscale +\d+, *sackOK|sackOK, *eol)/;
+
 /** By what only one system's scripts have. */
 export function detectDialect(text: string): Dialect {
   if (
@@ -113,7 +116,7 @@ export function detectDialect(text: string): Dialect {
     return 'linux';
   return /\bnet\.inet6?\.|\bkern\.ipc|\bsockstat\b|\btcpdrop\b|\/udp\(|\bTCPI_(?!OPT)[A-Z]|--udp_encapsulation|TCP_FUNCTION_BLK|#ifdef FreeBSD/.test(
     text,
-  )
+  ) || FREEBSD_SYN.test(text)
     ? 'freebsd'
     : 'linux';
 }

@@ -230,6 +230,10 @@ describe('verdicts', () => {
     expect(run(`\`sysctl -w net.inet.tcp.rfc1323=1\`\n${START}`).dialect).toBe('freebsd');
     expect(run(`\`./defaults.sh\`\n${START}`).dialect).toBe('linux');
     expect(run(START).dialect).toBe('linux');
+    const syn = (options: string) => `${START}+0 > S  0:0(0) win 65535 <${options}>\n`;
+    expect(run(syn('mss 1460,nop,wscale 6,sackOK,TS val 1 ecr 0')).dialect).toBe('freebsd');
+    expect(run(syn('mss 1460,sackOK,eol,eol')).dialect).toBe('freebsd');
+    expect(run(syn('mss 1460,nop,nop,sackOK,nop,wscale 8')).dialect).toBe('linux');
   });
 
   test('an arena is as new for each script', () => {

@@ -350,7 +350,7 @@ describe('classic feedback (RFC 3168 6.1)', () => {
     c.peer.take();
     for (let i = 0; i < 3; i++) c.peer.inject({ ack: 1 });
     const again = c.peer.take().find((s) => s.seq === 1);
-    expect(again).toMatchObject({ flags: 'P.', ecn: NOT_ECT });
+    expect(again).toMatchObject({ flags: '.', ecn: NOT_ECT });
     c.peer.inject({ ack: 12_001 });
     const fresh = c.peer.take().filter((s) => s.seq > 12_000);
     expect(fresh[0].flags).toContain('W');
