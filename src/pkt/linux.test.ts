@@ -492,3 +492,21 @@ test('splice() moves nothing from the urgent byte on', () => {
   expect(runScript(script(0), { arena }).verdict).toBe('pass');
   expect(runScript(script(1), { arena }).verdict).toBe('fail');
 });
+
+test('data that comes again counts for AccECN, and the option is given up once its D-SACK was told in vain', () => {
+  const ecn = (e0b: number) => `ECN e1b 1 ceb 0 e0b ${e0b},nop`;
+  const data = '+0 < [ect0] EAP. 1:1001(1000) ack 1 win 9 <ECN e0b 1 ceb 0 e1b 1,nop>\n';
+  const script = (e0b: number) => `\`./defaults.sh
+sysctl -q net.ipv4.tcp_ecn=3 net.ipv4.tcp_ecn_option=2\`
+${SERVER.trim()}
++0 < SEWA 0:0(0) win 9000 <mss 1000,nop,nop,sackOK>
++0 > SW. 0:0(0) ack 1 <mss 1460,ECN e1b 1 ceb 0 e0b 1,nop,nop,nop,sackOK>
++0 < [ect0] W. 1:1(0) ack 1 win 9000 <ECN e0b 1 ceb 0 e1b 1,nop>
++0 accept(3, ..., ...) = 4
+${data}+0 > [ect0] EA. 1:1(0) ack 1001 <${ecn(1001)}>
+${data}+0 > [ect0] EA. 1:1(0) ack 1001 <${ecn(e0b)},nop,nop,sack 1:1001>
+${data}+0 > [ect0] EA. 1:1(0) ack 1001 <nop,nop,sack 1:1001>
+`;
+  expect(runScript(script(2001), { arena })).toMatchObject({ reason: '', verdict: 'pass' });
+  expect(runScript(script(1001), { arena }).verdict).toBe('fail');
+});

@@ -113,6 +113,21 @@ export function accEcnDuplicate(tcp: Tcp, t: number, s: Segment): void {
   if ((tcp.m[t + PATH] & PATH_FLAG.ECN) === PATH_FLAG.ECN_ACCURATE) countReceived(tcp, t, s);
 }
 
+/**
+ * `bytes` came again, up to `end`, with what is new or with nothing. Linux counts them; and that they come again although
+ * their D-SACK was told is for it a sign that ACKs with the option don't arrive.
+ */
+export function accEcnAgain(tcp: Tcp, t: number, bytes: number, end: number): void {
+  const m = tcp.m;
+  if ((m[t + PATH] & PATH_FLAG.ECN) !== PATH_FLAG.ECN_ACCURATE) return;
+  const ecn = tcp.ip.packet.tos & 3;
+  if (ecn !== NOT_ECT) m[coldOf(tcp, t) + (ecn === ECT_0 ? R_E0B : ecn === ECT_1 ? R_E1B : R_CEB)] += bytes;
+  if (m[t + TCB.DSACK_START] !== m[t + TCB.DSACK_END] || m[t + TCB.DSACK_END] !== end) return;
+  // Neither sent nor read from now on.
+  m[t + FLAGS2] |= ACCECN_OPTIONS_OFF | ACCECN_OPTIONS_BAD;
+  m[t + PATH] &= ~OPTION;
+}
+
 export function accEcnInput(tcp: Tcp, t: number, s: Segment): void {
   countReceived(tcp, t, s);
   readFeedback(tcp, t, s);

@@ -10,7 +10,7 @@ import {
   FLAG_SYN as SYN,
   FLAG_URG as URG,
 } from '../wire/tcp.ts';
-import { accEcnDuplicate } from './accecn.ts';
+import { accEcnAgain, accEcnDuplicate } from './accecn.ts';
 import { acceptAck } from './acks.ts';
 import { synReceivedAck, synSentInput } from './active-open.ts';
 import { FLAG, FLAG2, PATH_FLAG, STATE, TCB } from './block.ts';
@@ -275,6 +275,8 @@ function trim(tcp: Tcp, t: number, s: Segment, offset: number): boolean {
     // sends again, FIN above all, carries its latest ACK.
     tcp.counters.duplicate++;
     if (s.length > 0) {
+      if (tcp.limits.habits === 'linux')
+        accEcnAgain(tcp, t, s.length < -offset ? s.length : -offset, (s.seq + s.length) | 0);
       m[t + DSACK_START] = s.seq;
       m[t + DSACK_END] = end <= 0 ? (s.seq + s.length) | 0 : m[t + RCV_NXT];
     }
