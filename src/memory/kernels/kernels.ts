@@ -94,7 +94,7 @@ let module: WebAssembly.Module | null = null;
 export function instantiateKernels(memory: WebAssembly.Memory): Kernels {
   module ??= new WebAssembly.Module(decodeBase64(KERNELS_WASM_BASE64));
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  return exports as unknown as Kernels;
+  return { ...(exports as unknown as Kernels) };
 }
 
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
