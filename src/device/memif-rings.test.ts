@@ -4,7 +4,14 @@ import { Arena } from '../memory/arena.ts';
 import { DESC_AT, DESC_FLAGS, DESC_LENGTH, FRAME_MORE, Ring } from '../memory/ring.ts';
 import { memifRingBytes, RING_COOKIE } from '../wire/memif.ts';
 import { clientMemory } from './memif-handshake.ts';
-import { dropFrames, MemifRegions, MemifRing, ringFault, type TxCursor } from './memif-rings.ts';
+import {
+  dropFrames,
+  MEMIF_TABLE_BYTES,
+  MemifRegions,
+  MemifRing,
+  ringFault,
+  type TxCursor,
+} from './memif-rings.ts';
 import { portCounters } from './port.ts';
 
 const RING_LOG2 = 3;
@@ -20,11 +27,10 @@ function world(bufferBytes = 128) {
   const at = arena.carve('region', memory.bytes, 4096);
   const after = arena.carve('after', 4096);
   const frames = arena.carve('frames', 4 * FRAMES * FRAME_BYTES);
-  const regions = new MemifRegions(arena);
-  regions.add(at, memory.bytes);
   const [toServer, toClient] = [...memory.toServer, ...memory.toClient];
   for (const { offset } of [toServer, toClient]) arena.i32[(at + offset) >> 2] = RING_COOKIE;
   const side = (index: number, client: boolean) => {
+    const table = arena.carve('table', MEMIF_TABLE_BYTES);
     const rx = new Ring(arena, 'rx', FRAMES);
     const tx = new Ring(arena, 'tx', FRAMES);
     for (const [k, ring] of [rx, tx].entries()) {
@@ -37,10 +43,16 @@ function world(bufferBytes = 128) {
     const counters = portCounters();
     const incoming = client ? toClient : toServer;
     const outgoing = client ? toServer : toClient;
-    const reader = new MemifRing(regions, incoming, !client, client ? incoming.buffers : null);
-    const writer = new MemifRing(regions, outgoing, client, client ? outgoing.buffers : null);
+    const link = () => {
+      const regions = new MemifRegions(arena, table);
+      regions.add(at, memory.bytes);
+      const reader = new MemifRing(regions, incoming, !client, client ? incoming.buffers : null);
+      const writer = new MemifRing(regions, outgoing, client, client ? outgoing.buffers : null);
+      return { regions, reader, writer };
+    };
     return {
-      ...{ rx, tx, cursor, counters, reader, writer },
+      ...{ rx, tx, cursor, counters, link },
+      ...link(),
       queue(bytes: Uint8Array, flags = 0, length = bytes.length) {
         const slot = tx.slot(tx.head);
         arena.u8.set(bytes, tx.m[slot + DESC_AT]);
@@ -49,12 +61,12 @@ function world(bufferBytes = 128) {
         tx.head = (tx.head + 1) | 0;
       },
       write() {
-        const sent = writer.write(tx, cursor, FRAME_BYTES, counters);
+        const sent = this.writer.write(tx, cursor, FRAME_BYTES, counters);
         tx.tail = (cursor.taken + FRAMES) | 0;
         return sent;
       },
       take(): Uint8Array[] {
-        reader.read(rx, FRAME_BYTES, counters);
+        this.reader.read(rx, FRAME_BYTES, counters);
         const got: Uint8Array[] = [];
         for (; rx.available > 0; rx.head = (rx.head + 1) | 0) {
           const slot = rx.slot(rx.head);
@@ -64,7 +76,7 @@ function world(bufferBytes = 128) {
       },
     };
   };
-  return { arena, at, before, after, memory, regions, server: side(0, false), client: side(1, true) };
+  return { arena, at, before, after, memory, server: side(0, false), client: side(1, true) };
 }
 
 type World = ReturnType<typeof world>;
@@ -171,8 +183,8 @@ describe('a lie ends it', () => {
       // Its entry is zero otherwise, and a region of no bytes is refused, too: the count has to do it alone.
       'a region that wasn’t announced',
       (w) => {
-        w.regions.at[1] = w.before;
-        w.regions.bytes[1] = 4096;
+        w.server.regions.at[1] = w.before;
+        w.server.regions.bytes[1] = 4096;
         word(w, 128, 1 << 16);
         word(w, 136, 0);
       },
@@ -232,7 +244,8 @@ describe('a lie ends it', () => {
 });
 
 test('rings are taken only where they can be', () => {
-  const { regions, arena, at, memory } = world();
+  const { server, arena, at, memory } = world();
+  const { regions } = server;
   const good = { region: 0, offset: 0, ringLog2: RING_LOG2 };
   expect(ringFault(regions, good)).toBeNull();
   expect(ringFault(regions, { ...good, ringLog2: 16 })).toMatch(/slots/);
@@ -273,7 +286,7 @@ test('whatever a peer writes, nothing outside the shared memory is read or writt
         change(after, after + 4096);
       };
       outside((from, to) => arena.u8.fill(SECRET, from, to));
-      let side = asClient ? w.client : w.server;
+      const side = asClient ? w.client : w.server;
       for (const [i, what] of steps.entries()) {
         if (what === 'send') {
           if (side.tx.available > 0) side.queue(frame(1 + ((i * 37) % FRAME_BYTES), 1));
@@ -287,16 +300,7 @@ test('whatever a peer writes, nothing outside the shared memory is read or writt
         else arena.view.setInt16(at + what.write, what.value, true);
         if (side.reader.fault !== null || side.writer.fault !== null) {
           // What the port does: the link is gone. Another comes with the memory as the liar left it.
-          const regions = w.regions;
-          const [toServer] = memory.toServer;
-          const [toClient] = memory.toClient;
-          const incoming = asClient ? toClient : toServer;
-          const outgoing = asClient ? toServer : toClient;
-          side = {
-            ...side,
-            reader: new MemifRing(regions, incoming, !asClient, asClient ? incoming.buffers : null),
-            writer: new MemifRing(regions, outgoing, asClient, asClient ? outgoing.buffers : null),
-          };
+          Object.assign(side, side.link());
         }
       }
       outside((from, to) => {

@@ -63,6 +63,19 @@ export interface Kernels {
   /** See MacTable. @returns the number of a port, or -1 */
   macFind(table: number, first: number, rest: number): number;
   macLearn(table: number, first: number, rest: number, port: number): void;
+  /**
+   * memif (device/memif-rings.ts has the lines of its rings): frames that the other side has written, to up to `free` slots
+   * of an rx ring from `tail` on. Those longer than `lengthMax`, or of no bytes, are dropped. The ring's line tells of
+   * bytes, drops and a fault, which ends it. @returns frames
+   */
+  memifRead(ring: number, slots: number, mask: number, tail: number, free: number, lengthMax: number): number;
+  /**
+   * Up to `n` frames of a tx ring from `taken` on to where the other side reads. Those of several slots, of no bytes, or
+   * longer than `lengthMax` or than that ring holds are dropped. @returns slots taken
+   */
+  memifWrite(ring: number, slots: number, mask: number, taken: number, n: number, lengthMax: number): number;
+  /** The client's: empty buffers of its own in the descriptors of `n` slots from `index` on. */
+  memifOffer(ring: number, index: number, n: number): void;
   /** AF_XDP: gives the buffers of `n` slots to a queue's fill ring. */
   xskFill(...between: XskArguments): void;
   /** Takes `n` descriptors of a queue's rx ring into slots. @returns `frames * EXCHANGE_FRAME + bytes` */

@@ -4,6 +4,7 @@
  * Sums are taken over little-endian words, 16 bytes at a time, and swapped once at the end: one's complement
  * addition doesn't care for byte order (RFC 1071 2(B)).
  */
+export { memifOffer, memifRead, memifWrite } from './memif';
 export { macFind, macLearn, switchFrames } from './switch';
 export { xskComplete, xskFill, xskReceive, xskSend } from './xsk';
 
