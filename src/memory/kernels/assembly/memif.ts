@@ -182,7 +182,6 @@ export function memifWrite(
   const ownBytes = load<u32>(ring, OWN_BYTES);
   const ownAt = load<u32>(ring, OWN_AT);
   const ownRegion = load<u32>(ring, OWN_REGION);
-  const ownOffset = load<u32>(ring, OWN_OFFSET);
   let chained = load<u32>(ring, CHAINED);
   let fault: u32 = 0;
   let frames: u32 = 0;
@@ -213,7 +212,6 @@ export function memifWrite(
         region = ownRegion;
         room = ownBytes;
         to = ownAt + i * ownBytes;
-        store<u32>(descriptor, ownOffset + i * ownBytes, 8);
       } else {
         const word = load<u32>(descriptor);
         region = word & REGION_MASK;
