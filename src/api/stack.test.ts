@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createCable } from '../device/cable.ts';
 import { capture } from '../device/capture.ts';
+import { watch } from '../device/watch.ts';
 import { LIMITS_DEFAULT } from '../engine/limits.ts';
 import { Arena } from '../memory/arena.ts';
 import { reno } from '../tcp/congestion/reno.ts';
@@ -90,6 +91,25 @@ describe('options', () => {
     const found = await Promise.all(['one', 'one', 'other'].map(find));
     expect(found[0]).toMatch(/^added fe80::/);
     expect([found[1] === found[0], found[2] === found[0]]).toEqual([true, false]);
+  });
+
+  it('a device that leaves groups to the host joins none, and says what to do', async () => {
+    const port = watch(createCable(new Arena(128 << 20), 'deaf')[0], { received() {}, sending() {} });
+    const deaf = Object.defineProperty(port, 'capabilities', {
+      value: { ...port.capabilities, groups: false },
+    });
+    const options = { ...fine, device: deaf };
+    await expect(Stack.open({ ...options, autoconfigure: true })).rejects.toThrow(/take packet: instead/);
+    await using stack = await Stack.open(options);
+    const socket = stack.dgram.createSocket('udp4').bind(4000);
+    await once(socket, 'listening');
+    expect(() => socket.addMembership('239.1.2.3')).toThrow(
+      expect.objectContaining({
+        code: 'ENOTSUP',
+        cause: expect.objectContaining({ message: expect.stringContaining('take packet: instead') }),
+      }),
+    );
+    socket.close();
   });
 
   it('size the arena for what the engine carves', async () => {

@@ -1,7 +1,7 @@
 /** `millrace bridge`: frames between two devices. */
 import { Command } from 'commander';
 import { Bridge } from '../device/forward.ts';
-import { integer, QUEUES_OPTION } from './device.ts';
+import { integer, QUEUES_OPTION } from './arguments.ts';
 import { portName } from './drive.ts';
 import { DEVICES_HELP, describePorts, FlowReport, lossesOf, openPorts, runPorts } from './ports.ts';
 

@@ -6,10 +6,11 @@ import { DEVICE_USAGE } from '../device/open.ts';
 import type { Link } from '../device/port.ts';
 import { compileFilter } from '../os/libpcap.ts';
 import { describeFrame } from '../wire/describe.ts';
+import { integer } from './arguments.ts';
 import { CaptureWriter, packetsOf } from './capture-file.ts';
-import { integer, interrupted } from './device.ts';
 import { drive, openToolPort, type PortOptions, portName, withPort } from './drive.ts';
 import { StatusLine, say } from './output.ts';
+import { interrupted } from './signals.ts';
 
 interface CaptureOptions extends PortOptions {
   readonly write?: string;

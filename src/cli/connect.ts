@@ -2,8 +2,10 @@
 import { pipeline } from 'node:stream/promises';
 import { Command } from 'commander';
 import type { Socket } from '../api/net.ts';
-import { type DeviceOptions, integer, interrupted, openDevice, withDevice } from './device.ts';
+import { integer } from './arguments.ts';
 import { say } from './output.ts';
+import { interrupted } from './signals.ts';
+import { type DeviceOptions, openDevice, withDevice } from './stack.ts';
 
 export const connectCommand = withDevice(
   new Command('connect')

@@ -7,7 +7,7 @@ import { type Port, type PortCounters, portCounters } from '../device/port.ts';
 import { PortWaiter } from '../device/wait.ts';
 import { Arena } from '../memory/arena.ts';
 import { raiseInliningBudget } from '../os/v8.ts';
-import { cidr, integer, list, QUEUES_OPTION } from './device.ts';
+import { cidr, integer, list, QUEUES_OPTION } from './arguments.ts';
 import { publicationLabel, published } from './publish.ts';
 
 export interface PortOptions {

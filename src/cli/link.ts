@@ -8,7 +8,7 @@ import type { GilbertLoss } from '../device/loss.ts';
 import type { Port } from '../device/port.ts';
 import { QUEUE_DEFAULT } from '../device/queue.ts';
 import { Trace } from '../device/trace.ts';
-import { integer } from './device.ts';
+import { duration, integer, percent, queueLimit, rate } from './arguments.ts';
 import { portName } from './drive.ts';
 import {
   DEVICES_HELP,
@@ -20,7 +20,6 @@ import {
   openPorts,
   runPorts,
 } from './ports.ts';
-import { duration, percent, queueLimit, rate } from './units.ts';
 
 /** Of each option: for both directions, or from a to b and from b to a. */
 interface LinkOptions {

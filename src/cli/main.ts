@@ -1,37 +1,30 @@
 #!/usr/bin/env node
-/** The `millrace` command: one file for each subcommand. */
+/** The `millrace` command: one file for each subcommand, of which only the one that is asked for gets loaded. */
 import { Command } from 'commander';
-import { bridgeCommand } from './bridge.ts';
-import { captureCommand } from './capture.ts';
-import { connectCommand } from './connect.ts';
-import { doctorCommand } from './doctor.ts';
-import { linkCommand } from './link.ts';
 import { exitWithError } from './output.ts';
-import { pingCommand } from './ping.ts';
-import { pktCommand } from './pkt.ts';
-import { pktgenCommand } from './pktgen.ts';
-import { replayCommand } from './replay.ts';
-import { serveCommand } from './serve.ts';
-import { servicesCommand } from './services.ts';
-import { switchCommand } from './switch.ts';
-import { topCommand } from './top.ts';
 
-const program = new Command('millrace')
-  .description('A TCP/IP stack in user space, and tools for the packets under it.')
-  .showHelpAfterError('(--help tells what there is)')
-  .addCommand(serveCommand)
-  .addCommand(servicesCommand)
-  .addCommand(connectCommand)
-  .addCommand(pingCommand)
-  .addCommand(pktCommand)
-  .addCommand(pktgenCommand)
-  .addCommand(captureCommand)
-  .addCommand(replayCommand)
-  .addCommand(topCommand)
-  .addCommand(bridgeCommand)
-  .addCommand(switchCommand)
-  .addCommand(linkCommand)
-  .addCommand(doctorCommand);
+/** In the order of `--help`. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import('./serve.ts')).serveCommand,
+  services: async () => (await import('./services.ts')).servicesCommand,
+  connect: async () => (await import('./connect.ts')).connectCommand,
+  ping: async () => (await import('./ping.ts')).pingCommand,
+  pkt: async () => (await import('./pkt.ts')).pktCommand,
+  pktgen: async () => (await import('./pktgen.ts')).pktgenCommand,
+  capture: async () => (await import('./capture.ts')).captureCommand,
+  replay: async () => (await import('./replay.ts')).replayCommand,
+  top: async () => (await import('./top.ts')).topCommand,
+  bridge: async () => (await import('./bridge.ts')).bridgeCommand,
+  switch: async () => (await import('./switch.ts')).switchCommand,
+  link: async () => (await import('./link.ts')).linkCommand,
+  doctor: async () => (await import('./doctor.ts')).doctorCommand,
+};
 
 process.on('uncaughtException', exitWithError);
+const program = new Command('millrace')
+  .description('A TCP/IP stack in user space, and tools for the packets under it.')
+  .showHelpAfterError('(--help tells what there is)');
+const [, , asked] = process.argv;
+for (const load of Object.hasOwn(COMMANDS, asked) ? [COMMANDS[asked]] : Object.values(COMMANDS))
+  program.addCommand(await load());
 await program.parseAsync().catch(exitWithError);

@@ -3,7 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { icmpPing, PING_BYTES_MAX, type PingReply } from '../ip/echo.ts';
 import { formatIpv4, formatIpv6 } from '../wire/address.ts';
-import { type DeviceOptions, integer, interrupted, openDevice, withDevice } from './device.ts';
+import { integer } from './arguments.ts';
+import { interrupted } from './signals.ts';
+import { type DeviceOptions, openDevice, withDevice } from './stack.ts';
 
 interface PingCommandOptions extends DeviceOptions {
   readonly count: number;

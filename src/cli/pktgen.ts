@@ -9,8 +9,9 @@ import { PacketTemplate } from '../device/pktgen/template.ts';
 import { type Port, PortError } from '../device/port.ts';
 import { parseMac } from '../wire/address.ts';
 import { ETHER_HEADER_BYTES } from '../wire/ethernet.ts';
-import { integer, interrupted } from './device.ts';
+import { integer } from './arguments.ts';
 import { clock, drive, openToolPort, PortMeter, type PortOptions, portName, withPort } from './drive.ts';
+import { interrupted } from './signals.ts';
 
 const MODES = ['tx', 'rx', 'ping', 'pong'] as const;
 type Mode = (typeof MODES)[number];

@@ -6,8 +6,8 @@ import { type Port, PortError } from '../device/port.ts';
 import { Arena } from '../memory/arena.ts';
 import type { FramePool } from '../memory/frame-pool.ts';
 import { raiseInliningBudget } from '../os/v8.ts';
-import { interrupted } from './device.ts';
 import { clock, drive, type Task } from './drive.ts';
+import { interrupted } from './signals.ts';
 
 export const DEVICES_HELP = `a device: ${DEVICE_USAGE}`;
 const MTU_DEFAULT = 1500;

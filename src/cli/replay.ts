@@ -4,9 +4,10 @@ import { Command, InvalidArgumentError } from 'commander';
 import { DEVICE_USAGE } from '../device/open.ts';
 import type { CapturedPacket } from '../device/pcap-reader.ts';
 import { Replayer, type ReplayOptions } from '../device/replay.ts';
+import { integer } from './arguments.ts';
 import { packetsOf } from './capture-file.ts';
-import { integer, interrupted } from './device.ts';
 import { drive, openToolPort, PortMeter, type PortOptions, portName, withPort } from './drive.ts';
+import { interrupted } from './signals.ts';
 
 interface ReplayCommandOptions extends PortOptions {
   readonly speed?: number;

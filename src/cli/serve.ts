@@ -8,16 +8,10 @@ import sirv from 'sirv';
 import type { Stack } from '../api/stack.ts';
 import { createCable } from '../device/cable.ts';
 import { Arena } from '../memory/arena.ts';
-import {
-  addressesOf,
-  type DeviceOptions,
-  integer,
-  interrupted,
-  openDevice,
-  openStack,
-  withDevice,
-} from './device.ts';
+import { integer } from './arguments.ts';
 import { formatBytes, StatusLine, say } from './output.ts';
+import { interrupted } from './signals.ts';
+import { addressesOf, type DeviceOptions, openDevice, openStack, withDevice } from './stack.ts';
 
 interface ServeOptions extends DeviceOptions {
   readonly port: number;

@@ -2,8 +2,9 @@
 import { Command } from 'commander';
 import { responder } from '../serve/responder.ts';
 import { chargen, daytime, daytimeDatagrams, discard, echo, echoDatagrams } from '../serve/small-services.ts';
-import { addressesOf, type DeviceOptions, interrupted, openDevice, withDevice } from './device.ts';
 import { say } from './output.ts';
+import { interrupted } from './signals.ts';
+import { addressesOf, type DeviceOptions, openDevice, withDevice } from './stack.ts';
 
 export const servicesCommand = withDevice(
   new Command('services').description(

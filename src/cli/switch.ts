@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { Command } from 'commander';
 import { createSwitch, SWITCH_PORTS_MAX } from '../device/switch.ts';
-import { integer, QUEUES_OPTION } from './device.ts';
+import { integer, QUEUES_OPTION } from './arguments.ts';
 import { portName } from './drive.ts';
 import { DEVICES_HELP, describePorts, FlowReport, lossesOf, openPorts, runPorts } from './ports.ts';
 

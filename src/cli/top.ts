@@ -4,9 +4,10 @@ import { Command } from 'commander';
 import { type LiveProcess, type LiveValue, LiveView } from '../control/live-view.ts';
 import { readPublications } from '../control/publications.ts';
 import { publicationFolder } from '../control/publish.ts';
-import { integer, interrupted } from './device.ts';
+import { integer } from './arguments.ts';
 import { formatPacketRate } from './drive.ts';
 import { say } from './output.ts';
+import { interrupted } from './signals.ts';
 
 const INTERVAL_MS = 1000;
 

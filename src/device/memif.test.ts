@@ -17,7 +17,8 @@ import { Child } from '../../test/child.ts';
 import { Arena } from '../memory/arena.ts';
 import { createEventfd } from '../os/eventfd.ts';
 import { libc, NativeMemory } from '../os/libc.ts';
-import { Poller } from '../os/poll.ts';
+import { WOKEN_MS_MAX } from '../os/poll.testing.ts';
+import { Poller, WAIT_MS_MAX } from '../os/poll.ts';
 import { type MemifMessage, RING_COOKIE } from '../wire/memif.ts';
 import { frameOf, queueFrame, takeFrames } from './compliance.testing.ts';
 import { createFrames } from './frames.ts';
@@ -307,17 +308,17 @@ describe('whoever sleeps is woken', () => {
     try {
       for (let i = 0; i < 20; i++) {
         await idle(sleeper, poller);
-        const woken = poller.wait(5000);
+        const woken = poller.wait(WAIT_MS_MAX);
         queueFrame(other, frameOf(other, 60, i));
         other.txSync();
-        await within(woken, 500);
+        await isWoken(woken);
         expect(sleeper.rxSync()).toBe(1);
         takeFrames(sleeper);
       }
       await idle(sleeper, poller);
-      const woken = poller.wait(5000);
+      const woken = poller.wait(WAIT_MS_MAX);
       other.close();
-      await within(woken, 500);
+      await isWoken(woken);
       await turnUntil([sleeper], () => !sleeper.linked);
     } finally {
       poller.close();
@@ -328,9 +329,9 @@ describe('whoever sleeps is woken', () => {
     const server = open('server');
     const poller = new Poller(server.fds);
     await idle(server, poller);
-    const woken = poller.wait(5000);
+    const woken = poller.wait(WAIT_MS_MAX);
     open('client');
-    await within(woken, 500);
+    await isWoken(woken);
     poller.close();
   });
 
@@ -363,10 +364,10 @@ async function idle(port: MemifPort, poller: Poller): Promise<void> {
   throw new Error('it is never idle');
 }
 
-async function within(wait: Promise<void>, limit_ms: number): Promise<void> {
+async function isWoken(wait: Promise<void>): Promise<void> {
   const start = performance.now();
   await wait;
-  expect(performance.now() - start).toBeLessThan(limit_ms);
+  expect(performance.now() - start).toBeLessThan(WOKEN_MS_MAX);
 }
 
 describe('a hostile client', () => {

@@ -9,7 +9,7 @@ import { openPacket, packetArenaBytes } from './packet.ts';
 const reason = process.geteuid?.() === 0 ? '' : ' (skipped: needs root, or unshare -Urn)';
 
 /** Of a small veth: what two queues of it hold must not overflow one ring's worth. */
-const OPTIONS: ComplianceOptions = { patience_ms: 1000, inFlight: 48, runs: 8 };
+const OPTIONS: ComplianceOptions = { patience_ms: 5000, inFlight: 48, runs: 8 };
 
 describe.skipIf(reason !== '')(`packet ports on both ends of a veth${reason}`, () => {
   beforeAll(enterVeth);

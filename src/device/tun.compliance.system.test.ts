@@ -23,7 +23,7 @@ describe.skipIf(reason !== '')(`TUN and TAP${reason}`, () => {
             const far = new HostEnd('mr0');
             return { port, far, close: () => far.close() };
           };
-          portCompliance(name, open, { patience_ms: 1000, runs: 10 });
+          portCompliance(name, open, { patience_ms: 5000, runs: 10 });
           test(`${name}: is what was asked for`, () => {
             const port = openTestTun(options);
             expect(port.capabilities).toMatchObject({ queues, txChecksum: offload, rxChecksum: offload });

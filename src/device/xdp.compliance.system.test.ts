@@ -9,7 +9,7 @@ import { openXdp } from './xdp.ts';
 
 const reason = process.geteuid?.() === 0 ? '' : ' (skipped: needs root)';
 const SLOTS = 64;
-const OPTIONS = { patience_ms: 1000, inFlight: 48 };
+const OPTIONS = { patience_ms: 5000, inFlight: 48 };
 
 describe.skipIf(reason !== '')(`AF_XDP over a veth${reason}`, () => {
   beforeAll(enterNewNetwork);

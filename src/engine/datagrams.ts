@@ -2,6 +2,8 @@
  * UDP for programs: sockets with handlers, in the manner of the connections' (handlers.ts). Handlers run in the
  * engine's breath, and what they send leaves in it.
  */
+
+import { castInterface } from '../ip/cast.ts';
 import type { Interface } from '../ip/interface.ts';
 import { QUEUE_LENGTH, queueCopy, queueDrop } from '../memory/byte-queue.ts';
 import {
@@ -221,16 +223,24 @@ export class Datagrams {
   /**
    * Hears what is sent to a group, from any source.
    * @param iface Index of an interface; by route when left out.
-   * @throws EngineError EINVAL (no group), EADDRINUSE (joined already), ENODEV, ENOBUFS
+   * @throws EngineError EINVAL (no group), EADDRINUSE (joined already), ENODEV, ENOBUFS, ENOTSUP (the port leaves what is
+   * sent to groups to the host, see `Capabilities.groups`)
    */
   join(sock: Sock, group: string, iface?: number): void {
-    const { socket, words, on } = this.#membership(sock, group, iface);
-    const had = on?.counters.groupsFull;
+    const { socket, words, on: asked } = this.#membership(sock, group, iface);
+    const on = asked ?? castInterface(this.udp.ip, words.length === 1 ? 4 : 6);
+    if (on === null) throw new EngineError('ENODEV', `no interface has an address to hear ${group} with`);
+    if (!on.port.capabilities.groups)
+      throw new EngineError(
+        'ENOTSUP',
+        `${on.port.name} leaves to the host what is sent to groups: take packet: instead, or have the whole interface`,
+      );
+    const had = on.counters.groupsFull;
     if (udpJoin(this.udp, socket, words, on)) {
       this.#work();
       return;
     }
-    if (on !== null && on.counters.groupsFull !== had)
+    if (on.counters.groupsFull !== had)
       throw new EngineError('ENOBUFS', `interface ${on.index} can't join more groups`);
     throw new EngineError('EADDRINUSE', `the socket has joined ${group} there already`);
   }

@@ -4,7 +4,7 @@
  */
 import type { Prng } from '../memory/prng.ts';
 import { HalfSipHash } from '../wire/siphash.ts';
-import type { Packet } from './packet.ts';
+import { type Packet, packetHashEnds } from './packet.ts';
 
 /** Pairs of ends share counters, so that what one sees of its own tells little. */
 const COUNTERS = 256;
@@ -30,14 +30,7 @@ export class FragmentIds {
 
 function ends(hash: HalfSipHash, out: Packet): number {
   hash.start();
-  hash.word(out.src0);
-  hash.word(out.src1);
-  hash.word(out.src2);
-  hash.word(out.src3);
-  hash.word(out.dst0);
-  hash.word(out.dst1);
-  hash.word(out.dst2);
-  hash.word(out.dst3);
+  packetHashEnds(hash, out);
   hash.word(out.protocol);
   return hash.finish();
 }

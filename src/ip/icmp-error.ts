@@ -77,6 +77,19 @@ export class IcmpError {
   seq = 0;
 }
 
+/** Gives `out` the ends of the quoted packet, seen as if the peer had sent. */
+export function icmpErrorEnds(out: Packet, e: IcmpError): void {
+  out.version = e.version;
+  out.src0 = e.dst0;
+  out.src1 = e.dst1;
+  out.src2 = e.dst2;
+  out.src3 = e.dst3;
+  out.dst0 = e.src0;
+  out.dst1 = e.src1;
+  out.dst2 = e.src2;
+  out.dst3 = e.src3;
+}
+
 /** Quoted of the upper layer by every router: ports and sequence number (RFC 792). */
 const QUOTED_BYTES = 8;
 /** RFC 1812 4.3.2.3: as much as fits 576 bytes; RFC 4443 2.4 (c): the minimum MTU. */

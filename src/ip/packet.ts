@@ -1,3 +1,5 @@
+import type { HalfSipHash } from '../wire/siphash.ts';
+
 /**
  * The scratch description of one packet, int fields only. An {@link Ip} owns two that live as long as it does:
  * `ip.packet`, what input is looking at (good until the next `ipInput`), and `ip.out`, what is being composed
@@ -52,6 +54,19 @@ export function packetPseudoSum(p: Packet): number {
 
 function halves(word: number): number {
   return (word >>> 16) + (word & 0xffff);
+}
+
+/** Hashes both addresses. */
+export function packetHashEnds(hash: HalfSipHash, p: Packet): void {
+  hash.word(p.src0);
+  hash.word(p.dst0);
+  if (p.version === 4) return;
+  hash.word(p.src1);
+  hash.word(p.src2);
+  hash.word(p.src3);
+  hash.word(p.dst1);
+  hash.word(p.dst2);
+  hash.word(p.dst3);
 }
 
 /** Makes `out` go back where `p` came from: same interface, ends exchanged. */

@@ -5,7 +5,7 @@
  * A connection that a cookie opened has a full block in SYN-RECEIVED, whose SND.UNA is past our SYN from the start:
  * so the send queue may be on its way before the handshake ends.
  */
-import type { Packet } from '../ip/packet.ts';
+import { type Packet, packetHashEnds } from '../ip/packet.ts';
 import { OPTION_FAST_OPEN } from '../wire/tcp-options.ts';
 import { COLD, FLAG, FLAG2, STATE, TCB } from './block.ts';
 import { coldOf, coldWord } from './cold.ts';
@@ -125,16 +125,7 @@ function cookieWrite(tcp: Tcp, p: Packet, of: number): void {
   h.start();
   h.word(HASH_FAST_OPEN);
   h.word(of);
-  h.word(p.src0);
-  h.word(p.dst0);
-  if (p.version === 6) {
-    h.word(p.src1);
-    h.word(p.src2);
-    h.word(p.src3);
-    h.word(p.dst1);
-    h.word(p.dst2);
-    h.word(p.dst3);
-  }
+  packetHashEnds(h, p);
   const first = h.finish();
   const second = h.finishSecond();
   const { cookie } = tcp.fastOpen;

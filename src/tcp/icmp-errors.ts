@@ -2,7 +2,7 @@
  * ICMP errors about our segments (RFC 9293 3.9.2.2, RFC 5927): believed only when they quote what is in flight. None ends
  * an established connection; the last one heard is the reason when it times out. Hard ones end an attempt to connect.
  */
-import { ERROR_TOO_BIG, type IcmpError } from '../ip/icmp-error.ts';
+import { ERROR_TOO_BIG, type IcmpError, icmpErrorEnds } from '../ip/icmp-error.ts';
 import { Packet } from '../ip/packet.ts';
 import { pathMtu, pathMtuUpdate } from '../ip/path-mtu.ts';
 import { ICMP_PARAMETER_PROBLEM, ICMP_UNREACHABLE } from '../wire/icmp.ts';
@@ -66,15 +66,7 @@ const key = new Packet();
 export function tcpIcmpError(tcp: Tcp, e: IcmpError): void {
   if (e.protocol !== PROTOCOL_TCP) return;
   const m = tcp.m;
-  key.version = e.version;
-  key.src0 = e.dst0;
-  key.src1 = e.dst1;
-  key.src2 = e.dst2;
-  key.src3 = e.dst3;
-  key.dst0 = e.src0;
-  key.dst1 = e.src1;
-  key.dst2 = e.src2;
-  key.dst3 = e.src3;
+  icmpErrorEnds(key, e);
   const ports = (e.dstPort << 16) | e.srcPort;
   const t = flowLookup(tcp, key, ports, packetHash(tcp, key, ports));
   // RFC 5927 4: SND.UNA =< SEG.SEQ < SND.NXT.

@@ -1,5 +1,5 @@
 /** Ephemeral ports: RFC 6056 3.3.4, algorithm 4, with TIME-WAIT's ports where the new connection can't be mistaken. */
-import type { Packet } from '../ip/packet.ts';
+import { type Packet, packetHashEnds } from '../ip/packet.ts';
 import { FLAG, STATE, TCB } from './block.ts';
 import { HASH_PORT } from './handshake.ts';
 import { flowLookup, packetHash } from './lookup.ts';
@@ -45,16 +45,7 @@ export function ephemeralPorts(tcp: Tcp, key: Packet, remotePort: number): numbe
   h.start();
   h.word(HASH_PORT);
   h.word(remotePort);
-  h.word(key.src0);
-  h.word(key.dst0);
-  if (key.version === 6) {
-    h.word(key.src1);
-    h.word(key.src2);
-    h.word(key.src3);
-    h.word(key.dst1);
-    h.word(key.dst2);
-    h.word(key.dst3);
-  }
+  packetHashEnds(h, key);
   const offset = (h.finish() >>> 0) % range;
   const counter = h.finishSecond() & (COUNTERS - 1);
   let fallback = 0;

@@ -1,5 +1,4 @@
 /** Sockets and their ends: opening, binding, connecting, groups, closing. */
-import { castInterface } from '../ip/cast.ts';
 import { groupJoin, groupLeave } from '../ip/groups.ts';
 import { type Interface, interfaceHas4, interfaceHas6 } from '../ip/interface.ts';
 import { routeLookup4, routeLookup6 } from '../ip/routes.ts';
@@ -77,16 +76,10 @@ export function udpClose(udp: Udp, socket: UdpSocket): void {
   udp.sockets[socket.slot] = null;
 }
 
-/** @returns false: it is joined there already, there is no such interface, or the interface is full */
-export function udpJoin(
-  udp: Udp,
-  socket: UdpSocket,
-  group: readonly number[],
-  iface: Interface | null,
-): boolean {
+/** @returns false: it is joined there already, or the interface is full */
+export function udpJoin(udp: Udp, socket: UdpSocket, group: readonly number[], on: Interface): boolean {
   const version = group.length === 1 ? 4 : 6;
-  const on = iface ?? castInterface(udp.ip, version);
-  if (on === null || membership(socket, group, on) >= 0) return false;
+  if (membership(socket, group, on) >= 0) return false;
   const [a0, a1 = 0, a2 = 0, a3 = 0] = group;
   if (!groupJoin(udp.ip, on, version, a0, a1, a2, a3, true)) return false;
   socket.memberships.push({ iface: on, version, group });

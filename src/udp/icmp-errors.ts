@@ -1,5 +1,5 @@
 /** ICMP errors about our datagrams (RFC 1122 4.1.3.3, RFC 8085 5.2): told to the socket that sent, if it is connected. */
-import { ERROR_HARD, ERROR_TOO_BIG, type IcmpError } from '../ip/icmp-error.ts';
+import { ERROR_HARD, ERROR_TOO_BIG, type IcmpError, icmpErrorEnds } from '../ip/icmp-error.ts';
 import { Packet } from '../ip/packet.ts';
 import { pathMtuUpdate } from '../ip/path-mtu.ts';
 import { UNREACHABLE6_PROHIBITED } from '../wire/icmpv6.ts';
@@ -15,15 +15,7 @@ const key = new Packet();
 
 export function udpIcmpError(udp: Udp, e: IcmpError): void {
   if (e.protocol !== PROTOCOL_UDP) return;
-  key.version = e.version;
-  key.src0 = e.dst0;
-  key.src1 = e.dst1;
-  key.src2 = e.dst2;
-  key.src3 = e.dst3;
-  key.dst0 = e.src0;
-  key.dst1 = e.src1;
-  key.dst2 = e.src2;
-  key.dst3 = e.src3;
+  icmpErrorEnds(key, e);
   const ports = (e.dstPort << 16) | e.srcPort;
   const s = udpLookup(udp.byPort.get(e.srcPort) ?? null, key, ports);
   // Nothing of what is quoted proves more than that the socket sends there.

@@ -1,5 +1,7 @@
-/** Quantities with units, as `tc` writes them. All throw InvalidArgumentError for what they can't read. */
+/** What commands' arguments may be; quantities with units as `tc` writes them. All throw InvalidArgumentError. */
 import { InvalidArgumentError } from 'commander';
+import { DEVICE_QUEUES_MAX } from '../device/open.ts';
+import { parseCidr } from '../wire/address.ts';
 
 const TIMES_MS = new Map([
   ['us', 0.001],
@@ -55,4 +57,36 @@ function quantity(text: string, units: ReadonlyMap<string, number>, wanted: stri
   const unit = match === null ? undefined : units.get(match[2].toLowerCase());
   if (match === null || unit === undefined) throw new InvalidArgumentError(`It is ${wanted}.`);
   return Number(match[1]) * unit;
+}
+
+/** For all commands whose devices may have several. */
+export const QUEUES_OPTION = [
+  '--queues <n>',
+  "of the device, over which flows are spread (default: 1; all of an xdp: interface's)",
+  integer(1, DEVICE_QUEUES_MAX),
+] as const;
+
+export function cidr(text: string): string {
+  try {
+    parseCidr(text);
+    return text;
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+}
+
+/** A repeatable option. */
+export function list(
+  parse: (text: string) => string,
+): (text: string, before: string[] | undefined) => string[] {
+  return (text, before) => [...(before ?? []), parse(text)];
+}
+
+export function integer(low: number, high: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < low || value > high)
+      throw new InvalidArgumentError(`It is a whole number from ${low} to ${high}.`);
+    return value;
+  };
 }

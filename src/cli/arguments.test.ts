@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { expect, test } from 'vitest';
-import { duration, percent, queueLimit, rate } from './units.ts';
+import { duration, percent, queueLimit, rate } from './arguments.ts';
 
 test('quantities are read as tc reads them', () => {
   expect(['50ms', '100us', '1.5s', '0ms'].map(duration)).toEqual([50, 0.1, 1500, 0]);

@@ -4,10 +4,10 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { Stack } from '../api/stack.ts';
 import { publishCounters } from '../control/publish.ts';
 import { capture } from '../device/capture.ts';
-import { DEVICE_QUEUES_MAX, DEVICE_USAGE, type DeviceKindName, deviceFault } from '../device/open.ts';
+import { DEVICE_USAGE, type DeviceKindName, deviceFault } from '../device/open.ts';
 import type { Port } from '../device/port.ts';
 import type { TcpLimits } from '../tcp/tcp.ts';
-import { parseCidr } from '../wire/address.ts';
+import { cidr, integer, list, QUEUES_OPTION } from './arguments.ts';
 import { say } from './output.ts';
 import { publicationLabel, published } from './publish.ts';
 
@@ -26,13 +26,6 @@ export interface DeviceOptions {
 
 /** Where our side is when nobody says: the host gets .1 and ::1 of the same networks. */
 const ADDRESSES_DEFAULT = ['10.77.0.2/24', 'fd77::2/64'];
-
-/** For all commands whose devices may have several. */
-export const QUEUES_OPTION = [
-  '--queues <n>',
-  "of the device, over which flows are spread (default: 1; all of an xdp: interface's)",
-  integer(1, DEVICE_QUEUES_MAX),
-] as const;
 
 /** Adds `--device` and what belongs to it. */
 export function withDevice(command: Command, fallback: string): Command {
@@ -157,36 +150,4 @@ function device(text: string): string {
   const fault = deviceFault(text);
   if (fault === null) return text;
   throw new InvalidArgumentError(`${fault}; or cable, in memory`);
-}
-
-export function cidr(text: string): string {
-  try {
-    parseCidr(text);
-    return text;
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
-}
-
-/** A repeatable option. */
-export function list(
-  parse: (text: string) => string,
-): (text: string, before: string[] | undefined) => string[] {
-  return (text, before) => [...(before ?? []), parse(text)];
-}
-
-export function integer(low: number, high: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < low || value > high)
-      throw new InvalidArgumentError(`It is a whole number from ${low} to ${high}.`);
-    return value;
-  };
-}
-
-/** Resolves on Ctrl-C or SIGTERM. */
-export function interrupted(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => resolve());
-  });
 }
