@@ -18,7 +18,10 @@ export interface Kernels {
    * 16-bit words, an odd last byte padded with zero, folded to 16 bits and not complemented.
    */
   sum(at: number, length: number): number;
-  /** Copies `length` bytes; the ranges must not overlap. */
+  /**
+   * Copies `length` bytes; the ranges must not overlap. From 512 B on by the C library: 1,460 B took 34 ns where the loop,
+   * whose figures the table has, took 52 beside it; 384 B took 25 and 26.
+   */
   copy(to: number, from: number, length: number): void;
   /** Zeroes cache lines: `length` is a multiple of 64. */
   zero(at: number, length: number): void;
