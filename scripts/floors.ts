@@ -44,6 +44,8 @@ const NOT_CORE: readonly string[] = [
   'device/xdp-errors.ts',
   'device/xdp-filter.ts',
   'device/xdp-options.ts',
+  'device/xdp-receive.ts',
+  'device/xdp-send.ts',
   'device/xdp.ts',
 ];
 

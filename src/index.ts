@@ -7,8 +7,8 @@
  *     stack.net.createServer((socket) => socket.pipe(socket)).listen(7);
  *
  * `stack.net` and `stack.dgram` have the names, events and errors of `node:net` and `node:dgram`; `stack.engine` is the
- * batch API under them. In-memory devices (`createCable`) need no privileges: both ends, and so both stacks, share one
- * `Arena`.
+ * batch API under them. In-memory devices need no privileges: `createCable` of `millrace/device` makes two ends in one arena,
+ * which their stacks share.
  */
 export type { StackDgram } from './api/dgram.ts';
 export { StackOptionsError } from './api/errors.ts';
@@ -17,8 +17,6 @@ export type { StackOptions } from './api/options.ts';
 export type { Idle } from './api/run.ts';
 export { type CloseOptions, Stack, type StackCounters } from './api/stack.ts';
 export { type Publication, publishCounters } from './control/publish.ts';
-export { type CableOptions, createCable } from './device/cable.ts';
-export { capture } from './device/capture.ts';
 export { type Capabilities, type Link, type Port, type PortCounters, PortError } from './device/port.ts';
 export {
   type BindOptions,
@@ -43,7 +41,7 @@ export type {
 export { EngineError } from './engine/errors.ts';
 export type { Conn, Handlers } from './engine/handlers.ts';
 export { LIMITS_DEFAULT, type Limits } from './engine/limits.ts';
-export { ARENA_BYTES_MAX, Arena, ArenaFullError } from './memory/arena.ts';
+export { type Arena, ArenaFullError } from './memory/arena.ts';
 export { COLD, FLAG, TCB } from './tcp/block.ts';
 export { coldOf } from './tcp/cold.ts';
 export { AckSample, type CongestionControl } from './tcp/congestion/control.ts';

@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { Umem } from '../../device/xdp-umem.ts';
 import { TX_METADATA_BYTES, XDP_PKT_CONTD } from '../../os/xsk.ts';
 import { Arena } from '../arena.ts';
+import { FramePool } from '../frame-pool.ts';
 import {
   DESC_WORDS,
   FRAME_CHECKSUM_FILL,
@@ -11,7 +13,7 @@ import {
   FRAME_SEGMENT,
   Ring,
 } from '../ring.ts';
-import { EXCHANGE_FRAME, type XskArguments } from './kernels.ts';
+import { EXCHANGE_FRAME } from './kernels.ts';
 
 /** Where the kernels read and write: two halves of the arena. */
 const FROM = 4_096;
@@ -186,27 +188,28 @@ test('exchange: swaps buffers slot by slot, round both rings, up to a frame that
   );
 });
 
-const UMEM = 65_536;
 const CHUNK_SHIFT = 11;
 const CHUNKS = 16;
-const LENT = 32_768;
 const index = fc.constantFrom(0, 5, -3, 2 ** 31 - 2);
 
 /** A port's ring of 8 slots and one of the kernel's of 16 entries, with their indices. */
-function xskScene(slot: number, entry: number, n: number) {
+function xskScene(slot: number, entry: number) {
   const arena = new Arena(262_144);
   const ring = new Ring(arena, 'ring', 8);
   const entries = arena.carve('entries', 16 * 16);
-  const between = [ring.base << 2, 7, slot, entries, 15, entry, n, UMEM, CHUNK_SHIFT, LENT] as const;
+  const pool = new FramePool(arena, 'frames', { frames: CHUNKS, frameBytes: 1 << CHUNK_SHIFT, align: 4096 });
+  const umem = new Umem(arena, 'umem', pool);
   const { m } = ring;
+  const lent = arena.regions.find(({ name }) => name === 'umem lent')!.at;
   return {
     arena,
     m,
-    between: [...between] as XskArguments,
+    base: umem.base,
+    path: umem.carvePath(ring, { entries: entries >> 2, mask: 15 }),
     slotAt: (i: number) => ring.slot((slot + i) | 0),
     /** @param bytes Of an entry. */
     entryAt: (i: number, bytes: number) => (entries + (((entry + i) | 0) & 15) * bytes) >> 2,
-    lent: () => [...arena.u8.subarray(LENT, LENT + CHUNKS)],
+    lent: arena.u8.subarray(lent, lent + CHUNKS),
   };
 }
 
@@ -214,16 +217,17 @@ test('xskFill and xskComplete: buffers go to the kernel and come back, wherever 
   const buffers = fc.uniqueArray(fc.nat(CHUNKS - 1), { maxLength: 8 });
   fc.assert(
     fc.property(index, index, buffers, fc.nat(2047), (slot, entry, chunks, offset) => {
-      const { arena, m, between, slotAt, entryAt, lent } = xskScene(slot, entry, chunks.length);
-      for (const [i, chunk] of chunks.entries()) m[slotAt(i)] = UMEM + (chunk << CHUNK_SHIFT) + offset;
-      arena.kernels.xskFill(...between);
+      const { arena, m, base, path, slotAt, entryAt, lent } = xskScene(slot, entry);
+      const n = chunks.length;
+      for (const [i, chunk] of chunks.entries()) m[slotAt(i)] = base + (chunk << CHUNK_SHIFT) + offset;
+      arena.kernels.xskFill(path, slot, entry, n);
       expect(chunks.map((_, i) => m[entryAt(i, 8)])).toEqual(chunks.map((c) => c << CHUNK_SHIFT));
-      expect(lent()).toEqual(Array.from({ length: CHUNKS }, (_, c) => (chunks.includes(c) ? 1 : 0)));
+      expect([...lent]).toEqual(Array.from({ length: CHUNKS }, (_, c) => (chunks.includes(c) ? 1 : 0)));
 
       for (const [i, chunk] of chunks.entries()) m[entryAt(i, 8)] = (chunk << CHUNK_SHIFT) + offset;
-      arena.kernels.xskComplete(...between, 256);
-      expect(chunks.map((_, i) => m[slotAt(i)])).toEqual(chunks.map((c) => UMEM + (c << CHUNK_SHIFT) + 256));
-      expect(lent()).toEqual(Array(CHUNKS).fill(0));
+      arena.kernels.xskComplete(path, slot, entry, n, 256);
+      expect(chunks.map((_, i) => m[slotAt(i)])).toEqual(chunks.map((c) => base + (c << CHUNK_SHIFT) + 256));
+      expect([...lent]).toEqual(Array(CHUNKS).fill(0));
     }),
   );
 });
@@ -236,25 +240,26 @@ test('xskReceive: descriptors become slots, and those with a next one FRAME_MORE
   });
   fc.assert(
     fc.property(index, index, fc.array(frame, { maxLength: 8 }), (slot, entry, frames) => {
-      const { arena, m, between, slotAt, entryAt, lent } = xskScene(slot, entry, frames.length);
-      arena.u8.fill(1, LENT, LENT + CHUNKS);
+      const { arena, m, base, path, slotAt, entryAt, lent } = xskScene(slot, entry);
+      const n = frames.length;
+      lent.fill(1);
       for (const [i, { chunk, length, more }] of frames.entries()) {
         m.fill(77, slotAt(i), slotAt(i) + DESC_WORDS);
         m.set([(chunk << CHUNK_SHIFT) + 256, 0, length, more ? XDP_PKT_CONTD : 0], entryAt(i, 16));
       }
       const bytes = frames.reduce((sum, { length }) => sum + length, 0);
       const whole = frames.filter(({ more }) => !more).length;
-      expect(arena.kernels.xskReceive(...between)).toBe(whole * EXCHANGE_FRAME + bytes);
+      expect(arena.kernels.xskReceive(path, slot, entry, n, 0)).toBe(whole * EXCHANGE_FRAME + bytes);
       expect(frames.map((_, i) => [...m.subarray(slotAt(i), slotAt(i) + DESC_WORDS)])).toEqual(
         frames.map(({ chunk, length, more }) => [
-          UMEM + (chunk << CHUNK_SHIFT) + 256,
+          base + (chunk << CHUNK_SHIFT) + 256,
           length,
           more ? FRAME_MORE : 0,
           0,
         ]),
       );
       const taken = frames.map(({ chunk }) => chunk);
-      expect(lent()).toEqual(Array.from({ length: CHUNKS }, (_, c) => (taken.includes(c) ? 0 : 1)));
+      expect([...lent]).toEqual(Array.from({ length: CHUNKS }, (_, c) => (taken.includes(c) ? 0 : 1)));
     }),
   );
 });
@@ -283,22 +288,23 @@ test('xskSend: slots become descriptors, up to a frame that wants more or would 
     offset + length <= 1 << CHUNK_SHIFT;
   fc.assert(
     fc.property(index, index, fc.array(frame, { maxLength: 8 }), (slot, entry, frames) => {
-      const { arena, m, between, slotAt, entryAt, lent } = xskScene(slot, entry, frames.length);
+      const { arena, m, base, path, slotAt, entryAt, lent } = xskScene(slot, entry);
+      const n = frames.length;
       for (const [i, { chunk, offset, length, flags }] of frames.entries()) {
-        m.set([UMEM + (chunk << CHUNK_SHIFT) + offset, length, flags, 0], slotAt(i));
+        m.set([base + (chunk << CHUNK_SHIFT) + offset, length, flags, 0], slotAt(i));
         m.set([77, 0, 77, 77], entryAt(i, 16));
       }
       const stop = frames.findIndex((each) => !passes(each));
       const sent = stop < 0 ? frames : frames.slice(0, stop);
       const bytes = sent.reduce((sum, { length }) => sum + length, 0);
-      expect(arena.kernels.xskSend(...between, 1500)).toBe(sent.length * EXCHANGE_FRAME + bytes);
+      expect(arena.kernels.xskSend(path, slot, entry, n, 1500)).toBe(sent.length * EXCHANGE_FRAME + bytes);
       expect(frames.map((_, i) => [...m.subarray(entryAt(i, 16), entryAt(i, 16) + 4)])).toEqual(
         frames.map(({ chunk, offset, length }, i) =>
           i < sent.length ? [(chunk << CHUNK_SHIFT) + offset, 0, length, 0] : [77, 0, 77, 77],
         ),
       );
       const given = sent.map(({ chunk }) => chunk);
-      expect(lent()).toEqual(Array.from({ length: CHUNKS }, (_, c) => (given.includes(c) ? 1 : 0)));
+      expect([...lent]).toEqual(Array.from({ length: CHUNKS }, (_, c) => (given.includes(c) ? 1 : 0)));
     }),
     { numRuns: 500 },
   );

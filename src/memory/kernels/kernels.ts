@@ -20,7 +20,7 @@ export interface Kernels {
   sum(at: number, length: number): number;
   /**
    * Copies `length` bytes; the ranges must not overlap. From 512 B on by the C library: 1,460 B took 34 ns where the loop,
-   * whose figures the table has, took 52 beside it; 384 B took 25 and 26.
+   * whose figures the table has, took 52 beside it.
    */
   copy(to: number, from: number, length: number): void;
   /** Zeroes cache lines: `length` is a multiple of 64. */
@@ -79,34 +79,26 @@ export interface Kernels {
   memifWrite(ring: number, slots: number, mask: number, taken: number, n: number, lengthMax: number): number;
   /** The client's: empty buffers of its own in the descriptors of `n` slots from `index` on. */
   memifOffer(ring: number, index: number, n: number): void;
-  /** AF_XDP: gives the buffers of `n` slots to a queue's fill ring. */
-  xskFill(...between: XskArguments): void;
-  /** Takes `n` descriptors of a queue's rx ring into slots. @returns `frames * EXCHANGE_FRAME + bytes` */
-  xskReceive(...between: XskArguments): number;
+  /**
+   * AF_XDP: gives the buffers of `n` slots to a queue's fill ring.
+   * @param path A ring of a port and one of the kernel's (device/xdp-umem.ts). @param slot @param entry Their indices, which
+   * run freely; the same for all four.
+   */
+  xskFill(path: number, slot: number, entry: number, n: number): void;
+  /**
+   * Takes `n` descriptors of a queue's rx ring into slots, whole frames.
+   * @param local 1: mark those whose checksum a kernel on the other end has left out, as FRAME_CHECKSUM_GOOD and _FILL.
+   * @returns `frames * EXCHANGE_FRAME + bytes`
+   */
+  xskReceive(path: number, slot: number, entry: number, n: number, local: number): number;
   /**
    * Puts up to `n` slots into a tx ring, as long as their frames are whole, want nothing done, have at most `lengthMax`
    * bytes and lie within a buffer. @returns `frames * EXCHANGE_FRAME + bytes`
    */
-  xskSend(...more: [...between: XskArguments, lengthMax: number]): number;
+  xskSend(path: number, slot: number, entry: number, n: number, lengthMax: number): number;
   /** Takes `n` buffers back from a completion ring into slots. @param headroom From a buffer's start to DESC_AT. */
-  xskComplete(...more: [...between: XskArguments, headroom: number]): void;
+  xskComplete(path: number, slot: number, entry: number, n: number, headroom: number): void;
 }
-
-/** A ring of a port and one of the kernel's with their free-running indices; byte offsets. */
-export type XskArguments = [
-  slots: number,
-  slotMask: number,
-  slot: number,
-  entries: number,
-  entryMask: number,
-  entry: number,
-  n: number,
-  umem: number,
-  /** A buffer has `1 << chunkShift` bytes. */
-  chunkShift: number,
-  /** A byte for each buffer: 1 while the kernel has it. */
-  lent: number,
-];
 
 /** What a frame counts in the results of `exchange` and of the xsk kernels, beside its bytes. */
 export const EXCHANGE_FRAME = 2 ** 32;
@@ -118,7 +110,7 @@ let module: WebAssembly.Module | null = null;
 export function instantiateKernels(memory: WebAssembly.Memory): Kernels {
   module ??= new WebAssembly.Module(decodeBase64(KERNELS_WASM_BASE64));
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  return exports as unknown as Kernels;
+  return { ...(exports as unknown as Kernels) };
 }
 
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
