@@ -3,9 +3,9 @@ import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:chil
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { exchangeFrame } from '../../src/device/forward.ts';
 import { type MemifPort, memifArenaBytes, openMemif } from '../../src/device/memif.ts';
 import { Arena } from '../../src/memory/arena.ts';
+import { EXCHANGE_FRAME } from '../../src/memory/kernels/kernels.ts';
 import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH } from '../../src/memory/ring.ts';
 import { raiseInliningBudget } from '../../src/os/v8.ts';
 import { finish, type JobArguments, type JobResult, Stopwatch, seconds } from './job.ts';
@@ -56,13 +56,13 @@ export function bounceFor(port: MemifPort, duration: number): void {
 }
 
 function bounce(port: MemifPort): void {
-  const { rx, tx } = port;
-  let n = Math.min(port.rxSync(), tx.available);
-  for (; n > 0; n--) {
-    exchangeFrame(rx.m, rx.slot(rx.head), tx.slot(tx.head));
-    rx.head = (rx.head + 1) | 0;
-    tx.head = (tx.head + 1) | 0;
-  }
+  const { rx, tx, frameBytes } = port;
+  const { exchange } = port.arena.kernels;
+  const n = Math.min(port.rxSync(), tx.available);
+  const moved = exchange(rx.base << 2, rx.mask, rx.head, tx.base << 2, tx.mask, tx.head, n, 0, frameBytes);
+  const frames = Math.floor(moved / EXCHANGE_FRAME);
+  rx.head = (rx.head + frames) | 0;
+  tx.head = (tx.head + frames) | 0;
   port.txSync();
 }
 

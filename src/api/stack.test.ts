@@ -379,12 +379,10 @@ describe('a process', () => {
   it('stays for an open socket, unless that is unref’d', async () => {
     const open = `server.net.createServer((s) => s.unref()).listen(7).unref();
       const socket = client.net.connect(7, '10.0.0.2');
-      setTimeout(() => { console.log('still here'); process.exit(3); }, 300).unref();`;
-    expect(await program(open)).toMatchObject({ out: 'still here\n', code: 3 });
-    expect(await program(`${open} socket.on('connect', () => socket.unref());`)).toMatchObject({
-      out: '',
-      code: 0,
-    });
+      const end = (ms) => setTimeout(() => { console.log('still here'); process.exit(3); }, ms).unref();`;
+    expect(await program(`${open} end(300);`)).toMatchObject({ out: 'still here\n', code: 3 });
+    const ends = await program(`${open} socket.on('connect', () => socket.unref()); end(5000);`);
+    expect(ends).toMatchObject({ out: '', code: 0 });
   });
 
   it('stays until what a destroyed socket wrote is with the peer', async () => {
@@ -400,7 +398,7 @@ describe('a process', () => {
       await program(`server.net.createServer({ allowHalfOpen: true }, (s) => s.unref().resume()).listen(7).unref();
       const socket = client.net.connect(7, '10.0.0.2', () => socket.end(() => socket.destroy()));`);
     expect(code).toBe(0);
-    expect(ms).toBeLessThan(5000);
+    expect(ms).toBeLessThan(12_000);
   });
 
   it('stays for a stack that says so', async () => {
@@ -417,8 +415,8 @@ describe('a process', () => {
       for (let i = 0; i < 20; i++) socket.write(chunk);
       let ticks = 0;
       setInterval(() => ticks++, 5);
-      // Some 85 on an idle machine.
-      setTimeout(() => { console.log(ticks > 10); process.exit(); }, 500);`);
+      // Some 350 on an idle machine.
+      setTimeout(() => { console.log(ticks > 10); process.exit(); }, 2000);`);
     expect(out).toBe('true\n');
   });
 });

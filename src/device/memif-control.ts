@@ -49,6 +49,8 @@ export interface MemifControlOptions {
   /** Pages of the arena that regions may be mapped to: byte offset, and how many. */
   readonly roomAt: number;
   readonly roomBytes: number;
+  /** MEMIF_TABLE_BYTES for the link of the time. */
+  readonly tableAt: number;
 }
 
 /** What became of peers, since the port was opened. */
@@ -327,7 +329,7 @@ export class MemifControl {
   }
 
   #attachMapped({ regions: offered, toServer, toClient }: MemifOffer): string | null {
-    const regions = new MemifRegions(this.#arena);
+    const regions = new MemifRegions(this.#arena, this.#options.tableAt);
     for (const { fd, bytes } of offered) {
       const fault = sharedMemoryFault(fd, bytes);
       if (fault !== null) return fault;
@@ -371,7 +373,7 @@ export class MemifControl {
 
   /** Client: the rings may be used now. Earlier, and a server that resets them would undo it. */
   #use(memory: ClientMemory, fds: SharedDescriptors): void {
-    const regions = new MemifRegions(this.#arena);
+    const regions = new MemifRegions(this.#arena, this.#options.tableAt);
     regions.add(this.#options.roomAt, memory.bytes);
     this.#waitOn([...fds.toClient]);
     const [first] = memory.toServer;

@@ -5,13 +5,12 @@
  * as it was read: a lie ends the connection and reaches nothing outside the regions. And since a frame is copied before
  * anybody parses it, it can't change between a check and a use.
  *
+ * The loops are kernels (memory/kernels/assembly/memif.ts), which know regions and rings by the lines that are made here.
  * Pure: rings and regions are offsets in the arena, whoever mapped them there.
  */
 import type { Arena } from '../memory/arena.ts';
-import { DESC_AT, DESC_AUX, DESC_FLAGS, DESC_LENGTH, FRAME_MORE, type Ring } from '../memory/ring.ts';
+import { DESC_FLAGS, FRAME_MORE, type Ring } from '../memory/ring.ts';
 import {
-  MEMIF_DESC_BYTES,
-  MEMIF_DESC_NEXT,
   memifRingBytes,
   RING_COOKIE,
   RING_DESCRIPTORS,
@@ -24,41 +23,72 @@ import {
 import type { PortCounters } from './port.ts';
 
 // V8 folds a module's own constants, not imported ones.
-const [AT, LENGTH, FLAGS, AUX] = [DESC_AT, DESC_LENGTH, DESC_FLAGS, DESC_AUX];
+const FLAGS = DESC_FLAGS;
 const MORE = FRAME_MORE;
-const NEXT = MEMIF_DESC_NEXT;
 const MASK_INTERRUPT = RING_MASK_INTERRUPT;
-const SHIFT = Math.log2(MEMIF_DESC_BYTES) - 2;
 
 export const REGIONS_MAX = 16;
+/** Queue pairs of a link. */
+export const QUEUES_MAX = 16;
+/** All are read, one is written. */
+const RINGS_MAX = QUEUES_MAX + 1;
+
+/** A link's table: where its regions begin, how long they are, and how many there are, then the lines of its rings. */
+const [REGION_AT, REGION_BYTES, REGIONS] = [0, 64, 128];
+const RINGS = 192;
+/** Of a ring: what the kernels read, … */
+const [DESCRIPTORS, MASK, THEIRS, THEIRS_AHEAD, OURS, OURS_AHEAD, TABLE] = [0, 1, 3, 4, 5, 6, 7];
+const [OWN_AT, OWN_BYTES, OWN_REGION, OWN_OFFSET] = [8, 9, 10, 11];
+/** … and what they answer. */
+const [FAULT, FRAMES, BYTES, DROPPED, CHAINED] = [16, 17, 18, 19, 20];
+const RING_LINE_WORDS = 32;
+const RING_LINE_BYTES = 4 * RING_LINE_WORDS;
+
+export const MEMIF_TABLE_BYTES = RINGS + RINGS_MAX * RING_LINE_BYTES;
+
+const FAULTS = [
+  null,
+  'an index that isn’t in the ring',
+  'a buffer outside its region',
+  'a frame longer than the ring',
+];
 
 /** The regions of one connection: where they are in the arena, and how long. */
 export class MemifRegions {
   readonly arena: Arena;
-  readonly u16: Uint16Array;
-  count = 0;
-  readonly at = new Int32Array(REGIONS_MAX);
-  readonly bytes = new Int32Array(REGIONS_MAX);
+  readonly at: Int32Array;
+  readonly bytes: Int32Array;
+  /** Byte offset, for the kernels. */
+  readonly table: number;
+  #rings = 0;
 
-  constructor(arena: Arena) {
+  /** @param table MEMIF_TABLE_BYTES of the arena, which connections have one after the other. */
+  constructor(arena: Arena, table: number) {
     this.arena = arena;
-    this.u16 = new Uint16Array(arena.memory.buffer);
+    this.table = table;
+    this.at = arena.i32.subarray((table + REGION_AT) >> 2).subarray(0, REGIONS_MAX);
+    this.bytes = arena.i32.subarray((table + REGION_BYTES) >> 2).subarray(0, REGIONS_MAX);
+    arena.i32[(table + REGIONS) >> 2] = 0;
+  }
+
+  get count(): number {
+    return this.arena.i32[(this.table + REGIONS) >> 2];
   }
 
   /** @param at Byte offset in the arena. */
   add(at: number, bytes: number): void {
-    if (this.count === REGIONS_MAX) throw new RangeError(`there are ${REGIONS_MAX} regions at most`);
-    this.at[this.count] = at;
-    this.bytes[this.count++] = bytes;
+    const { count } = this;
+    if (count === REGIONS_MAX) throw new RangeError(`there are ${REGIONS_MAX} regions at most`);
+    this.at[count] = at;
+    this.bytes[count] = bytes;
+    this.arena.i32[(this.table + REGIONS) >> 2] = count + 1;
   }
-}
 
-/** @returns where these bytes are in the arena; 0 when a region has no such bytes. All are int32. */
-function locate(regions: MemifRegions, region: number, offset: number, length: number): number {
-  if (region >= regions.count) return 0;
-  const bytes = regions.bytes[region];
-  if (offset < 0 || length < 0 || length > bytes - offset) return 0;
-  return (regions.at[region] + offset) | 0;
+  /** @returns the line of another ring, byte offset */
+  ringLine(): number {
+    if (this.#rings === RINGS_MAX) throw new RangeError(`there are ${RINGS_MAX} rings at most`);
+    return this.table + RINGS + this.#rings++ * RING_LINE_BYTES;
+  }
 }
 
 /** A ring, as who owns it tells. */
@@ -81,188 +111,88 @@ export interface OwnBuffers {
 export function ringFault(regions: MemifRegions, { region, offset, ringLog2 }: RingPlace): string | null {
   if (ringLog2 > RING_LOG2_MAX) return `a ring of 2^${ringLog2} slots`;
   if (offset % 4 !== 0) return `a ring at ${offset}`;
-  const at = locate(regions, region, offset | 0, memifRingBytes(ringLog2));
-  if (at === 0) return `a ring beyond its region`;
-  return regions.arena.i32[at >> 2] === RING_COOKIE ? null : 'a ring without the cookie';
+  if (region >= regions.count || offset + memifRingBytes(ringLog2) > regions.bytes[region])
+    return 'a ring beyond its region';
+  return regions.arena.i32[(regions.at[region] + offset) >> 2] === RING_COOKIE
+    ? null
+    : 'a ring without the cookie';
 }
 
 /** One ring, seen from the side that reads it or from the one that writes it. */
 export class MemifRing {
-  readonly slots: number;
   /** Why the connection can't go on; null while the other side behaves. */
   fault: string | null = null;
-  /** Free-running, u16: the next slot that we read or write. */
-  index = 0;
-  readonly #regions: MemifRegions;
+  readonly #arena: Arena;
+  /** Where the kernels find it: byte offset, and index in words. */
+  readonly #at: number;
+  readonly #line: number;
   readonly #u16: Uint16Array;
-  /** Word index of the first descriptor. */
-  readonly #descriptors: number;
-  /** Indices in u16 of the ring's flags, and of the other side's index and ours. */
+  /** Index in u16 of the ring's flags. */
   readonly #flags: number;
-  readonly #theirs: number;
-  readonly #ours: number;
-  /** From the other side's index to the end of what is ours, and from `index` to what we publish; slots. */
-  readonly #theirsAhead: number;
-  readonly #oursAhead: number;
-  /** Whether buffers are ours, each slot's its own; otherwise its descriptor tells. */
-  readonly #own: boolean;
-  /** From the region's start, and in the arena. */
-  readonly #ownOffset: number;
-  readonly #ownAt: number;
-  readonly #ownBytes: number;
-  readonly #region: number;
 
   /** @param place Without fault. @param toServer Its direction. @param own Ours, who are the client then. */
   constructor(regions: MemifRegions, place: RingPlace, toServer: boolean, own: OwnBuffers | null) {
+    const { arena } = regions;
     const start = regions.at[place.region];
     const at = start + place.offset;
-    this.slots = 1 << place.ringLog2;
-    this.#regions = regions;
-    this.#u16 = regions.u16;
-    this.#descriptors = (at + RING_DESCRIPTORS) >> 2;
-    this.#flags = (at + RING_FLAGS) >> 1;
+    const slots = 1 << place.ringLog2;
     const client = own !== null;
+    this.#arena = arena;
+    this.#at = regions.ringLine();
+    this.#line = this.#at >> 2;
+    this.#u16 = new Uint16Array(arena.memory.buffer);
+    this.#flags = (at + RING_FLAGS) >> 1;
+    const line = arena.i32.subarray(this.#line, this.#line + RING_LINE_WORDS).fill(0);
+    line[DESCRIPTORS] = at + RING_DESCRIPTORS;
+    line[MASK] = slots - 1;
     // Head is the client's to move and tail the server's, in both directions.
-    this.#theirs = (at + (client ? RING_TAIL : RING_HEAD)) >> 1;
-    this.#ours = (at + (client ? RING_HEAD : RING_TAIL)) >> 1;
-    this.#theirsAhead = client && toServer ? this.slots : 0;
-    this.#oursAhead = client && !toServer ? this.slots : 0;
-    this.#own = client;
-    this.#region = place.region;
-    this.#ownOffset = own?.offset ?? 0;
-    this.#ownAt = start + this.#ownOffset;
-    this.#ownBytes = own?.bytes ?? 0;
-    if (client) for (let i = 0; i < this.slots; i++) this.#reset(i);
-    this.#publish();
+    line[THEIRS] = at + (client ? RING_TAIL : RING_HEAD);
+    line[OURS] = at + (client ? RING_HEAD : RING_TAIL);
+    line[THEIRS_AHEAD] = client && toServer ? slots : 0;
+    line[OURS_AHEAD] = client && !toServer ? slots : 0;
+    line[TABLE] = regions.table;
+    if (own !== null) {
+      line[OWN_AT] = start + own.offset;
+      line[OWN_BYTES] = own.bytes;
+      line[OWN_REGION] = place.region << 16;
+      line[OWN_OFFSET] = own.offset;
+      arena.kernels.memifOffer(this.#at, 0, slots);
+    }
+    Atomics.store(this.#u16, line[OURS] >> 1, line[OURS_AHEAD]);
   }
 
   /** Copies what the other side has written to an rx ring, as long as that has room; frames over its length are dropped. */
-  read(rx: Ring, frameBytes: number, counters: PortCounters): void {
-    const slots = this.#available();
-    if (slots === 0) return;
-    const { m } = rx;
-    const { kernels } = this.#regions.arena;
-    const mask = this.slots - 1;
-    let free = (rx.slots - rx.available) | 0;
-    let tail = rx.tail;
-    let done = 0;
-    let bytes = 0;
-    while (done < slots && free > 0) {
-      const slot = rx.slot(tail);
-      const to = m[slot + AT];
-      let length = 0;
-      let used = done;
-      let fits = true;
-      for (let more = true; more; used++) {
-        // The rest of the chain isn't there yet; or never will be, when there is no slot for it.
-        if (used === slots) {
-          if (slots === this.slots && done === 0) this.fault = 'a frame longer than the ring';
-          used = -1;
-          break;
-        }
-        const i = (this.index + used) & mask;
-        const descriptor = this.#descriptors + (i << SHIFT);
-        const word = m[descriptor];
-        const part = m[descriptor + 1];
-        const from = this.#own
-          ? this.#ownBuffer(i, part)
-          : locate(this.#regions, word >>> 16, m[descriptor + 2], part);
-        if (from === 0) {
-          this.fault = 'a buffer outside its region';
-          used = -1;
-          break;
-        }
-        if (part <= frameBytes - length) {
-          kernels.copy(to + length, from, part);
-          length += part;
-        } else fits = false;
-        more = (word & NEXT) !== 0;
-      }
-      if (used < 0) break;
-      if (this.#own) for (let k = done; k < used; k++) this.#reset((this.index + k) & mask);
-      done = used;
-      if (!fits || length === 0) {
-        counters.rxDropped++;
-        continue;
-      }
-      m[slot + LENGTH] = length;
-      m[slot + FLAGS] = 0;
-      m[slot + AUX] = 0;
-      bytes += length;
-      free--;
-      tail = (tail + 1) | 0;
-    }
-    counters.rxFrames += (tail - rx.tail) | 0;
-    counters.rxBytes += bytes;
-    rx.tail = tail;
-    if (done === 0) return;
-    this.index = (this.index + done) & 0xffff;
-    this.#publish();
+  read(rx: Ring, lengthMax: number, counters: PortCounters): void {
+    const { m, tail } = rx;
+    const line = this.#line;
+    const { memifRead } = this.#arena.kernels;
+    const frames = memifRead(this.#at, rx.base << 2, rx.mask, tail, (rx.slots - rx.available) | 0, lengthMax);
+    rx.tail = (tail + frames) | 0;
+    counters.rxFrames += frames;
+    counters.rxBytes += m[line + BYTES];
+    counters.rxDropped += m[line + DROPPED];
+    this.fault = FAULTS[m[line + FAULT]];
   }
 
   /**
    * Copies frames of a tx ring to where the other side reads, as long as there is room; a frame that can't be sent is
    * dropped and counted. @returns whether any was sent
    */
-  write(tx: Ring, cursor: TxCursor, frameBytes: number, counters: PortCounters): boolean {
-    const free = this.#available();
+  write(tx: Ring, cursor: TxCursor, lengthMax: number, counters: PortCounters): boolean {
     const { m } = tx;
-    const { kernels } = this.#regions.arena;
-    const mask = this.slots - 1;
-    let done = 0;
-    let frames = 0;
-    let bytes = 0;
-    for (; cursor.taken !== tx.head && this.fault === null; cursor.taken = (cursor.taken + 1) | 0) {
-      const slot = tx.slot(cursor.taken);
-      const at = m[slot + AT];
-      const length = m[slot + LENGTH];
-      const more = (m[slot + FLAGS] & MORE) !== 0;
-      const whole = !cursor.chained && !more;
-      if (!whole || length <= 0 || length > frameBytes) {
-        cursor.chained = more;
-        counters.txDropped++;
-        continue;
-      }
-      let used = done;
-      let sent = 0;
-      while (sent < length && used < free) {
-        const i = (this.index + used) & mask;
-        const descriptor = this.#descriptors + (i << SHIFT);
-        const word = m[descriptor];
-        const room = this.#own ? this.#ownBytes : m[descriptor + 1];
-        const to = this.#own
-          ? this.#ownAt + i * room
-          : locate(this.#regions, word >>> 16, m[descriptor + 2], room);
-        if (to === 0 || room === 0) {
-          this.fault = 'a buffer outside its region';
-          break;
-        }
-        const part = Math.min(room, length - sent);
-        kernels.copy(to, at + sent, part);
-        sent += part;
-        const region = this.#own ? this.#region << 16 : word & ~0xffff;
-        m[descriptor] = region | (sent < length ? NEXT : 0);
-        // Of a frame that turns out not to fit, every part so far fills its buffer: the length stays the room.
-        m[descriptor + 1] = part;
-        if (this.#own) m[descriptor + 2] = this.#ownOffset + i * room;
-        used++;
-      }
-      if (sent < length) {
-        // Room enough comes later, or never.
-        if (this.fault !== null || done > 0 || free < this.slots) break;
-        counters.txDropped++;
-        continue;
-      }
-      done = used;
-      frames++;
-      bytes += length;
-    }
+    const line = this.#line;
+    const { taken } = cursor;
+    const { memifWrite } = this.#arena.kernels;
+    m[line + CHAINED] = cursor.chained ? 1 : 0;
+    const n = memifWrite(this.#at, tx.base << 2, tx.mask, taken, (tx.head - taken) | 0, lengthMax);
+    cursor.taken = (taken + n) | 0;
+    cursor.chained = m[line + CHAINED] !== 0;
+    const frames = m[line + FRAMES];
     counters.txFrames += frames;
-    counters.txBytes += bytes;
-    if (done === 0) return false;
-    this.index = (this.index + done) & 0xffff;
-    this.#publish();
-    return true;
+    counters.txBytes += m[line + BYTES];
+    counters.txDropped += m[line + DROPPED];
+    this.fault = FAULTS[m[line + FAULT]];
+    return frames > 0;
   }
 
   /** The reader's: whether the writer shall signal what it writes. */
@@ -273,33 +203,6 @@ export class MemifRing {
   /** For the writer, after `write`. */
   get signalsWanted(): boolean {
     return (Atomics.load(this.#u16, this.#flags) & MASK_INTERRUPT) === 0;
-  }
-
-  /** Slots that we may read or write now. */
-  #available(): number {
-    const theirs = Atomics.load(this.#u16, this.#theirs);
-    const slots = (theirs + this.#theirsAhead - this.index) & 0xffff;
-    if (slots <= this.slots) return slots;
-    this.fault = 'an index that isn’t in the ring';
-    return 0;
-  }
-
-  #publish(): void {
-    Atomics.store(this.#u16, this.#ours, this.index + this.#oursAhead);
-  }
-
-  #ownBuffer(slot: number, length: number): number {
-    return length >= 0 && length <= this.#ownBytes ? this.#ownAt + slot * this.#ownBytes : 0;
-  }
-
-  /** The descriptor of an empty buffer of ours. */
-  #reset(slot: number): void {
-    const { i32 } = this.#regions.arena;
-    const descriptor = this.#descriptors + (slot << SHIFT);
-    i32[descriptor] = this.#region << 16;
-    i32[descriptor + 1] = this.#ownBytes;
-    i32[descriptor + 2] = this.#ownOffset + slot * this.#ownBytes;
-    i32[descriptor + 3] = 0;
   }
 }
 

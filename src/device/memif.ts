@@ -22,7 +22,7 @@ import { MEMIF_SECRET_BYTES, RING_LOG2_MAX } from '../wire/memif.ts';
 import { createRings, emptyRings, framesArenaBytes, LARGE_ROOM_BYTES, ringArenaBytes } from './frames.ts';
 import { MemifControl, type MemifCounters, type MemifLink } from './memif-control.ts';
 import { clientMemory } from './memif-handshake.ts';
-import { dropFrames, type TxCursor } from './memif-rings.ts';
+import { dropFrames, MEMIF_TABLE_BYTES, QUEUES_MAX, type TxCursor } from './memif-rings.ts';
 import { type Capabilities, type Link, PLAIN, type Port, PortError, portCounters } from './port.ts';
 
 export interface MemifOptions {
@@ -63,7 +63,6 @@ interface Settings extends Required<Omit<MemifOptions, 'pool' | 'mac'>> {
 const LINK_BYTES_MAX = 18;
 const MTU_MIN = 68;
 const MTU_MAX = LARGE_ROOM_BYTES - LINK_BYTES_MAX;
-const QUEUES_MAX = 16;
 const SLOTS_MAX = 1 << 15;
 const BUFFER_BYTES_MIN = 64;
 const BUFFER_BYTES_MAX = 65_472;
@@ -120,7 +119,8 @@ export function memifArenaBytes(options: MemifOptions): number {
     2 * ringArenaBytes(slots) +
     framesArenaBytes(2 * slots, frameBytesOf(settings)) +
     roomBytes(settings) +
-    PAGE_BYTES
+    PAGE_BYTES +
+    MEMIF_TABLE_BYTES
   );
 }
 
@@ -171,7 +171,8 @@ export class MemifPort implements Port {
       const roomAt = arena.carve(`${this.name} regions`, room, PAGE_BYTES);
       const identity = { id, mode: link, secret };
       const shape = { queues, ringLog2 };
-      const all = { role, socket, identity, shape, bufferBytes, roomAt, roomBytes: room };
+      const tableAt = arena.carve(`${this.name} rings`, MEMIF_TABLE_BYTES);
+      const all = { role, socket, identity, shape, bufferBytes, roomAt, roomBytes: room, tableAt };
       this.#control = new MemifControl(arena, all, this.counters);
     } catch (error) {
       emptyRings(this, this.pool);

@@ -39,7 +39,7 @@ const MAP_PRIVATE_ANONYMOUS_FIXED = 0x32;
 const PAGE_BYTES = 4096;
 
 /** A queue stays taken for 10 to 20 ms after its socket was closed. */
-const BIND_TRIES = 50;
+const BIND_TRIES = 300;
 const BIND_PAUSE_MS = 1;
 
 /** struct xsk_tx_metadata, before a frame whose descriptor has XDP_TX_METADATA: flags u64, start u16, offset u16. */

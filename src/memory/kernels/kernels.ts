@@ -18,7 +18,10 @@ export interface Kernels {
    * 16-bit words, an odd last byte padded with zero, folded to 16 bits and not complemented.
    */
   sum(at: number, length: number): number;
-  /** Copies `length` bytes; the ranges must not overlap. */
+  /**
+   * Copies `length` bytes; the ranges must not overlap. From 512 B on by the C library: 1,460 B took 34 ns where the loop,
+   * whose figures the table has, took 52 beside it.
+   */
   copy(to: number, from: number, length: number): void;
   /** Zeroes cache lines: `length` is a multiple of 64. */
   zero(at: number, length: number): void;
@@ -64,6 +67,19 @@ export interface Kernels {
   macFind(table: number, first: number, rest: number): number;
   macLearn(table: number, first: number, rest: number, port: number): void;
   /**
+   * memif (device/memif-rings.ts has the lines of its rings): frames that the other side has written, to up to `free` slots
+   * of an rx ring from `tail` on. Those longer than `lengthMax`, or of no bytes, are dropped. The ring's line tells of
+   * bytes, drops and a fault, which ends it. @returns frames
+   */
+  memifRead(ring: number, slots: number, mask: number, tail: number, free: number, lengthMax: number): number;
+  /**
+   * Up to `n` frames of a tx ring from `taken` on to where the other side reads. Those of several slots, of no bytes, or
+   * longer than `lengthMax` or than that ring holds are dropped. @returns slots taken
+   */
+  memifWrite(ring: number, slots: number, mask: number, taken: number, n: number, lengthMax: number): number;
+  /** The client's: empty buffers of its own in the descriptors of `n` slots from `index` on. */
+  memifOffer(ring: number, index: number, n: number): void;
+  /**
    * AF_XDP: gives the buffers of `n` slots to a queue's fill ring.
    * @param path A ring of a port and one of the kernel's (device/xdp-umem.ts). @param slot @param entry Their indices, which
    * run freely; the same for all four.
@@ -94,7 +110,7 @@ let module: WebAssembly.Module | null = null;
 export function instantiateKernels(memory: WebAssembly.Memory): Kernels {
   module ??= new WebAssembly.Module(decodeBase64(KERNELS_WASM_BASE64));
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  return exports as unknown as Kernels;
+  return { ...(exports as unknown as Kernels) };
 }
 
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> {

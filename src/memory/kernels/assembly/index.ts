@@ -4,6 +4,7 @@
  * Sums are taken over little-endian words, 16 bytes at a time, and swapped once at the end: one's complement
  * addition doesn't care for byte order (RFC 1071 2(B)).
  */
+export { memifOffer, memifRead, memifWrite } from './memif';
 export { macFind, macLearn, switchFrames } from './switch';
 export { xskComplete, xskFill, xskReceive, xskSend } from './xsk';
 
@@ -93,9 +94,16 @@ function copyShort(to: usize, from: usize, length: u32): void {
   }
 }
 
+/** From here on the C library's wider registers are worth its call, bytes. */
+const LONG: u32 = 512;
+
 export function copy(to: usize, from: usize, length: u32): void {
   if (length < 16) {
     copyShort(to, from, length);
+    return;
+  }
+  if (length >= LONG) {
+    memory.copy(to, from, length);
     return;
   }
   const last = v128.load(from + length - 16);
