@@ -7,6 +7,7 @@ import { coldOf } from '../cold.ts';
 import type { Tcp } from '../tcp.ts';
 import { atLeastTwoSegments, type CongestionControl, grow, slowStart } from './control.ts';
 import { hystartAcked, hystartBegin, inFirstSlowStart } from './hystart.ts';
+import { linuxHystartAcked } from './hystart-linux.ts';
 
 const { FLAGS, CWND, SSTHRESH, MSS, SRTT, CC_WORDS } = TCB;
 const { RECOVERY, LOSS } = FLAG;
@@ -115,8 +116,10 @@ export const cubic: CongestionControl = {
 
   acked(tcp, t, acked) {
     const m = tcp.m;
-    if (inFirstSlowStart(m, t)) hystartAcked(tcp, t, acked);
-    else if (m[t + CWND] < m[t + SSTHRESH]) slowStart(tcp, t, acked, 1);
+    if (inFirstSlowStart(m, t)) {
+      if (tcp.limits.habits === 'linux') linuxHystartAcked(tcp, t, acked);
+      else hystartAcked(tcp, t, acked);
+    } else if (m[t + CWND] < m[t + SSTHRESH]) slowStart(tcp, t, acked, 1);
     else avoidCongestion(tcp, t, acked);
   },
 

@@ -8,7 +8,7 @@ import { TCB } from '../block.ts';
 import type { Tcp } from '../tcp.ts';
 import { slowStart, WINDOW_MAX } from './control.ts';
 
-const { CWND, SSTHRESH, SND_UNA, SND_NXT, MSS, CC_WORDS } = TCB;
+const { CWND, SSTHRESH, SND_UNA, SND_NXT, CC_WORDS } = TCB;
 const INFINITE = WINDOW_MAX;
 
 /** Smallest RTT of this round and of the last, us; 0: none. */
@@ -22,65 +22,18 @@ const CSS_ROUNDS_BEGUN = CC_WORDS + 4;
 const CSS_BASELINE = CC_WORDS + 5;
 const WORDS = 6;
 
-/** Linux's, in the place of CSS's: when this round began and when its last ACK came that followed closely, us. */
-const ROUND_START = CC_WORDS + 4;
-const LAST_ACK_AT = CC_WORDS + 5;
-
 /** us. */
 const RTT_THRESH_MIN = 4000;
 const RTT_THRESH_MAX = 16_000;
 const RTT_DIVISOR_SHIFT = 3;
-const RTT_SAMPLES = 8;
+/** Of a round, before it is judged. */
+export const RTT_SAMPLES = 8;
 const CSS_GROWTH_DIVISOR = 4;
 const CSS_ROUNDS = 5;
-/** Linux: no smaller window is looked at, segments; ACKs follow closely, and pacing delays at most, us. */
-const LINUX_WINDOW = 16;
-const LINUX_ACK_DELTA = 2000;
-const LINUX_ACK_DELAY = 1000;
 
 export function hystartBegin(m: Int32Array, t: number): void {
   for (let i = 0; i < WORDS; i++) m[t + CC_WORDS + i] = 0;
   m[t + WINDOW_END] = m[t + SND_NXT];
-}
-
-/**
- * Linux has what came before HyStart++: slow start ends for good once a round trip's RTTs are longer than the shortest ever,
- * or its ACKs come one upon another for half of that.
- */
-function linuxAcked(tcp: Tcp, t: number, acked: number): void {
-  const m = tcp.m;
-  const rtt = tcp.sample.rtt_us;
-  const now = tcp.nowUs;
-  if (((m[t + SND_UNA] - m[t + WINDOW_END]) | 0) > 0) {
-    m[t + WINDOW_END] = m[t + SND_NXT];
-    m[t + CURRENT_MIN] = 0;
-    m[t + SAMPLES] = 0;
-    m[t + ROUND_START] = m[t + LAST_ACK_AT] = now;
-  }
-  if (rtt > 0) {
-    if (m[t + LAST_MIN] === 0 || rtt < m[t + LAST_MIN]) m[t + LAST_MIN] = rtt;
-    if (m[t + CWND] >= LINUX_WINDOW * m[t + MSS] && linuxFound(m, t, rtt, now)) {
-      tcp.counters.hystartExits++;
-      m[t + SSTHRESH] = m[t + CWND];
-      hystartEnd(m, t);
-      return;
-    }
-  }
-  slowStart(tcp, t, acked, 1);
-}
-
-function linuxFound(m: Int32Array, t: number, rtt: number, now: number): boolean {
-  const least = m[t + LAST_MIN];
-  if (((now - m[t + LAST_ACK_AT]) | 0) <= LINUX_ACK_DELTA) {
-    m[t + LAST_ACK_AT] = now;
-    if (((now - m[t + ROUND_START]) | 0) > (least + LINUX_ACK_DELAY) >> 1) return true;
-  }
-  if (m[t + CURRENT_MIN] === 0 || rtt < m[t + CURRENT_MIN]) m[t + CURRENT_MIN] = rtt;
-  if (m[t + SAMPLES] < RTT_SAMPLES) {
-    m[t + SAMPLES]++;
-    return false;
-  }
-  return m[t + CURRENT_MIN] > least + delayThreshold(least);
 }
 
 /** The words are the module's from now on. */
@@ -91,10 +44,6 @@ export function hystartEnd(m: Int32Array, t: number): void {
 /** The first slow start, while SSTHRESH is infinite; ends by setting it. */
 export function hystartAcked(tcp: Tcp, t: number, acked: number): void {
   const m = tcp.m;
-  if (tcp.limits.habits === 'linux') {
-    linuxAcked(tcp, t, acked);
-    return;
-  }
   slowStart(tcp, t, acked, m[t + CSS_ROUNDS_BEGUN] > 0 ? CSS_GROWTH_DIVISOR : 1);
   const rtt = tcp.sample.rtt_us;
   if (rtt > 0) {
@@ -124,7 +73,7 @@ function judge(tcp: Tcp, t: number): void {
 }
 
 /** By how much an RTT must be longer, us. */
-function delayThreshold(rtt: number): number {
+export function delayThreshold(rtt: number): number {
   const threshold = rtt >> RTT_DIVISOR_SHIFT;
   if (threshold < RTT_THRESH_MIN) return RTT_THRESH_MIN;
   return threshold > RTT_THRESH_MAX ? RTT_THRESH_MAX : threshold;
