@@ -18,7 +18,7 @@ const ECN_BITS: Readonly<Record<string, number>> = { noecn: 0, ect1: 1, ect0: 2,
 
 /**
  * @param live In the script's numbers.
- * @param pushMatters Whether PSH is looked at: not for what is sent again, nor for several segments taken as one.
+ * @param pushMatters Whether PSH is looked at.
  * @returns what is wrong, or null
  */
 export function comparePacket(
