@@ -112,6 +112,8 @@ export class Ip {
   readonly reassembly: Reassembly;
   readonly fragmentIds: FragmentIds;
   readonly identifiers: OpaqueIdentifiers;
+  /** Of flow labels; secret. */
+  readonly flowKey: number;
   readonly error = new IcmpError();
   readonly pingReply = new PingReply();
   readonly scratchAt: number;
@@ -147,6 +149,7 @@ export class Ip {
       options.limits?.reassemblyBuffers ?? IP_LIMITS_DEFAULT.reassemblyBuffers,
     );
     this.controlAt = arena.carve('ip control scratch', CONTROL_BYTES);
+    this.flowKey = new Prng(~options.seed).next();
   }
 
   /**

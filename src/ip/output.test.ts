@@ -8,7 +8,7 @@ import { parseIpv6Packet } from '../wire/ipv6.ts';
 import { neighbourUsable } from './neighbours.ts';
 import { ipWriteHeader4, ipWriteHeader6, txCommit, txSlot } from './output.ts';
 import { ipSend, SEND_FAILED, SEND_LATER, SENT } from './send.ts';
-import { Host, OUR_4, OUR_MAC, PEER_4, PEER_MAC, words } from './testing.ts';
+import { Host, OUR_4, OUR_6, OUR_MAC, PEER_4, PEER_6, PEER_MAC, words } from './testing.ts';
 
 const link = fc.constantFrom('ether' as const, 'ip' as const);
 const int32 = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
@@ -82,7 +82,8 @@ test('IPv6 headers parse back too', () => {
         const packet = kind === 'ether' ? parseEthernet(frame) : null;
         if (packet !== null) expect(packet).toMatchObject({ dst: PEER_MAC, src: OUR_MAC, type: 0x86dd });
         const parsed = parseIpv6Packet(packet?.payload ?? frame);
-        expect(parsed).toMatchObject({ nextHeader: protocol, trafficClass, hopLimit: 64, flowLabel: 0 });
+        expect(parsed).toMatchObject({ nextHeader: protocol, trafficClass, hopLimit: 64 });
+        expect(parsed.flowLabel === 0).toBe(protocol !== 6 && protocol !== 17);
         expect([parsed.src, parsed.dst, parsed.payload.length]).toEqual([
           formatIpv6(src),
           formatIpv6(dst),
@@ -92,6 +93,39 @@ test('IPv6 headers parse back too', () => {
     ),
     { numRuns: 100 },
   );
+});
+
+test('IPv6: a flow has a label of its own, whoever composes its packets, and what has no ports none', () => {
+  const host = new Host('ip');
+  const m = Int32Array.of(...words(OUR_6), ...words(PEER_6));
+  const label = (ports: number, protocol: number) => {
+    const at = host.iface.port.tx.m[txSlot(host.iface) + DESC_AT];
+    host.arena.view.setInt32(at + host.iface.headroom6, ports, false);
+    ipWriteHeader6(host.ip, host.iface, 0, at, m, 0, 4, 20, 0, protocol, 64);
+    txCommit(host.iface, txSlot(host.iface), host.iface.headroom6 + 20, 0, 0);
+    const { out } = host.ip;
+    Object.assign(out, {
+      version: 6,
+      protocol,
+      l4At: host.ip.scratchAt,
+      l4Length: 20,
+      iface: 0,
+      ttl: 64,
+      tos: 0,
+    });
+    [out.src0, out.src1, out.src2, out.src3, out.dst0, out.dst1, out.dst2, out.dst3] = m;
+    host.arena.view.setInt32(out.l4At, ports, false);
+    expect(ipSend(host.ip, out)).toBe(SENT);
+    const labels = host.take().map((frame) => parseIpv6Packet(frame).flowLabel);
+    expect(labels[1]).toBe(labels[0]);
+    return labels[0];
+  };
+  const flows = Array.from({ length: 200 }, (_, i) => label((40_000 << 16) | i, i < 100 ? 6 : 17));
+  expect(new Set(flows).size).toBeGreaterThan(195);
+  expect(flows).not.toContain(0);
+  expect(Math.max(...flows)).toBeLessThan(2 ** 20);
+  expect(label((40_000 << 16) | 5, 6)).toBe(flows[5]);
+  expect(label(0x8000_1234 | 0, 58)).toBe(0);
 });
 
 test('slots run out, and come back', () => {

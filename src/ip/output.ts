@@ -14,6 +14,7 @@ import {
   IPV6_HEADER_BYTES,
   ipv6Write,
 } from '../wire/ipv6.ts';
+import { PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/protocols.ts';
 import type { Interface } from './interface.ts';
 import type { Ip } from './ip.ts';
 import { neighbourMacHigh, neighbourMacLow } from './neighbour-cache.ts';
@@ -32,6 +33,8 @@ const TYPE_6 = ETHERTYPE_IPV6;
 const DF = IPV4_DF;
 const MF = IPV4_MF;
 const PACKET_BYTES_MAX = 65_535;
+const [TCP, UDP] = [PROTOCOL_TCP, PROTOCOL_UDP];
+const LABEL_MASK = 0xf_ffff;
 
 /** What a packet starts with when nobody says otherwise. */
 export function ttlDefault(iface: Interface, version: number): number {
@@ -80,7 +83,7 @@ export function ipWriteHeader4(
 }
 
 /**
- * Writes `iface.headroom6` bytes at the frame's start.
+ * Writes `iface.headroom6` bytes at the frame's start. The ports of TCP and UDP stand behind them already.
  * @param m Holds both addresses as four words each, at `src` and `dst`.
  */
 export function ipWriteHeader6(
@@ -101,7 +104,19 @@ export function ipWriteHeader6(
     writeEther(ip, iface, neighbour, at, TYPE_6);
     header = at + ETHER_BYTES;
   }
-  ipv6Write(ip.view, header, l4Length, protocol, m, src, dst, trafficClass << 20, hopLimit);
+  const label = flowLabel(ip, protocol, header + V6_BYTES, m[dst + 3]);
+  ipv6Write(ip.view, header, l4Length, protocol, m, src, dst, (trafficClass << 20) | label, hopLimit);
+}
+
+/**
+ * Each flow has a label of its own, which nobody can tell in advance (RFC 6437 3); what has no ports, none.
+ * @param l4At Where its upper-layer header is. @param low Last word of its destination.
+ */
+function flowLabel(ip: Ip, protocol: number, l4At: number, low: number): number {
+  if (protocol !== TCP && protocol !== UDP) return 0;
+  let h = Math.imul(ip.view.getInt32(l4At, false) ^ ip.flowKey, 0x7feb352d);
+  h = Math.imul(h ^ (h >>> 15) ^ low, 0x846ca68b);
+  return (h ^ (h >>> 16)) & LABEL_MASK || 1;
 }
 
 function writeEther(ip: Ip, iface: Interface, neighbour: number, at: number, type: number): void {
@@ -142,7 +157,7 @@ export function ipTransmit(ip: Ip, iface: Interface, macHigh: number, macLow: nu
   return true;
 }
 
-/** Writes the headers of the whole packet that `out` describes, `iface.headroom4` or 6 bytes at `at`. */
+/** Writes the headers of the whole packet that `out` describes, its `l4At` included, `iface.headroom4` or 6 bytes at `at`. */
 export function ipWriteHeaders(
   ip: Ip,
   iface: Interface,
@@ -234,5 +249,6 @@ function writeHeaders(
   w[5] = out.dst1;
   w[6] = out.dst2;
   w[7] = out.dst3;
-  ipv6Write(ip.view, header, payload, protocol, w, 0, 4, out.tos << 20, out.ttl);
+  const label = flowLabel(ip, out.protocol, out.l4At, out.dst3);
+  ipv6Write(ip.view, header, payload, protocol, w, 0, 4, (out.tos << 20) | label, out.ttl);
 }

@@ -127,6 +127,7 @@ function send(
   const at = whole ? iface.port.tx.m[slot + AT] + headroom : udp.scratchAt;
   const sum = fill(udp, at + HEADER_BYTES, from, bytes, length);
   udpWrite(ip.view, at, s.port, port, out.l4Length);
+  out.l4At = at;
   const pseudo = packetPseudoSum(out);
   if (whole && iface.port.capabilities.txChecksum) {
     ip.view.setUint16(at + UDP_CHECKSUM, fold(pseudo), false);
@@ -141,7 +142,6 @@ function send(
     txCommit(iface, slot, headroom + out.l4Length, 0, 0);
     return UDP_SENT;
   }
-  out.l4At = at;
   const tooBig = iface.counters.txTooBig;
   if (ipTransmitFragments(ip, iface, high, rest, out, mtu)) return UDP_SENT;
   if (iface.counters.txTooBig > tooBig) return UDP_TOO_LONG;
