@@ -153,7 +153,7 @@ function parseGreFlags(cursor: Cursor): number {
   do {
     const { text: name, line } = cursor.expectKind('word', 'a GRE flag');
     cursor.take('#');
-    if (!(name in GRE_FLAGS)) throw new ScriptSyntaxError(line, `'${name}' is no GRE flag`);
+    if (!Object.hasOwn(GRE_FLAGS, name)) throw new ScriptSyntaxError(line, `'${name}' is no GRE flag`);
     flags |= GRE_FLAGS[name];
     if (name !== 'none') cursor.expect('present');
   } while (cursor.take(','));
