@@ -32,11 +32,14 @@ const BATCH_AXIS: Axis = {
 };
 
 function packetIoPage(results: readonly Result[], note: string): { markdown: string; svg: string } {
-  const rows = results.flatMap((result) => result.rows);
+  const last = new Map(
+    results.flatMap((result) => result.rows).map((row) => [`${row.workload}: ${row.contender}`, row]),
+  );
+  const rows = [...last.values()];
   const { machine, runs, warmup, seconds } = results[0];
   const spreadOf = (workload: string, contender: string, label: string): Spread | undefined =>
     rows
-      .findLast((row) => row.workload === workload && row.contender === contender)
+      .find((row) => row.workload === workload && row.contender === contender)
       ?.metrics.find((metric) => metric.label === label);
   const of = (workload: string, contender: string, label: string): number | undefined =>
     spreadOf(workload, contender, label)?.median;
