@@ -32,7 +32,7 @@ import {
 } from '../memory/ring.ts';
 import { EAGAIN, EINTR, ENOBUFS, ENXIO, errorCode } from '../os/errno.ts';
 import { type InterfaceInfo, interfaceInfo } from '../os/interface.ts';
-import { type Libc, libc, NativeMemory } from '../os/libc.ts';
+import { type Libc, libc, MSG_DONTWAIT, NativeMemory } from '../os/libc.ts';
 import { packetAdvice, shareOut } from '../os/packet-socket.ts';
 import { parseCidr, parseMac } from '../wire/address.ts';
 import { createRings, emptyRings, framesArenaBytes, ringArenaBytes } from './frames.ts';
@@ -107,7 +107,6 @@ const MESSAGE_IOV = 16;
 const MESSAGE_IOVLEN = 24;
 const IOVEC_BYTES = 16;
 const IOVEC_LENGTH = 8;
-const MSG_DONTWAIT = 0x40;
 
 /** Syncs in a row that a full device, or one without a carrier, may hold a frame up; then it is lost. */
 const REFUSALS_MAX = 64;

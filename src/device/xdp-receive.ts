@@ -5,13 +5,11 @@
  */
 import { EXCHANGE_FRAME } from '../memory/kernels/kernels.ts';
 import { DESC_AT, type Ring } from '../memory/ring.ts';
-import { type Libc, libc } from '../os/libc.ts';
+import { type Libc, libc, MSG_DONTWAIT } from '../os/libc.ts';
 import { XDP_PKT_CONTD, XDP_RING_NEED_WAKEUP, type XskRing, xskStatistics } from '../os/xsk.ts';
 import { emptyRing, fillRing } from './frames.ts';
 import type { PortCounters } from './port.ts';
 import type { Umem } from './xdp-umem.ts';
-
-const MSG_DONTWAIT = 0x40;
 
 // V8 folds a module's own constants, not imported ones.
 const AT = DESC_AT;

@@ -15,7 +15,7 @@ import {
   type Ring,
 } from '../memory/ring.ts';
 import { EAGAIN, EBUSY, EINTR, ENETDOWN, ENOBUFS, SystemError } from '../os/errno.ts';
-import { type Libc, libc } from '../os/libc.ts';
+import { type Libc, libc, MSG_DONTWAIT } from '../os/libc.ts';
 import {
   TX_BUFFERS_MAX,
   TX_METADATA_BYTES,
@@ -33,7 +33,6 @@ import { checksumPlace } from './virtio-header.ts';
 import type { Umem } from './xdp-umem.ts';
 
 const ETHER_BYTES = 14;
-const MSG_DONTWAIT = 0x40;
 
 // V8 folds a module's own constants, not imported ones.
 const [AT, LENGTH, FLAGS] = [DESC_AT, DESC_LENGTH, DESC_FLAGS];

@@ -12,6 +12,9 @@ import { SystemError } from './errno.ts';
 
 type Koffi = { address: typeof address; errno: typeof errno; load: typeof load; view: typeof view };
 
+/** Of calls on a socket: fail with EAGAIN instead of waiting. */
+export const MSG_DONTWAIT = 0x40;
+
 export interface Libc {
   /** Of the last call that returned -1, on this thread. */
   errno(): number;

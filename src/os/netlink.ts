@@ -4,7 +4,7 @@
  */
 import { closeSync } from 'node:fs';
 import { EAGAIN, SystemError } from './errno.ts';
-import { check, libc, NativeMemory } from './libc.ts';
+import { check, libc, MSG_DONTWAIT, NativeMemory } from './libc.ts';
 
 export const NLM_F_CREATE = 0x400;
 export const NLM_F_EXCL = 0x200;
@@ -28,7 +28,6 @@ const SOL_NETLINK = 270;
 /** Don't repeat the request in the answer to it; say in words what was wrong with it. */
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
-const MSG_DONTWAIT = 0x40;
 /** A link's description, the longest answer, is some 2 KiB. */
 const BUFFER_BYTES = 32_768;
 

@@ -1,12 +1,11 @@
 /** UNIX sockets of type SOCK_SEQPACKET, whose packets may carry file descriptors. None of these calls waits. */
 import { closeSync, lstatSync, rmSync } from 'node:fs';
 import { EAGAIN, EINTR, SystemError } from './errno.ts';
-import { check, libc, NativeMemory } from './libc.ts';
+import { check, libc, MSG_DONTWAIT, NativeMemory } from './libc.ts';
 
 const AF_UNIX = 1;
 const SOCK_SEQPACKET_NONBLOCK_CLOEXEC = 5 | 0x80800;
 const SOCK_NONBLOCK_CLOEXEC = 0x80800;
-const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const SOL_SOCKET = 1;
