@@ -12,8 +12,6 @@ const [NOW, AGEING, KEY, MASK, MOVES, EVICTED] = [0, 1, 2, 3, 4, 5];
 const LINE = 64;
 const ENTRY_BYTES = 16;
 const BUCKET = 4;
-/** No port. */
-export const NOWHERE = -1;
 
 export class MacTable {
   /** Byte offset, for `Kernels.switchFrames`. */
@@ -53,7 +51,7 @@ export class MacTable {
     return this.#arena.i32[this.#line + EVICTED] >>> 0;
   }
 
-  /** @returns the number of the port where an address was seen, or NOWHERE */
+  /** @returns the number of the port where an address was seen, or -1 */
   find(first: number, rest: number): number {
     return this.#arena.kernels.macFind(this.table, first, rest);
   }

@@ -66,8 +66,10 @@ export class MemifRegions {
   constructor(arena: Arena, table: number) {
     this.arena = arena;
     this.table = table;
-    this.at = arena.i32.subarray((table + REGION_AT) >> 2).subarray(0, REGIONS_MAX);
-    this.bytes = arena.i32.subarray((table + REGION_BYTES) >> 2).subarray(0, REGIONS_MAX);
+    const words = (from: number) =>
+      arena.i32.subarray((table + from) >> 2, ((table + from) >> 2) + REGIONS_MAX);
+    this.at = words(REGION_AT);
+    this.bytes = words(REGION_BYTES);
     arena.i32[(table + REGIONS) >> 2] = 0;
   }
 
