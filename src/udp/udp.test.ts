@@ -416,6 +416,22 @@ describe('output', () => {
     expect(sent.every(({ checksumGood }) => checksumGood)).toBe(true);
   });
 
+  test('IPv6: carries the label of its flow, whole or in fragments', () => {
+    const context = new UdpContext();
+    const { datagrams } = context.engine;
+    const labels = (port: number) => {
+      const sock = datagrams.bind({ port }, {});
+      for (const [i, length] of [1, 1000, 3000].entries())
+        expect(datagrams.write(sock, bytes(length, i), new Destination(PEER[6], 9))).toBe(1);
+      const sent = context.breath();
+      expect(sent).toHaveLength(2 + 3);
+      return new Set(sent.map(({ ipv6 }) => ipv6?.flowLabel));
+    };
+    const [one, other] = [labels(7000), labels(7001)];
+    expect([one.size, other.size, new Set([...one, ...other]).size]).toEqual([1, 1, 2]);
+    expect([...one, ...other]).not.toContain(0);
+  });
+
   test('answers from the address that was asked', () => {
     const context = new UdpContext();
     const { datagrams } = context.engine;
