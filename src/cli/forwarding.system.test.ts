@@ -2,7 +2,7 @@
  * The commands that join devices, between programs on the kernel's stack: each device's interface, or the far end of the
  * cable that it is on, is moved to a namespace of its own, so that the only way from one to the other is through us.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -54,13 +54,21 @@ const CLIENT = `
   });
   socket.on('close', () => console.log(hash.digest('hex'))).resume();`;
 
-/** Sets the priority of this process, and of its session beside others (sched(7), autogroup), as far as it may. */
-function favour(nice: number): void {
+const SESSION = '/proc/self/autogroup';
+
+/**
+ * Sets the priority of this process, and of its session beside others (sched(7), autogroup), as far as it may.
+ * @returns that of the session before
+ */
+function favour(nice: number): number {
   try {
     setPriority(nice);
-    writeFileSync('/proc/self/autogroup', String(nice));
+    const before = Number(/nice (-?\d+)/.exec(readFileSync(SESSION, 'utf8'))?.[1]);
+    writeFileSync(SESSION, String(nice));
+    return before;
   } catch {
     // As they are, for who may not, or where there are no groups.
+    return 0;
   }
 }
 
@@ -71,8 +79,13 @@ describe.skipIf(reason !== undefined)(`devices joined by a command (${reason ?? 
   let middle: Namespace;
   const hosts: Namespace[] = [];
   // Delays and rates are to be ours, not those of who else is on the machine. Children inherit it.
-  beforeAll(() => favour(-20));
-  afterAll(() => favour(0));
+  let before = 0;
+  beforeAll(() => {
+    before = favour(-20);
+  });
+  afterAll(() => {
+    favour(before);
+  });
   beforeEach(async () => {
     middle = await Namespace.create();
   });
