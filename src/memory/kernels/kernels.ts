@@ -50,7 +50,7 @@ export interface Kernels {
    * A switch's usual path (device/switch.ts): of up to `n` frames in the rx slots of port `from`, learns the source, looks up
    * the destination, and hands the frame to that port's tx ring by exchange or copy, until one comes that isn't usual:
    * of several buffers, too short, for no port, several, or this one, or for a port whose outlet has no room or doesn't
-   * take it as it is. 14 ns a frame, where a loop of TypeScript takes 45.
+   * take it as it is.
    * @param table Of a MacTable. @param outlets Of the switch. @param slots Byte offset of the ring. @param mask Its slots
    * less one. @returns frames handed over
    */
